@@ -1,0 +1,121 @@
+"""Convolution with batch norm, input normalisation and resizing."""
+
+import keras
+from keras import layers, ops
+
+from .batch_norm import BatchNorm
+
+register = keras.saving.register_keras_serializable(package="polypseg")
+
+
+@register
+class ConvBN(layers.Layer):
+    """Convolution without bias, then batch norm; `(B, H, W, C)` to `(B, H/s, W/s, filters)`.
+
+    The block of the authors' PraNet (their `BasicConv2d`). It ends in a ReLU only
+    where `activation="relu"` asks for one.
+    """
+
+    def __init__(self, filters, kernel_size, strides=1, dilation_rate=1, activation=None, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = layers.Conv2D(
+            filters, kernel_size, strides=strides, dilation_rate=dilation_rate,
+            padding="same", use_bias=False, name="conv",
+        )
+        self.norm = BatchNorm(name="norm")
+        self.activation = keras.activations.get(activation)
+
+    def build(self, input_shape):
+        self.conv.build(input_shape)
+        self.norm.build(self.conv.compute_output_shape(input_shape))
+
+    def call(self, x, training=None):
+        return self.activation(self.norm(self.conv(x), training=training))
+
+    def compute_output_shape(self, input_shape):
+        return self.conv.compute_output_shape(input_shape)
+
+    def get_config(self):
+        return super().get_config() | {
+            "filters": self.conv.filters,
+            "kernel_size": self.conv.kernel_size,
+            "strides": self.conv.strides,
+            "dilation_rate": self.conv.dilation_rate,
+            "activation": keras.activations.serialize(self.activation),
+        }
+
+
+@register
+class Normalize(layers.Layer):
+    """`(x - mean) / std` per channel on RGB in 0..255, so that a model file needs no recipe.
+
+    Computed in float32 whatever the precision policy.
+
+    Args:
+        mean, std: one number or three, in the order of the channels that leave the layer.
+        reverse_channels: RGB becomes BGR first (Caffe's weights want it).
+    """
+
+    def __init__(self, mean=0.0, std=255.0, reverse_channels=False, **kwargs):
+        super().__init__(**(kwargs | {"dtype": "float32"}))
+        self.mean = mean
+        self.std = std
+        self.reverse_channels = reverse_channels
+
+    def call(self, x):
+        if self.reverse_channels:
+            x = ops.flip(x, axis=-1)
+        return (x - ops.convert_to_tensor(self.mean, "float32")) / ops.convert_to_tensor(self.std, "float32")
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {
+            "mean": self.mean, "std": self.std, "reverse_channels": self.reverse_channels,
+        }
+
+
+@register
+class Upsample(layers.Layer):
+    """Bilinear upsampling by an integer factor, in float32.
+
+    `(B, H, W, C)` to `(B, factor H, factor W, C)`. A product with two small matrices
+    of triangle weights: the same numbers on each backend, for any size, also where H
+    and W are known only at run time.
+
+    Args:
+        factor: a whole number.
+        align_corners: False puts pixel centres at halves (Keras, TensorFlow, PyTorch's
+            default); True maps the first and the last pixels on each other, as the
+            authors' partial decoder does.
+    """
+
+    def __init__(self, factor, align_corners=False, **kwargs):
+        # Half-precision bilinear upsampling loses the map's last bits.
+        super().__init__(**(kwargs | {"dtype": "float32"}))
+        self.factor = factor
+        self.align_corners = align_corners
+
+    def call(self, x):
+        _, height, width, _ = ops.shape(x)
+        x = ops.einsum("ih,bhwc->biwc", self._weights(height), x)
+        return ops.einsum("jw,biwc->bijc", self._weights(width), x)
+
+    def _weights(self, size):
+        """`(factor size, size)`: row i holds the two weights of output pixel i."""
+        out = ops.cast(ops.arange(self.factor * size), "float32")
+        last = ops.cast(size - 1, "float32")
+        if self.align_corners:
+            position = out * (last / ops.cast(self.factor * size - 1, "float32"))
+        else:
+            position = ops.clip((out + 0.5) / self.factor - 0.5, 0.0, last)
+        distance = ops.abs(position[:, None] - ops.cast(ops.arange(size), "float32")[None])
+        return ops.relu(1.0 - distance)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return (batch, height and height * self.factor, width and width * self.factor, channels)
+
+    def get_config(self):
+        return super().get_config() | {"factor": self.factor, "align_corners": self.align_corners}

@@ -1,0 +1,5 @@
+"""PraNet: parallel reverse attention network for polyp segmentation."""
+
+from .model import PraNet
+
+__all__ = ["PraNet"]

@@ -1,0 +1,93 @@
+"""Backbones of PraNet: ImageNet networks cut at strides 8, 16 and 32."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from layers import BatchNorm, Normalize
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """How to build one: `keras.applications` name, layers to tap, its normalisation."""
+
+    application: str
+    taps: tuple
+    normalize: dict
+
+
+BACKBONES = {
+    "resnet50": Backbone(
+        "ResNet50",
+        ("conv3_block4_out", "conv4_block6_out", "conv5_block3_out"),
+        {"mean": [103.939, 116.779, 123.68], "std": 1.0, "reverse_channels": True},
+    ),
+    "mobilenetv2": Backbone(
+        "MobileNetV2",
+        ("block_6_expand_relu", "block_13_expand_relu", "out_relu"),
+        {"mean": 127.5, "std": 127.5},
+    ),
+}
+
+
+def build_backbone(name, weights=None):
+    """A model from RGB `(B, H, W, 3)` in 0..255 to features at strides 8, 16 and 32.
+
+    Args:
+        name: `"resnet50"` or `"mobilenetv2"`.
+        weights: None for random ones, `"imagenet"` (downloaded once by Keras) or the
+            path of a `.h5` file for `keras.applications` without its top.
+
+    Raises:
+        ValueError: unknown name, weights that cannot be downloaded or do not fit.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"expected backbone to be one of {', '.join(BACKBONES)}, got backbone={name}")
+    spec = BACKBONES[name]
+    network = _with_our_batch_norm(_network(name, spec, weights))
+    taps = keras.Model(network.input, [network.get_layer(tap).output for tap in spec.taps], name="features")
+    image = keras.Input((None, None, 3), name="image")
+    return keras.Model(image, taps(Normalize(**spec.normalize, name="normalize")(image)), name=name)
+
+
+def _network(name, spec, weights):
+    build = getattr(keras.applications, spec.application)
+    if weights == "imagenet":
+        try:
+            return build(input_shape=(None, None, 3), include_top=False, weights="imagenet")
+        except Exception as error:
+            reason = str(error).splitlines()[0][:160]
+            raise ValueError(
+                f"expected ImageNet weights for {name} to be downloaded, got an error ({reason}); "
+                "give --backbone-weights PATH to a file, or none for random weights"
+            ) from error
+    network = build(input_shape=(None, None, 3), include_top=False, weights=None)
+    if weights is not None:
+        if not Path(weights).is_file():
+            raise ValueError(f"expected a file of {name} weights, got backbone_weights={weights}")
+        try:
+            network.load_weights(weights)
+        except Exception as error:
+            raise ValueError(
+                f"expected weights of keras.applications.{spec.application} without its top, "
+                f"got backbone_weights={weights}, which does not fit"
+            ) from error
+    return network
+
+
+def _with_our_batch_norm(network):
+    """The same network with `BatchNorm` layers, which train faster.
+
+    Their momentum is ours too: Keras gives MobileNetV2 0.999, with which the moving
+    statistics of a short run from random weights never arrive.
+    """
+
+    def clone(layer):
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return layer.__class__.from_config(layer.get_config())
+        return BatchNorm(name=layer.name, epsilon=layer.epsilon)
+
+    copy = keras.models.clone_model(network, clone_function=clone)
+    copy.set_weights(network.get_weights())
+    return copy

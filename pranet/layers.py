@@ -1,0 +1,168 @@
+"""The three parts of PraNet: receptive field block, partial decoder, reverse attention.
+
+Fan et al., "PraNet: Parallel Reverse Attention Network for Polyp Segmentation",
+MICCAI 2020, arXiv:2006.11392. Blocks follow the authors' network: a convolution and
+a batch norm, with a ReLU only after the sum of the RFB and after the inner
+convolutions of reverse attention.
+"""
+
+import keras
+from keras import layers, ops
+
+from layers import ConvBN, Upsample
+
+register = keras.saving.register_keras_serializable(package="polypseg")
+
+
+@register
+class RFB(layers.Layer):
+    """Receptive field block: four branches of growing dilation, joined to `channels`.
+
+    `(B, H, W, C)` to `(B, H, W, channels)`. Branch k of 3, 5, 7: 1x1, 1xk, kx1, then
+    3x3 with dilation k. Liu et al., ECCV 2018, as modified by Wu et al., CVPR 2019.
+    """
+
+    def __init__(self, channels=32, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.branches = [[ConvBN(channels, 1, name="branch1_1x1")]]
+        for k in (3, 5, 7):
+            self.branches.append([
+                ConvBN(channels, 1, name=f"branch{k}_1x1"),
+                ConvBN(channels, (1, k), name=f"branch{k}_1x{k}"),
+                ConvBN(channels, (k, 1), name=f"branch{k}_{k}x1"),
+                ConvBN(channels, 3, dilation_rate=k, name=f"branch{k}_3x3"),
+            ])
+        self.fuse = ConvBN(channels, 3, name="fuse")
+        self.shortcut = ConvBN(channels, 1, name="shortcut")
+
+    def build(self, input_shape):
+        *space, _ = input_shape
+        for branch in self.branches:
+            shape = input_shape
+            for layer in branch:
+                layer.build(shape)
+                shape = (*space, self.channels)
+        self.fuse.build((*space, 4 * self.channels))
+        self.shortcut.build(input_shape)
+
+    def call(self, x, training=None):
+        outputs = []
+        for branch in self.branches:
+            y = x
+            for layer in branch:
+                y = layer(y, training=training)
+            outputs.append(y)
+        fused = self.fuse(ops.concatenate(outputs, axis=-1), training=training)
+        return ops.relu(fused + self.shortcut(x, training=training))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.channels)
+
+    def get_config(self):
+        return super().get_config() | {"channels": self.channels}
+
+
+@register
+class PartialDecoder(layers.Layer):
+    """Parallel partial decoder: three RFB outputs to the global map (logits).
+
+    Inputs `[x2, x3, x4]` at strides 8, 16 and 32, `channels` each; output
+    `(B, H/8, W/8, 1)`. Wu et al., "Cascaded Partial Decoder", CVPR 2019.
+    """
+
+    def __init__(self, channels=32, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.up = Upsample(2, align_corners=True, name="up")
+        self.up1 = ConvBN(channels, 3, name="up1")
+        self.up2 = ConvBN(channels, 3, name="up2")
+        self.up3 = ConvBN(channels, 3, name="up3")
+        self.up4 = ConvBN(channels, 3, name="up4")
+        self.up5 = ConvBN(2 * channels, 3, name="up5")
+        self.concat2 = ConvBN(2 * channels, 3, name="concat2")
+        self.concat3 = ConvBN(3 * channels, 3, name="concat3")
+        self.head = ConvBN(3 * channels, 3, name="head")
+        self.logits = layers.Conv2D(1, 1, name="logits")
+
+    def build(self, input_shapes):
+        *space, channels = input_shapes[0]
+        for layer in (self.up1, self.up2, self.up3, self.up4):
+            layer.build((*space, channels))
+        for layer in (self.up5, self.concat2):
+            layer.build((*space, 2 * channels))
+        for layer in (self.concat3, self.head, self.logits):
+            layer.build((*space, 3 * channels))
+
+    def call(self, features, training=None):
+        x2, x3, x4 = features
+        x4_up = self.up(x4)
+        x3_1 = self.up1(x4_up, training=training) * x3
+        x2_1 = (
+            self.up2(self.up(x4_up), training=training)
+            * self.up3(self.up(x3), training=training)
+            * x2
+        )
+        x3_2 = ops.concatenate([x3_1, self.up4(x4_up, training=training)], axis=-1)
+        x3_2 = self.concat2(x3_2, training=training)
+        x2_2 = ops.concatenate([x2_1, self.up5(self.up(x3_2), training=training)], axis=-1)
+        x2_2 = self.concat3(x2_2, training=training)
+        return self.logits(self.head(x2_2, training=training))
+
+    def compute_output_shape(self, input_shapes):
+        return (*input_shapes[0][:-1], 1)
+
+    def get_config(self):
+        return super().get_config() | {"channels": self.channels}
+
+
+@register
+class ReverseAttention(layers.Layer):
+    """Reverse attention: refine a coarse map with the features that it left out.
+
+    Inputs `[features (B, h, w, C), coarse (B, h, w, 1) logits]`; the features are
+    weighted by `1 - sigmoid(coarse)`, pass `depth` convolutions with ReLU and give a
+    residual that is added to the coarse logits: `(B, h, w, 1)`.
+
+    Args:
+        channels, kernel_size, depth: of the inner convolutions; 256, 5, 3 on stride
+            32 and 64, 3, 2 on strides 16 and 8.
+        out_kernel_size: of the last convolution; 1 on stride 32, else 3.
+    """
+
+    def __init__(self, channels=64, kernel_size=3, depth=2, out_kernel_size=3, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.depth = depth
+        self.out_kernel_size = out_kernel_size
+        self.reduce = ConvBN(channels, 1, name="reduce")
+        self.inner = [
+            ConvBN(channels, kernel_size, activation="relu", name=f"inner{i + 1}") for i in range(depth)
+        ]
+        self.out = ConvBN(1, out_kernel_size, name="out")
+
+    def build(self, input_shapes):
+        features, (*space, _) = input_shapes
+        self.reduce.build(features)
+        for layer in (*self.inner, self.out):
+            layer.build((*space, self.channels))
+
+    def call(self, inputs, training=None):
+        features, coarse = inputs
+        x = (1.0 - ops.sigmoid(coarse)) * features
+        x = self.reduce(x, training=training)
+        for layer in self.inner:
+            x = layer(x, training=training)
+        return self.out(x, training=training) + coarse
+
+    def compute_output_shape(self, input_shapes):
+        return input_shapes[1]
+
+    def get_config(self):
+        return super().get_config() | {
+            "channels": self.channels,
+            "kernel_size": self.kernel_size,
+            "depth": self.depth,
+            "out_kernel_size": self.out_kernel_size,
+        }

@@ -1,0 +1,92 @@
+"""PraNet as a Keras model: image in, four maps of logits out."""
+
+import keras
+
+from layers import Upsample
+
+from .backbones import build_backbone
+from .layers import RFB, PartialDecoder, ReverseAttention
+
+
+@keras.saving.register_keras_serializable(package="polypseg")
+class PraNet(keras.Model):
+    """Parallel reverse attention network.
+
+    Fan et al., MICCAI 2020, arXiv:2006.11392.
+
+    Input: RGB `(B, H, W, 3)` in 0..255, H and W multiples of 32. Output: float32
+    logits `(B, H, W, 4)`, coarse to fine: the global map of the partial decoder, then
+    the side outputs of strides 32, 16 and 8. The last channel is the answer.
+
+    Args:
+        backbone: `"resnet50"` or `"mobilenetv2"`.
+        channels: of the RFBs and the partial decoder.
+        backbone_weights: None (random), `"imagenet"` or the path of a `.h5` file.
+            Not part of the saved configuration: a saved model brings its weights.
+        input_size: height and width it is meant to run at; kept in the file, not enforced.
+
+    Raises:
+        ValueError: unknown backbone, weights that are missing or do not fit.
+
+    Example:
+        >>> model = PraNet("mobilenetv2")
+        >>> model(np.zeros((1, 224, 224, 3))).shape
+        (1, 224, 224, 4)
+    """
+
+    stride = 32
+
+    def __init__(self, backbone="resnet50", channels=32, backbone_weights=None, input_size=None, **kwargs):
+        network = build_backbone(backbone, backbone_weights)
+        image = keras.Input((None, None, 3), name="image")
+        x2, x3, x4 = network(image)  # strides 8, 16, 32
+
+        global_map = PartialDecoder(channels, name="partial_decoder")([
+            RFB(channels, name="rfb2")(x2),
+            RFB(channels, name="rfb3")(x3),
+            RFB(channels, name="rfb4")(x4),
+        ])  # (B, H/8, W/8, 1)
+
+        coarse = Quarter(name="global_to_32")(global_map)
+        map4 = ReverseAttention(256, 5, depth=3, out_kernel_size=1, name="reverse4")([x4, coarse])
+        coarse = Upsample(2, name="map4_to_16")(map4)
+        map3 = ReverseAttention(name="reverse3")([x3, coarse])
+        coarse = Upsample(2, name="map3_to_8")(map3)
+        map2 = ReverseAttention(name="reverse2")([x2, coarse])
+
+        logits = keras.layers.Concatenate(name="logits", dtype="float32")([
+            Upsample(8, name="global_map")(global_map),
+            Upsample(32, name="side4")(map4),
+            Upsample(16, name="side3")(map3),
+            Upsample(8, name="side2")(map2),
+        ])
+        super().__init__(image, logits, **kwargs)
+        self.config = {"backbone": backbone, "channels": channels, "input_size": input_size}
+        self.input_size = input_size
+
+    def get_config(self):
+        return {"name": self.name} | self.config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="polypseg")
+class Quarter(keras.layers.Layer):
+    """Bilinear resizing by 1/4 without antialiasing: the mean of the four middle pixels.
+
+    `(B, H, W, C)` to `(B, H/4, W/4, C)`, float32, as `interpolate(scale_factor=0.25)`
+    of the authors' network.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**(kwargs | {"dtype": "float32"}))
+        self.crop = keras.layers.Cropping2D(1, dtype="float32")
+        self.pool = keras.layers.AveragePooling2D(2, strides=4, dtype="float32")
+
+    def call(self, x):
+        return self.pool(self.crop(x))
+
+    def compute_output_shape(self, input_shape):
+        return self.pool.compute_output_shape(self.crop.compute_output_shape(input_shape))
