@@ -1,0 +1,146 @@
+"""The losses as pure functions of a mask and logits, in `keras.ops`.
+
+Each `f(mask, logits)` takes a mask `(B, H, W, 1)` in {0, 1} of any dtype and logits
+`(B, H, W, S)` of any float dtype, and returns `(B, S)` float32: one number per image
+and map, the mask being the target of all S maps. Inputs are cast to float32 first,
+because sums over an image overflow float16. In the formulas m is the mask,
+p = sigmoid(logits), w = border_weights(m), and sums run over the pixels of one image.
+A ValueError is raised where the shapes are not those.
+
+    loss = dice(mask, logits)          # (8, 352, 352, 1), (8, 352, 352, 4) -> (8, 4)
+"""
+
+from keras import ops
+
+WINDOW = 31
+
+
+def border_weights(mask):
+    """Pixel weights 1 + 5 |avgpool31(m) - m|, `(B, H, W, 1)` float32 in [1, 6].
+
+    Large near the mask's outline. The 31 x 31 average has stride 1 and counts 15
+    rows and columns of zeros around the image, like PyTorch's `avg_pool2d(31, 1, 15)`
+    in Wei et al., "F3Net", AAAI 2020 (arXiv:1911.11445), and in PraNet. A mask that
+    touches the image's border is therefore weighted there too.
+    """
+    mask = ops.cast(mask, "float32")
+    if len(mask.shape) != 4 or mask.shape[-1] not in (1, None):
+        raise ValueError(f"expected mask (B, H, W, 1), got mask={tuple(mask.shape)}")
+    rows, columns = ops.shape(mask)[1:3]
+    # The window's sum as two small matrix products: exact for a 0/1 mask, also where a
+    # GPU multiplies in TF32, and under TensorFlow on a CPU hundreds of times faster than
+    # a 31 x 31 average pooling.
+    total = ops.matmul(ops.matmul(_band(rows), mask[..., 0]), _band(columns))
+    return 1.0 + 5.0 * ops.abs(total[..., None] / WINDOW**2 - mask)
+
+
+def bce(mask, logits):
+    """Binary cross-entropy, mean over pixels: mean(-m log p - (1 - m) log(1 - p))."""
+    return ops.mean(_pixel_bce(*_float32(mask, logits)), axis=(1, 2))
+
+
+def dice(mask, logits):
+    """Soft Dice: 1 - (2 sum(p m) + 1) / (sum p + sum m + 1)."""
+    return _dice(*_float32(mask, logits), weights=1.0)
+
+
+def iou(mask, logits):
+    """Soft IoU (Jaccard): 1 - (sum(p m) + 1) / (sum p + sum m - sum(p m) + 1)."""
+    return _iou(*_float32(mask, logits), weights=1.0)
+
+
+def weighted_bce(mask, logits):
+    """Border-weighted cross-entropy: sum(w bce) / sum(w)."""
+    mask, logits = _float32(mask, logits)
+    return _weighted_bce(mask, logits, border_weights(mask))
+
+
+def weighted_dice(mask, logits):
+    """Border-weighted Dice: 1 - (2 sum(w p m) + 1) / (sum(w (p + m)) + 1)."""
+    mask, logits = _float32(mask, logits)
+    return _dice(mask, logits, border_weights(mask))
+
+
+def weighted_iou(mask, logits):
+    """Border-weighted IoU of F3Net and PraNet.
+
+    With inter = sum(w p m) and union = sum(w (p + m)), as they name them:
+    1 - (inter + 1) / (union - inter + 1).
+    """
+    mask, logits = _float32(mask, logits)
+    return _iou(mask, logits, border_weights(mask))
+
+
+def structure(mask, logits):
+    """weighted_bce + weighted_iou: the loss of the PraNet paper (arXiv:2006.11392)."""
+    mask, logits = _float32(mask, logits)
+    weights = border_weights(mask)
+    return _weighted_bce(mask, logits, weights) + _iou(mask, logits, weights)
+
+
+def structure_official(mask, logits):
+    """bce + weighted_iou: what the PraNet authors' published code computes.
+
+    Their `structure_loss` asks PyTorch for `reduce='none'`. That argument is a flag
+    and a string is true, so the cross-entropy comes back as one mean, and weighting
+    a constant and dividing by the weights leaves it as it is: plain BCE.
+    """
+    mask, logits = _float32(mask, logits)
+    return bce(mask, logits) + _iou(mask, logits, border_weights(mask))
+
+
+def wbce_dice(mask, logits):
+    """weighted_bce + weighted_dice: the loss of the TensorFlow PraNet."""
+    mask, logits = _float32(mask, logits)
+    weights = border_weights(mask)
+    return _weighted_bce(mask, logits, weights) + _dice(mask, logits, weights)
+
+
+def _float32(mask, logits):
+    mask, logits = ops.cast(mask, "float32"), ops.cast(logits, "float32")
+    shapes = tuple(mask.shape), tuple(logits.shape)
+    same = all(None in pair or pair[0] == pair[1] for pair in zip(shapes[0], (*shapes[1][:3], 1)))
+    if not same or [len(shape) for shape in shapes] != [4, 4]:
+        raise ValueError(
+            f"expected mask (B, H, W, 1) and logits (B, H, W, S), got mask={shapes[0]}, logits={shapes[1]}"
+        )
+    return mask, logits
+
+
+def _band(size):
+    """`(size, size)` symmetric: 1 where two positions lie in one window, else 0."""
+    position = ops.arange(size)
+    return ops.cast(ops.abs(position[:, None] - position[None]) <= WINDOW // 2, "float32")
+
+
+def _pixel_bce(mask, logits):
+    """Cross-entropy per pixel, `(B, H, W, S)`: softplus(x) - x m.
+
+    The same number as max(x, 0) - x m + log(1 + exp(-|x|)), whose autodiff gradient at
+    x = 0 is -m in place of 1/2 - m.
+    """
+    return ops.softplus(logits) - logits * mask
+
+
+def _weighted_bce(mask, logits, weights):
+    return _pixel_sum(weights * _pixel_bce(mask, logits)) / _pixel_sum(weights)
+
+
+def _dice(mask, logits, weights):
+    inter, union = _areas(mask, logits, weights)
+    return 1.0 - (2.0 * inter + 1.0) / (union + 1.0)
+
+
+def _iou(mask, logits, weights):
+    inter, union = _areas(mask, logits, weights)
+    return 1.0 - (inter + 1.0) / (union - inter + 1.0)
+
+
+def _areas(mask, logits, weights):
+    """sum(w p m) and sum(w (p + m)), each `(B, S)`."""
+    area = weights * ops.sigmoid(logits)
+    return _pixel_sum(area * mask), _pixel_sum(area) + _pixel_sum(weights * mask)
+
+
+def _pixel_sum(x):
+    return ops.sum(x, axis=(1, 2))
