@@ -1,0 +1,1 @@
+"""Image and mask files: reading, pairing, checking, splitting, augmenting and feeding them."""

@@ -1,0 +1,109 @@
+"""Augmentation of batches in tf.data, the same for image and mask.
+
+Stateless: what happens to a picture follows from (seed, epoch, index) alone, so a run
+can be repeated and resumed, whatever the number of threads.
+"""
+
+import math
+
+import tensorflow as tf
+
+DRAWS = 15  # random numbers an image takes
+
+
+def draw(seed, epoch, index):
+    """`(DRAWS,)` float32 in [0, 1), a pure function of its integer arguments."""
+    seed, epoch, index = (tf.cast(value, tf.int64) for value in (seed, epoch, index))
+    return tf.random.stateless_uniform([DRAWS], seed=tf.stack([seed, epoch * 2**32 + index]))
+
+
+def augment(images, masks, draws, size):
+    """Flip, rotate, scale, crop and colour a batch.
+
+    Args:
+        images: `(B, H, W, 3)` in 0..255, any number type.
+        masks: `(B, H, W, 1)` in {0, 1}.
+        draws: `(B, DRAWS)` from `draw`.
+        size: height and width of the result.
+
+    Returns:
+        images `(B, size, size, 3)` float32 in 0..255, masks `(B, size, size, 1)` float32 in {0, 1}.
+    """
+    draws = tf.unstack(draws, axis=1)
+    both = tf.concat([tf.cast(images, tf.float32), tf.cast(masks, tf.float32)], axis=-1)
+    both = _warp(both, draws[:8], size)
+    images = _colour(both[..., :3], draws[8:13])
+    images = _blur(images, draws[13:15])
+    return images, tf.cast(both[..., 3:] > 0.5, tf.float32)
+
+
+def _between(draw, low, high):
+    return low + (high - low) * draw
+
+
+def _warp(both, draws, size):
+    """One affine map: flips, quarter turns and +-20 degrees, zoom 0.8 to 1.5, stretch, shift."""
+    flip_x, flip_y, quarter, angle, zoom, stretch, shift_x, shift_y = draws
+    angle = tf.floor(quarter * 4.0) * (math.pi / 2) + _between(angle, -1.0, 1.0) * math.radians(20)
+    zoom = tf.exp(_between(zoom, math.log(0.8), math.log(1.5)))
+    stretch = tf.exp(_between(stretch, -0.1, 0.1))
+    scale_x = tf.where(flip_x < 0.5, 1.0, -1.0) * stretch / zoom
+    scale_y = tf.where(flip_y < 0.5, 1.0, -1.0) / (stretch * zoom)
+    room = 0.5 * tf.maximum(1.0 - 1.0 / zoom, 0.1)  # the crop stays inside, or nearly
+    shift_x, shift_y = _between(shift_x, -room, room), _between(shift_y, -room, room)
+
+    # From output to input, both as fractions of the picture measured from its centre.
+    height, width = tf.cast(tf.shape(both)[1], tf.float32), tf.cast(tf.shape(both)[2], tf.float32)
+    a, b = tf.cos(angle) * scale_x, -tf.sin(angle) * scale_y
+    c, d = tf.sin(angle) * scale_x, tf.cos(angle) * scale_y
+    half = 0.5 / size - 0.5  # pixel 0 lies here
+    rows = [
+        a * width / size, b * width / size, width * (half * (a + b) + shift_x + 0.5) - 0.5,
+        c * height / size, d * height / size, height * (half * (c + d) + shift_y + 0.5) - 0.5,
+        tf.zeros_like(a), tf.zeros_like(a),
+    ]
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=both, transforms=tf.stack(rows, axis=1), output_shape=[size, size],
+        fill_value=0.0, interpolation="BILINEAR", fill_mode="REFLECT",
+    )
+
+
+# RGB to luma and two colour differences (YIQ): a hue shift is a rotation of the latter.
+_TO_YIQ = tf.constant([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+_TO_RGB = tf.linalg.inv(_TO_YIQ)
+
+
+def _colour(images, draws):
+    """Brightness and contrast +-25 %, gamma 0.8 to 1.25, saturation +-30 %, hue +-10 degrees."""
+    brightness, contrast, gamma, saturation, hue = draws
+
+    def per_image(value):
+        return value[:, None, None, None]
+
+    images = 255.0 * tf.pow(
+        tf.clip_by_value(images / 255.0, 0.0, 1.0), per_image(tf.exp(_between(gamma, -0.22, 0.22)))
+    )
+    mean = tf.reduce_mean(images, axis=[1, 2, 3], keepdims=True)
+    images = mean + (images - mean) * per_image(_between(contrast, 0.75, 1.25))
+    images = images * per_image(_between(brightness, 0.75, 1.25))
+
+    hue = _between(hue, -1.0, 1.0) * math.radians(10)
+    saturation = _between(saturation, 0.7, 1.3)
+    zero, one = tf.zeros_like(hue), tf.ones_like(hue)
+    cos, sin = saturation * tf.cos(hue), saturation * tf.sin(hue)
+    turn = tf.reshape(tf.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], axis=1), [-1, 3, 3])
+    turn = tf.transpose(_TO_RGB @ turn @ _TO_YIQ, [0, 2, 1])
+    shape = tf.shape(images)
+    images = tf.reshape(tf.reshape(images, [shape[0], -1, 3]) @ turn, shape)
+    return tf.clip_by_value(images, 0.0, 255.0)
+
+
+def _blur(images, draws):
+    """One picture in five is blended with its 5x5 binomial blur."""
+    chance, amount = draws
+    line = tf.constant([1.0, 4.0, 6.0, 4.0, 1.0]) / 16.0
+    kernel = tf.repeat((line[:, None] * line[None, :])[:, :, None, None], 3, axis=2)
+    padded = tf.pad(images, [[0, 0], [2, 2], [2, 2], [0, 0]], mode="REFLECT")
+    blurred = tf.nn.depthwise_conv2d(padded, kernel, [1, 1, 1, 1], "VALID")
+    amount = tf.where(chance < 0.2, amount, 0.0)[:, None, None, None]
+    return images + amount * (blurred - images)

@@ -1,0 +1,251 @@
+"""Image files to NumPy arrays and back: the one place that opens them.
+
+Pillow decodes, because it raises on a damaged file where OpenCV only warns. Where Pillow would
+return rounded numbers, inverted ones or none, OpenCV (16-bit colour PNG) and tifffile (16-bit
+colour TIFF, the published CVC-ClinicDB TIFFs whose three samples are declared grey) take over.
+"""
+
+import io
+import os
+import uuid
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from tifffile import PHOTOMETRIC, TiffFile
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+
+_PILLOW_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Read an image file as an RGB array `(height, width, 3)`, uint8.
+
+    JPEG, PNG, TIFF, BMP or WebP, known by content and not by suffix. Grey is repeated to three
+    channels, 16 bits are scaled by their full range (`value / 257`, rounded), palettes are
+    expanded, CMYK is converted, alpha is composited over black, and the EXIF (or TIFF)
+    orientation is applied. Colour profiles are ignored.
+
+    Raises:
+        ValueError: not such a file, empty, truncated, several pages or frames, samples that are
+            not unsigned integers of 1 to 16 bits, or more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
+            One line that starts with the path.
+        OSError: the file cannot be opened.
+    """
+    samples = _decode(path)
+    if samples.shape[2] in (2, 4):
+        samples = _over_black(samples)
+    image = _to_8_bits(samples)
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.shape[2] == 1 else image
+
+
+def read_grey(path: str | os.PathLike) -> np.ndarray:
+    """Read a mask or a saved map as grey levels `(height, width)`, uint8.
+
+    Colour becomes its luma (ITU-R 601), alpha is ignored. Masks often hold the labels 0 and 1, not
+    black and white, so these stay: 16-bit levels are scaled only if the largest exceeds 15, 2-bit
+    and 4-bit ones only if it exceeds 1, and a palette whose largest index is 1 is not looked up
+    (unless it paints 0 bright and 1 dark). Raises as `read_image` does.
+    """
+    samples = _decode(path, as_mask=True)
+    grey = np.ascontiguousarray(samples[..., 0])
+    if samples.shape[2] >= 3:
+        grey = cv2.cvtColor(np.ascontiguousarray(samples[..., :3]), cv2.COLOR_RGB2GRAY)
+    return _to_8_bits(grey) if grey.max() > 15 else grey.astype(np.uint8)
+
+
+def binarise(grey: np.ndarray) -> np.ndarray:
+    """Grey levels `(height, width)` uint8 to a mask in {0, 1}, uint8.
+
+    Foreground is `grey > 127`, or `grey > 0` where the largest level is 1.
+
+    >>> binarise(np.uint8([[0, 127, 128]])), binarise(np.uint8([[0, 1, 1]]))
+    (array([[0, 0, 1]], dtype=uint8), array([[0, 1, 1]], dtype=uint8))
+    """
+    _check_array(grey, "grey", colour=False)
+    return (grey > (0 if grey.max() == 1 else 127)).astype(np.uint8)
+
+
+def read_mask(path: str | os.PathLike) -> np.ndarray:
+    """Read a mask file as `(height, width)`, uint8 in {0, 1}: `binarise(read_grey(path))`."""
+    return binarise(read_grey(path))
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize `(H, W[, 3])` uint8 to (height, width), by area or, if a side grows, bilinearly."""
+    _check_array(image, "image", colour=True)
+    height, width = map(int, size)
+    if min(height, width) < 1:
+        raise ValueError(f"expected a positive (height, width), got size={size}")
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=method)
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a mask `(H, W)` uint8 in {0, 1} as its image, then cut at one half: again {0, 1}."""
+    _check_array(mask, "mask", colour=False)
+    if mask.max() > 1:
+        raise ValueError(f"expected a mask in {{0, 1}}, got mask.max()={mask.max()}")
+    return (resize_image(mask * np.uint8(255), size) > 127).astype(np.uint8)
+
+
+def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
+    """Write `(H, W)` grey or `(H, W, 3)` RGB, uint8, as a PNG that is there whole or not at all.
+
+    Raises ValueError for another shape or dtype, OSError for a folder that cannot be written or a
+    full disk; an older file of that name then stays as it was.
+    """
+    _check_array(array, "array", colour=True)
+    pixels = array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".png", pixels)
+    # Beside its target, because os.replace is atomic only within one file system.
+    temporary = Path(path).with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(encoded)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _decode(path: str | os.PathLike, as_mask: bool = False) -> np.ndarray:
+    """File to `(H, W, C)`, uint8 or uint16, upright: C is 1 (grey) or 3 (RGB), plus 1 for alpha."""
+    data = Path(path).read_bytes()
+    if not data:
+        raise ValueError(f"{path}: expected an image, got an empty file")
+    try:
+        if data[:4] in _TIFF:
+            samples = _decode_tiff(data, as_mask)
+        else:
+            is_png = data.startswith(_PNG) and len(data) > 24
+            samples = _decode_pillow(data, data[24] if is_png else 8, as_mask)
+        if samples.size == 0:
+            raise ValueError("expected pixels, got none")
+    except Exception as error:  # a damaged file makes the decoders raise almost anything
+        raise ValueError(f"{path}: {_reason(error)}") from error
+    return np.atleast_3d(np.ascontiguousarray(samples))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # its own text shows a BytesIO
+        return "expected a JPEG, PNG, TIFF, BMP or WebP image, got another or a damaged file"
+    text = " ".join(str(error).split()) or type(error).__name__
+    speaks_for_itself = (ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+    return text if isinstance(error, speaks_for_itself) else f"expected a whole image, got: {text}"
+
+
+def _decode_pillow(data: bytes, bits: int, as_mask: bool) -> np.ndarray:
+    image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
+    _check_pixels(image.width, image.height)
+    frames = getattr(image, "n_frames", 1)
+    if frames != 1 and image.format != "MPO":  # MPO: a camera's JPEG with previews behind it
+        raise ValueError(f"expected one picture, got {frames} frames")
+    image.load()
+    orientation = image.getexif().get(0x0112, 1)
+
+    if bits == 16 and image.format == "PNG" and image.mode != "I;16":
+        # Pillow keeps the high byte only (value // 256); it has found the file whole, though.
+        samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if samples is None:
+            raise OSError("image file is truncated")
+        order = cv2.COLOR_BGRA2RGBA if samples.shape[2] == 4 else cv2.COLOR_BGR2RGB
+        samples = cv2.cvtColor(samples, order)
+    elif image.mode.startswith("I;16"):
+        samples = np.array(image).astype(np.uint16)
+    elif as_mask and image.mode == "P":
+        samples = _palette_levels(image)
+    elif as_mask and image.mode == "L" and bits in (2, 4):
+        samples, one = np.array(image), 255 // (2**bits - 1)
+        samples = samples // one if samples.max() == one else samples
+    elif image.has_transparency_data:
+        samples = np.array(image.convert("RGBA"))
+    else:
+        samples = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+    return _upright(samples, orientation)
+
+
+def _palette_levels(image: Image.Image) -> np.ndarray:
+    index = np.array(image)
+    if index.max() == 1:
+        first, second = np.reshape(image.getpalette("RGB")[:6], (2, 3)) @ (0.299, 0.587, 0.114)
+        if not first > 127 >= second:
+            return index
+    return np.array(image.convert("RGB"))
+
+
+def _decode_tiff(data: bytes, as_mask: bool) -> np.ndarray:
+    with TiffFile(io.BytesIO(data)) as tiff:
+        if len(tiff.pages) != 1:
+            raise ValueError(f"expected one whole picture, got a TIFF of {len(tiff.pages)} pages")
+        page = tiff.pages[0]
+        count, bits, kind = page.samplesperpixel, page.bitspersample, page.photometric
+        declared = f"{count} sample(s) of {bits} bits, {page.dtype}, axes {page.axes}, {kind!s}"
+        _check_pixels(page.imagewidth, page.imagelength)
+        unsigned = page.dtype in (np.bool_, np.uint8, np.uint16) and bits in (1, 2, 4, 8, 16)
+        if not unsigned or page.axes not in ("YX", "YXS", "SYX"):
+            raise ValueError(f"expected a flat TIFF of unsigned 1 to 16 bits, got {declared}")
+
+        # tifffile and scikit-image write the True of a bool array as 1 and declare 1 to be black.
+        from_bool = bits == 1 and (page.software or "").startswith("tifffile")
+        grey_triple = count == 3 and kind == PHOTOMETRIC.MINISBLACK
+        wide = bits == 16 and (count > 1 or kind != PHOTOMETRIC.MINISBLACK)
+        if not (from_bool or grey_triple or wide):  # Pillow is right, and knows LZW and JPEG
+            return _decode_pillow(data, bits, as_mask)
+        if kind > PHOTOMETRIC.RGB or count > 4:
+            raise ValueError(f"expected a grey or RGB TIFF, got {declared}")
+        samples = page.asarray()
+
+    if from_bool:
+        samples = samples * np.uint8(255)
+    elif kind == PHOTOMETRIC.MINISWHITE:
+        samples = np.iinfo(samples.dtype).max - samples
+    if page.axes == "SYX":
+        samples = np.moveaxis(samples, 0, 2)
+    if count > 1:
+        colours = 3 if count >= 3 else 1
+        # Only an unassociated alpha (2) is still to be applied; an associated one has been.
+        alpha = count > colours and page.extrasamples[:1] == (2,)
+        samples = samples[..., : colours + alpha]
+    orientation = page.tags.get("Orientation")
+    return _upright(samples, orientation.value if orientation else 1)
+
+
+def _upright(samples: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation (1 to 8; anything else counts as 1)."""
+    if orientation in (5, 6, 7, 8):
+        samples = np.swapaxes(samples, 0, 1)
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    return samples
+
+
+def _over_black(samples: np.ndarray) -> np.ndarray:
+    top = np.uint32(np.iinfo(samples.dtype).max)
+    colour, alpha = samples[..., :-1].astype(np.uint32), samples[..., -1:].astype(np.uint32)
+    return ((colour * alpha + top // 2) // top).astype(samples.dtype)
+
+
+def _to_8_bits(samples: np.ndarray) -> np.ndarray:
+    if samples.dtype == np.uint8:
+        return samples
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _check_pixels(width: int, height: int) -> None:
+    limit = Image.MAX_IMAGE_PIXELS  # where Pillow itself only warns
+    if limit and width * height > limit:
+        raise ValueError(f"expected at most {limit} pixels, got {width} x {height}")
+
+
+def _check_array(array: np.ndarray, name: str, colour: bool) -> None:
+    fits = array.ndim == 2 or (colour and array.ndim == 3 and array.shape[2] == 3)
+    if not fits or array.dtype != np.uint8 or array.size == 0:
+        shape = "(H, W) or (H, W, 3)" if colour else "(H, W)"
+        raise ValueError(f"expected {shape} uint8, got {name} {array.shape} {array.dtype}")

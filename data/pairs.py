@@ -1,0 +1,85 @@
+"""Which mask belongs to which image."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from .images import IMAGE_SUFFIXES
+
+# As Kvasir-SEG, many others, and CVC-ClinicDB spell them.
+_FOLDERS = (("images", "masks"), ("image", "mask"), ("original", "ground truth"))
+
+
+class Pair(NamedTuple):
+    """An image file and its mask, which have the same stem."""
+
+    stem: str
+    image: Path
+    mask: Path
+
+
+def find_pairs(root: str | os.PathLike) -> tuple[list[Pair], list[Path]]:
+    """Match the images below `root` with their masks by stem.
+
+    The folders are `images` and `masks`, `image` and `mask`, or `Original` and `Ground Truth`, in
+    any case. Files with another suffix than `IMAGE_SUFFIXES` and hidden files are not looked at.
+
+    Returns:
+        The pairs, sorted by stem, and the orphans: sorted files that have no partner.
+
+    Raises:
+        ValueError: no such folder, no folders of these names in it, no pairs, or one stem twice
+            in a folder (`a.jpg` and `a.png`).
+
+    >>> pairs, orphans = find_pairs("datasets/kvasir-seg")  # doctest: +SKIP
+    >>> pairs[0].mask  # doctest: +SKIP
+    PosixPath('datasets/kvasir-seg/masks/cju0qkwl35piu0993l0dewei2.jpg')
+    """
+    image_folder, mask_folder = _find_folders(Path(root))
+    images, masks = _files_by_stem(image_folder), _files_by_stem(mask_folder)
+    stems = sorted(images.keys() & masks.keys())
+    if not stems:
+        raise ValueError(
+            "data path: expected images and masks with equal stems, "
+            f"got {_count(images)} in {image_folder} and {_count(masks)} in {mask_folder}"
+        )
+    orphans = [images[stem] for stem in images.keys() - masks.keys()]
+    orphans += [masks[stem] for stem in masks.keys() - images.keys()]
+    return [Pair(stem, images[stem], masks[stem]) for stem in stems], sorted(orphans)
+
+
+def _find_folders(root: Path) -> tuple[Path, Path]:
+    if not root.is_dir():
+        found = "a file" if root.is_file() else "nothing"
+        raise ValueError(f"data path: expected a folder, got {found} at {root}")
+    folders = {}
+    for path in sorted(root.iterdir()):
+        if path.is_dir():
+            folders.setdefault(path.name.lower(), path)
+    for images, masks in _FOLDERS:
+        if images in folders and masks in folders:
+            return folders[images], folders[masks]
+    found = ", ".join(path.name for path in folders.values()) or "no folders"
+    raise ValueError(
+        "data path: expected the folders images and masks (or image and mask, or Original and "
+        f"Ground Truth), got {found} in {root}"
+    )
+
+
+def _files_by_stem(folder: Path) -> dict[str, Path]:
+    files = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        if path.stem in files:
+            raise ValueError(
+                "data path: expected one file a stem, "
+                f"got {files[path.stem].name} and {path.name} in {folder}"
+            )
+        files[path.stem] = path
+    return files
+
+
+def _count(files: dict[str, Path]) -> str:
+    example = f" ({min(files.values()).name}, ...)" if files else ""
+    return f"{len(files)} file(s){example}"

@@ -1,0 +1,105 @@
+"""From files to batches: decode once, keep as uint8, augment in tf.data."""
+
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from .augment import augment, draw
+from .images import read_image, read_mask, resize_image, resize_mask
+
+if keras.backend.backend() != "tensorflow":
+    tf.config.set_visible_devices([], "GPU")  # tf.data needs none; the backend needs all
+
+# Training pictures are kept larger than the network's input, so that zooming in
+# shows detail instead of blur.
+MARGIN = 1.25
+
+
+class Arrays(NamedTuple):
+    """Decoded pairs: images `(N, size, size, 3)` and masks `(N, size, size, 1)`, uint8."""
+
+    images: np.ndarray
+    masks: np.ndarray
+
+
+def load(pairs, size, cache_gb=4.0):
+    """Decode and resize pairs, in threads.
+
+    Held in memory, or in an unnamed temporary file that the system pages in and out
+    when more than `cache_gb` gigabytes would be needed.
+    """
+    pairs = list(pairs)
+    fits = len(pairs) * size * size * 4 <= cache_gb * 1e9
+    images, masks = (
+        _empty((len(pairs), size, size, channels), in_memory=fits) for channels in (3, 1)
+    )
+
+    def read(index):
+        images[index] = resize_image(read_image(pairs[index].image), (size, size))
+        masks[index, :, :, 0] = resize_mask(read_mask(pairs[index].mask), (size, size))
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(read, range(len(pairs))):
+            pass
+    return Arrays(images, masks)
+
+
+def _empty(shape, in_memory):
+    if in_memory:
+        return np.empty(shape, np.uint8)
+    # The file has no name and goes with the process, even one that is killed.
+    return np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=shape)
+
+
+def load_for_training(pairs, input_size, cache_gb=4.0):
+    """`load` at the larger size that augmentation crops from."""
+    return load(pairs, round(input_size * MARGIN), cache_gb)
+
+
+def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0):
+    """Shuffled, augmented batches of the given epochs, one after the other.
+
+    Each epoch has `N // batch_size` batches (the left-over pictures change from epoch
+    to epoch); order and augmentation follow from (seed, epoch) alone.
+
+    Returns:
+        A `tf.data.Dataset` of float32 images `(batch_size, input_size, input_size, 3)` in
+        0..255 and masks `(batch_size, input_size, input_size, 1)` in {0, 1}.
+    """
+    count = len(arrays.images)
+
+    def one_epoch(epoch):
+        order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=[seed, epoch])
+        indices = tf.data.Dataset.from_tensor_slices(order)
+        drawn = indices.map(lambda index: (index, draw(seed, epoch, index)))
+        return drawn.batch(batch_size, drop_remainder=True)
+
+    def finish(indices, draws):
+        return augment(*_gather(arrays, indices), draws, input_size)
+
+    batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
+    return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+
+def evaluation_batches(arrays, batch_size):
+    """Every pair once, in order, as it is; dtypes and shapes as `training_batches`."""
+
+    def finish(indices):
+        images, masks = _gather(arrays, indices)
+        return tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
+
+    indices = tf.data.Dataset.range(len(arrays.images)).batch(batch_size)
+    return indices.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+
+def _gather(arrays, indices):
+    images, masks = tf.numpy_function(
+        lambda i: (arrays.images[i], arrays.masks[i]), [indices], (tf.uint8, tf.uint8), stateful=False
+    )
+    images.set_shape([indices.shape[0], *arrays.images.shape[1:]])
+    masks.set_shape([indices.shape[0], *arrays.masks.shape[1:]])
+    return images, masks

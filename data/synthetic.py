@@ -1,0 +1,261 @@
+"""Drawn colonoscopy-like pictures with their masks: something to run on before any data is there.
+
+    python -m data.synthetic --out datasets/synthetic --count 200 --size 224
+
+A scene is a height map (bumps of the mucosa, domes of the polyps) under a lamp beside the lens,
+painted in reflectance (tint, vessels, specks) and lit by slope, folds and distance. Lengths are in
+halves of the picture's shorter side and the origin is its centre, so that a scene scales.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .images import write_png
+
+MIN_SIDE = 32
+_CANVAS = 384  # shorter side at which thin things are drawn, before they are resized
+# Reflectance in percent: pink, salmon, red, pale, orange; and what a polyp's is of it.
+_MUCOSA = (75, 46, 42), (71, 43, 33), (69, 33, 29), (78, 59, 53), (74, 49, 26)
+_POLYP = (102, 62, 62), (80, 54, 56), (125, 140, 130), (120, 92, 62)
+# Chance, most pieces, their spread and largest radius in canvas pixels, colour.
+_STOOL = 0.3, 30, 33, 8, (0.66, 0.46, 0.12)
+_SPOTS = 0.7, 5, 200, 6, (0.5, 0.1, 0.08)
+_BUBBLES = 0.35, 16, 36, 12, (1, 0.92, 0.84)
+
+
+def draw(index: int, size: tuple[int, int] = (224, 224), seed: int = 0) -> tuple:
+    """Draw picture `index` of set `seed`: RGB `(H, W, 3)` uint8, mask `(H, W)` uint8 in {0, 1}.
+
+    A pure function of its arguments (by processor, a pixel in 100 000 may differ by one level).
+    `size` is (height, width), each at least 32; one aspect ratio shows the same scene at every
+    size. One to three polyps cover 2 to 35 % of the picture.
+
+    Raises ValueError for a smaller or fractional size, a negative or fractional index or seed.
+
+    >>> image, mask = draw(7, size=(96, 128))
+    >>> image.shape, mask.shape
+    ((96, 128, 3), (96, 128))
+    """
+    _check(index=index, seed=seed)
+    height, width = size = tuple(size)
+    for side in size:
+        _check(MIN_SIDE, size=side)
+    rng = np.random.default_rng([seed, index])
+    scale = min(size) / 2
+    extent = width / min(size), height / min(size)
+    x = (np.arange(width, dtype=np.float32)[None] + 0.5) / scale - extent[0]
+    y = (np.arange(height, dtype=np.float32)[:, None] + 0.5) / scale - extent[1]
+
+    frame = _frame(rng, x / extent[0], y / extent[1], scale)
+    coarse, medium, fine, drops = (_noise(rng, size, cells) for cells in (6, 20, 75, 44))
+    light, folds = _tunnel(rng, x, y, coarse)
+    lamp = rng.uniform(-0.4, 0.4, 2).tolist()
+    relief = 0.03 * coarse + 0.004 * medium
+    mucosa = _mix(rng, _MUCOSA)
+    tint = mucosa * (1 + 0.06 * coarse + 0.04 * medium)
+    tint *= 1 - _rgb(0.25, 0.6, 0.5) * (rng.uniform(0.15, 0.8) * _layer(rng, size, _vessels))
+    covered = np.zeros(size, bool)
+
+    for share, centre, radius in _places(rng, extent):
+        across, down = (x - centre[0]) / radius, (y - centre[1]) / radius
+        inside, steep = _polyp(rng, across, down)
+        inside += 0.04 * coarse + 0.015 * medium
+        # Its level set of the wanted area: a frame that cuts a polyp makes it no smaller.
+        visible, rank = np.where(frame > 0.5, inside, -np.inf), -1 - int(share * frame.size)
+        inside -= np.partition(visible, rank, axis=None)[rank]
+        edge = 2 * max(rng.uniform(0.01, 0.03), 0.7 / scale) / radius
+        alpha = _step(inside, -edge, edge)
+
+        # On the wall around it, the side away from the lamp lies in shadow.
+        shadow = 0.4 + 0.7 * (across * (centre[0] - lamp[0]) + down * (centre[1] - lamp[1]))
+        shadow = np.clip(shadow, 0, 1) * np.exp(4 * np.minimum(inside, 0))
+        light *= 1 - 0.6 * (1 - alpha) * shadow
+        light += alpha * np.maximum(0.5 * (1 - light), 0)  # nearer to the lamp than the wall
+        folds *= 1 - 0.9 * alpha
+        dome = np.sqrt(np.maximum(inside, 0) + 0.15) - math.sqrt(0.15)
+        relief += radius * steep * dome + alpha * (0.001 * fine)
+        colour = mucosa * _mix(rng, _POLYP) ** rng.uniform(0.4, 1.1)
+        tint += alpha * (colour * (1 + 0.06 * medium + rng.uniform(0.01, 0.05) * fine) - tint)
+        covered |= (inside > 0) & (frame > 0.5)
+
+    for clutter in (_STOOL, _SPOTS, _BUBBLES):
+        tint += _layer(rng, size, _scatter, *clutter[:4]) * (_rgb(*clutter[4]) - tint)
+    slope_x, slope_y = (cv2.Sobel(relief, -1, dx, 1 - dx, scale=scale / 8) for dx in (1, 0))
+    to_x, to_y = 0.8 * (lamp[0] - x), 0.8 * (lamp[1] - y)
+    facing = (1 - slope_x * to_x - slope_y * to_y) / np.sqrt(1 + slope_x**2 + slope_y**2)
+    light *= 1.3 * (0.35 + 0.65 * np.clip(facing, 0, 1.8)) * (1 + folds) / (1 + 0.3 * (x**2 + y**2))
+    picture = tint * light
+    mirror = np.exp(-4 * ((slope_x - 0.5 * to_x) ** 2 + (slope_y - 0.5 * to_y) ** 2))
+    wet = 0.8 * drops + 0.5 * coarse + 2.2 * mirror + 0.6 * covered
+    glint = _step(wet, 3.7, 4.1) * np.minimum(light, 1)
+    picture += glint * (_rgb(1, 0.98, 0.95) - picture)
+
+    blur = max(0.3, scale * rng.uniform(0.003, 0.008))
+    pixels = cv2.GaussianBlur(cv2.merge([*(255 * frame * picture)]), (0, 0), blur)
+    pixels += rng.uniform(1, 2.5) * rng.standard_normal(pixels.shape, dtype=np.float32)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8), covered.astype(np.uint8)
+
+
+def write_dataset(folder: str | Path, count: int, size=(224, 224), seed: int = 0) -> None:
+    """Write `images/synthetic_0000.png` and so on, and `masks/` of the same names as 0 and 255.
+
+    Raises ValueError as `draw` does or for a count below 1, OSError where nothing can be written.
+    """
+    _check(1, count=count)
+    for index in range(count):
+        image, mask = draw(index, size, seed)
+        for name, pixels in (("images", image), ("masks", mask * np.uint8(255))):
+            path = Path(folder, name, f"synthetic_{index:04d}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_png(path, pixels)
+
+
+def _check(least=0, **values):
+    for name, value in values.items():
+        if not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"expected a whole number of at least {least}, got {name}={value}")
+
+
+def _rgb(*colour):
+    return np.float32(colour)[:, None, None]
+
+
+def _mix(rng, colours):
+    return _rgb(*(rng.dirichlet(np.full(len(colours), 0.5)) @ colours)) / 100
+
+
+def _step(value, low, high):
+    t = np.clip((value - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _noise(rng, size, cells):
+    """Smooth noise `(H, W)`, mean 0 and variance about 1, `cells` bumps along the longer side."""
+    grid = rng.standard_normal((cells, cells), dtype=np.float32)
+    rows, columns = (max(2, round(cells * side / max(size))) for side in size)
+    return cv2.resize(grid[:rows, :columns], size[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def _frame(rng, u, v, scale):
+    """1 where the endoscope sees: in an octagon, a circle or everywhere, at times but a corner."""
+    cut = rng.uniform(1.45, 1.75)
+    kinds = np.abs(u) + np.abs(v) - cut, np.hypot(u, v) - 0.75 * cut, 0 * (u + v) - 1
+    outside = kinds[rng.choice(3, p=[0.55, 0.3, 0.15])]
+    if rng.random() < 0.2:
+        corner = rng.uniform(0.4, 0.5)
+        outside = np.maximum(outside, np.minimum(-0.3 - corner - u, v - 0.6 + corner))
+    return 1 - _step(outside, -1 / scale, 1 / scale)
+
+
+def _tunnel(rng, x, y, warp):
+    """Light on the wall `(H, W)`, fading into the lumen, and the shading of the folds around it."""
+    turn, far = rng.uniform(0, 2 * math.pi), rng.uniform(0.2, 1.8)
+    across = x - far * math.cos(turn) + 0.03 * warp
+    down = y - far * math.sin(turn) - 0.03 * warp
+    angle = np.arctan2(down, across)
+    first, second = rng.uniform(0, 2 * math.pi, 2).tolist()
+    r = np.hypot(across, rng.uniform(0.8, 1.25) * down) * (1 + 0.12 * np.cos(3 * angle + first))
+    light = 1 - 0.9 * np.exp(-((r / rng.uniform(0.35, 0.7)) ** 2))
+    # Folds of equal distance along the tube are rings of equal ratio: a bright rim, then a slope.
+    depth = rng.uniform(1.6, 3.2) * np.log(r + 0.1) + 0.05 * warp
+    depth -= np.floor(depth)
+    strength = rng.uniform(0.2, 1.0) * np.clip(0.6 + np.cos(2 * angle + second), 0, 1)
+    return light, strength * _step(r, 0, 0.4) * (_step(depth, 0, 0.14) * (1 - depth) - 0.4)
+
+
+def _places(rng, extent):
+    """Up to three polyps: the part of the picture each covers (2.3 to 32 %), centre, radius."""
+    count, found = 1 + rng.choice(3, p=[0.75, 0.17, 0.08]), []
+    for share in (0.023 * (14 if count == 1 else 4.3) ** rng.random(count)).tolist():
+        # The roomiest of a few: polyps that hide each other are hard to tell apart.
+        centres = (rng.uniform(-0.66, 0.66, (6, 2)) * extent).tolist()
+        room = [min((math.dist(p, c) - r for _, c, r in found), default=0) for p in centres]
+        centre = centres[room.index(max(room))]
+        found.append((share, centre, math.sqrt(share * 4 * extent[0] * extent[1] / math.pi)))
+    return found
+
+
+def _polyp(rng, x, y):
+    """A field `(H, W)`, 1 on top of a polyp of about unit radius, 0 at its rim, and its slope."""
+    kind = ("round", "long", "lobed", "flat", "stalked")[rng.integers(5)]
+    steep = rng.uniform(0.25, 0.4) if kind == "flat" else rng.uniform(0.6, 0.9)
+    turn, ratio = rng.uniform(0, 2 * math.pi), 1.1 + rng.random() * (kind in ("long", "flat"))
+    x, y = x * math.cos(turn) + y * math.sin(turn), y * math.cos(turn) - x * math.sin(turn)
+    x, y = x / math.sqrt(ratio), y * math.sqrt(ratio)
+    for wave, bend in ((1.5, 0.08), (3.5, 0.10 if kind == "flat" else 0.02)):
+        first, second = rng.uniform(0, 2 * math.pi, 2).tolist()
+        x, y = x + bend * np.sin(wave * y + first), y + bend * np.sin(wave * x + second)
+
+    if kind == "lobed":
+        turns = np.arange(rng.integers(4, 8)) + rng.uniform(-0.3, 0.3)
+        spots = [(t * 2 * math.pi / len(turns), rng.uniform(0.4, 0.75)) for t in turns.tolist()]
+        balls = [(f * math.cos(a), f * math.sin(a), rng.uniform(0.36, 0.62)) for a, f in spots]
+        balls.append((0, 0, 0.5))
+    elif kind == "stalked":
+        balls = [(0, 0, 0.9)] + [(d, 0, rng.uniform(0.26, 0.4)) for d in (0.8, 1.05, 1.3, 1.5)]
+    else:
+        return 1 - x**2 - y**2, steep
+    fields = [np.maximum(1 - ((x - a) ** 2 + (y - b) ** 2) / r**2, -9) for a, b, r in balls]
+    return np.log(sum(np.exp(8 * field) for field in fields)) / 8, steep
+
+
+def _layer(rng, size, paint, *how):
+    """What `paint` draws on a canvas of grey levels, as an opacity `(H, W)`."""
+    canvas = np.zeros([round(_CANVAS * side / min(size)) for side in size], np.uint8)
+    paint(rng, canvas, *how)
+    cv2.GaussianBlur(canvas, (0, 0), 1.0, canvas)
+    method = cv2.INTER_AREA if min(size) < _CANVAS else cv2.INTER_LINEAR
+    return cv2.resize(canvas, size[::-1], interpolation=method).astype(np.float32) / 255
+
+
+def _vessels(rng, canvas):
+    def grow(start, heading, width, order):
+        headings = heading + np.cumsum(rng.normal(0, 0.22, 30 - 6 * order))
+        points = start + np.cumsum(10 * np.stack([np.cos(headings), np.sin(headings)], 1), 0)
+        line = np.int32(np.rint(points * 16))  # in OpenCV's sixteenths of a pixel
+        cv2.polylines(canvas, [line], False, 90 + 50 * width, width, cv2.LINE_AA, 4)
+        for at in rng.integers(2, len(points), 3) if order < 2 else ():
+            turn = rng.choice([-1, 1]) * rng.uniform(0.4, 1.0)
+            grow(points[at], headings[at] + turn, max(width - 1, 1), order + 1)
+
+    for width in rng.integers(1, 4, 7).tolist():
+        grow(rng.random(2) * canvas.shape[::-1], rng.uniform(0, 2 * math.pi), width, 0)
+
+
+def _scatter(rng, canvas, chance, most, spread, largest):
+    """Blots around some place; large ones are bubbles, that is rings with a glint."""
+    middle = rng.random(2) * canvas.shape[::-1]
+    for _ in range(rng.integers(1, most) if rng.random() < chance else 0):
+        (x, y), turn = (16 * rng.normal(middle, spread)).astype(int).tolist(), rng.uniform(0, 180)
+        a, b = (16 * largest * rng.uniform(0.25, 1, 2)).astype(int).tolist()
+        if largest > 10:
+            cv2.circle(canvas, (x, y), a, 120, 1, cv2.LINE_AA, 4)
+            cv2.circle(canvas, (x - a // 3, y - a // 3), a // 5, 255, -1, cv2.LINE_AA, 4)
+        else:
+            cv2.ellipse(canvas, (x, y), (a, b), turn, 0, 360, 220, -1, cv2.LINE_AA, 4)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command `python -m data.synthetic`; a mistake ends it with one line and exit code 2."""
+    parser = argparse.ArgumentParser("python -m data.synthetic", allow_abbrev=False)
+    parser.description = "Draw colonoscopy-like pictures and their masks."
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for images/ and masks/")
+    parser.add_argument("--count", type=int, default=200, help="number of pictures (%(default)s)")
+    parser.add_argument("--size", type=int, default=224, help="side in pixels (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="names the set (%(default)s)")
+    given = parser.parse_args(arguments)
+    try:
+        write_dataset(given.out, given.count, (given.size, given.size), given.seed)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    sys.stdout.write(f"{given.count} pictures and masks in {given.out}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+import pytest
+
+from data.pairs import Pair, find_pairs
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+
+def refused(root):
+    with pytest.raises(ValueError) as caught:
+        find_pairs(root)
+    message = str(caught.value)
+    assert message.startswith("data path: expected ") and "got " in message
+    assert "\n" not in message and str(root) in message
+    return message
+
+
+@pytest.mark.parametrize(
+    "images, masks",
+    [("images", "masks"), ("image", "mask"), ("Original", "Ground Truth"), ("IMAGES", "Masks")],
+)
+def test_pairs_have_equal_stems_and_are_sorted_by_them(tmp_path, images, masks):
+    touch(tmp_path, f"{images}/10.jpg", f"{images}/9.tif", f"{images}/b.c.PNG")
+    touch(tmp_path, f"{masks}/b.c.png", f"{masks}/9.bmp", f"{masks}/10.webp")
+    pairs, orphans = find_pairs(str(tmp_path))
+    assert pairs == [
+        Pair("10", tmp_path / images / "10.jpg", tmp_path / masks / "10.webp"),
+        Pair("9", tmp_path / images / "9.tif", tmp_path / masks / "9.bmp"),
+        Pair("b.c", tmp_path / images / "b.c.PNG", tmp_path / masks / "b.c.png"),
+    ]
+    assert orphans == []
+
+
+def test_orphans_of_both_sides_are_told(tmp_path):
+    touch(tmp_path, "images/a.jpg", "images/z.jpg", "images/b.jpg")
+    touch(tmp_path, "masks/b.png", "masks/c.png")
+    pairs, orphans = find_pairs(tmp_path)
+    assert [pair.stem for pair in pairs] == ["b"]
+    assert orphans == [tmp_path / name for name in ("images/a.jpg", "images/z.jpg", "masks/c.png")]
+
+
+def test_other_and_hidden_files_are_not_looked_at(tmp_path):
+    touch(tmp_path, "images/a.jpg", "images/.b.jpg", "images/._a.jpg", "images/Thumbs.db")
+    touch(tmp_path, "masks/a.png", "masks/a.txt", "masks/.DS_Store", "masks/old/a.png", "a.csv")
+    pairs, orphans = find_pairs(tmp_path)
+    assert [pair.stem for pair in pairs] == ["a"] and orphans == []
+
+
+def test_a_wrong_root_is_told(tmp_path):
+    assert "got nothing" in refused(tmp_path / "none")
+    touch(tmp_path, "list.txt")
+    assert "got a file" in refused(tmp_path / "list.txt")
+
+
+def test_missing_folders_are_told_with_those_that_are_there(tmp_path):
+    assert "got no folders" in refused(tmp_path)
+    touch(tmp_path, "images/a.jpg", "labels/a.png")
+    assert "got images, labels" in refused(tmp_path)
+    touch(tmp_path, "mask/a.png")  # images and mask are two spellings
+    assert "got images, labels, mask" in refused(tmp_path)
+
+
+def test_no_common_stem_is_told_with_examples(tmp_path):
+    touch(tmp_path, "images/a.jpg", "images/b.jpg", "masks/a_mask.png")
+    message = refused(tmp_path)
+    assert "2 file(s) (a.jpg, ...)" in message and "1 file(s) (a_mask.png, ...)" in message
+
+
+def test_a_stem_twice_in_a_folder_is_told(tmp_path):
+    touch(tmp_path, "images/a.jpg", "images/a.png", "masks/a.png")
+    assert "a.jpg and a.png" in refused(tmp_path)
