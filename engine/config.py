@@ -1,0 +1,136 @@
+"""Options of a training run: defaults, command line, `config.json`, checks."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from .arguments import Parser, UserError, expect, nearest
+from .registry import BACKBONES, LOSSES, NETWORKS, PRECISIONS
+
+
+@dataclass
+class TrainConfig:
+    """All that a training run depends on; `config.json` of a run folder holds it."""
+
+    data_path: str | None = None
+    split_dir: str | None = None
+    data_split: float = 0.1
+    group_by: str | None = None
+    cache_gb: float = 4.0
+    model: str = "pranet"
+    backbone: str = "resnet50"
+    backbone_weights: str = "imagenet"
+    input_size: int = 352
+    epochs: int = 40
+    batch_size: int = 16
+    lr: float = 5e-4
+    schedule: str = "cosine"
+    patience: int = 15
+    clip_value: float = 0.5
+    loss: str | None = None
+    map_weights: list | None = None
+    precision: str = "float32"
+    seed: int = 12
+    trained_model_path: str = "runs"
+    logdir: str | None = None
+
+    def check(self):
+        """Raise `UserError` for the first value out of range; fill in what depends on the model."""
+        expect(self.data_path, "--data-path", "a folder with images/ and masks/")
+        expect(self.model in NETWORKS, "--model", f"one of {', '.join(NETWORKS)}", self.model)
+        network = NETWORKS[self.model]
+        self.loss = self.loss or network.loss
+        size, stride = self.input_size, network.stride
+        expect(0 < self.data_split < 0.5, "--data-split", "a fraction above 0 and below 0.5", self.data_split)
+        expect(self.cache_gb >= 0, "--cache-gb", "0 or more gigabytes", self.cache_gb)
+        expect(self.backbone in BACKBONES, "--backbone", f"one of {', '.join(BACKBONES)}", self.backbone)
+        expect(
+            size >= stride and size % stride == 0, "--input-size", f"a multiple of {stride} for {self.model}", size
+        )
+        expect(self.epochs >= 1, "--epochs", "1 or more", self.epochs)
+        expect(self.batch_size >= 1, "--batch-size", "1 or more", self.batch_size)
+        expect(0 < self.lr < 1, "--lr", "a learning rate above 0 and below 1", self.lr)
+        expect(self.schedule in ("cosine", "step", "constant"), "--schedule", "cosine, step or constant", self.schedule)
+        expect(self.patience >= 1, "--patience", "1 or more epochs", self.patience)
+        expect(self.clip_value >= 0, "--clip-value", "0 (off) or more", self.clip_value)
+        expect(self.loss in LOSSES, "--loss", f"one of {', '.join(LOSSES)}", self.loss)
+        weights = self.map_weights
+        if weights is not None:
+            expect(
+                len(weights) == network.maps and min(weights) >= 0 and sum(weights) > 0,
+                "--map-weights", f"{network.maps} numbers of 0 or more, not all 0, for {self.model}",
+                " ".join(str(weight) for weight in weights),
+            )
+        expect(self.precision in PRECISIONS, "--precision", f"one of {', '.join(PRECISIONS)}", self.precision)
+        expect(0 <= self.seed < 2**32, "--seed", "a whole number of 0 or more", self.seed)
+        return self
+
+    def to_json(self):
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def read_config(path):
+    """The values of a run's `config.json`, as a dict. Raises `UserError`."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config: expected a readable file, got {path} ({error.strerror})") from error
+    except ValueError as error:
+        raise UserError(f"--config: expected JSON, got {path} ({error})") from error
+    expect(isinstance(values, dict), "--config", "an object with option names as keys", path)
+    fields = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
+    for key, value in values.items():
+        if key not in fields:
+            raise UserError(f"--config: unknown key {key!r} in {path}{nearest(key, fields)}")
+        if not _fits(value, fields[key]):
+            raise UserError(f"--config: expected {_words(fields[key])} for {key!r} in {path}, got {value!r}")
+    return values
+
+
+def _fits(value, kind):
+    if kind is float:
+        kind = int | float
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _words(kind):
+    names = {"int": "a whole number", "float": "a number", "str": "text", "list": "a list", "None": "null"}
+    text = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
+    return " or ".join(names.get(part, part) for part in text.split(" | "))
+
+
+def parse_train(arguments=None):
+    """The checked `TrainConfig` of a command line."""
+    defaults = TrainConfig()
+    parser = Parser("train.py", "Train a segmentation network on a folder of images and masks.", defaults)
+    group = parser.group("data")
+    group("--data-path", metavar="DIR", help="folder with images/ and masks/, files matched by stem")
+    group("--split-dir", "--split-file", metavar="PATH",
+          help="given split: a folder with train.txt, val.txt, test.txt; their common prefix; or a CSV stem,subset")
+    group("--data-split", type=float, metavar="F", help="without --split-dir: fraction for val, and again for test")
+    group("--group-by", metavar="REGEX", help="pictures whose stems match alike (one patient) are never parted")
+    group("--cache-gb", type=float, metavar="GB", help="decoded pictures beyond this size go to a temporary file")
+    group = parser.group("network")
+    group("--model", metavar="NAME", help=" | ".join(NETWORKS))
+    group("--backbone", metavar="NAME", help=f"of PraNet: {' | '.join(BACKBONES)}")
+    group("--backbone-weights", metavar="W", help="imagenet | none | path of a .h5 file")
+    group("--input-size", "--inputsize", type=int, metavar="PX", help="height and width the network sees")
+    group = parser.group("training")
+    group("--epochs", "--epoch", type=int, metavar="N", help="passes over the training pictures")
+    group("--batch-size", "--batchsize", type=int, metavar="N", help="pictures a step")
+    group("--lr", type=float, metavar="LR", help="highest learning rate of Adam")
+    group("--schedule", metavar="NAME", help="cosine | step | constant, after a warm-up")
+    group("--patience", type=int, metavar="N", help="stop after N epochs without a better validation Dice")
+    group("--clip-value", "--gclip", type=float, metavar="C", help="clip each gradient to [-C, C]; 0: off")
+    group("--loss", metavar="NAME", help=f"{' | '.join(LOSSES)} (default: structure for pranet, dice for attention_unet)")
+    group("--map-weights", type=float, nargs="+", metavar="W", help="weight of each side output, coarse to fine (default: 1)")
+    group("--precision", metavar="NAME", help=" | ".join(PRECISIONS))
+    group("--seed", type=int, metavar="N", help="of split, order, augmentation and initial weights")
+    group = parser.group("output")
+    group("--trained-model-path", metavar="DIR", help="where the run folder is made")
+    group("--logdir", metavar="DIR", help="TensorBoard logs (default: in the run folder)")
+    group("--config", metavar="FILE", help="config.json of a run to repeat; options given here win")
+    given = parser.parse(arguments)
+    from_file = read_config(given.pop("config")) if "config" in given else {}
+    return TrainConfig(**(from_file | given)).check()

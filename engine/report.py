@@ -1,0 +1,46 @@
+"""Pictures of a training run."""
+
+import os
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot  # noqa: E402
+
+BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#9ca3af"
+
+
+def plot_curves(history, path):
+    """Loss and Dice over epochs, training and validation, as a PNG.
+
+    Args:
+        history: rows with epoch, loss, dice, val_loss and val_dice.
+        path: of the picture; replaced whole.
+    """
+    epochs = [row["epoch"] for row in history]
+    best = max(history, key=lambda row: row["val_dice"])
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    for axis, name, title in zip(axes, ("loss", "dice"), ("Loss", "Dice")):
+        axis.plot(epochs, [row[name] for row in history], color=GREY, label="training (augmented)", marker=".")
+        axis.plot(epochs, [row[f"val_{name}"] for row in history], color=BLUE, label="validation", marker=".")
+        axis.axvline(best["epoch"], color=ORANGE, linewidth=1, linestyle="--")
+        axis.set_title(title, loc="left", fontweight="bold")
+        axis.set_xlabel("epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylim(bottom=0)
+    axes[1].set_ylim(0, 1)
+    axes[1].annotate(
+        f"best {best['val_dice']:.3f}, epoch {best['epoch']}", (best["epoch"], best["val_dice"]),
+        xytext=(0, -28), textcoords="offset points", color=ORANGE, ha="right" if best["epoch"] > epochs[-1] / 2 else "left",
+    )
+    axes[1].legend(frameon=False, loc="lower right")
+    temporary = path.with_name(f".part-{path.name}")
+    try:
+        figure.savefig(temporary, dpi=110)
+        os.replace(temporary, path)
+    finally:
+        pyplot.close(figure)
+        temporary.unlink(missing_ok=True)

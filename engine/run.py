@@ -1,0 +1,113 @@
+"""The run folder: all that is needed to repeat a run and to use its model."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from .arguments import UserError
+
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
+
+
+def create_run(parent, name):
+    """Make `parent/name`, or `name-2`, `name-3`, ... when taken; return its path."""
+    parent = Path(parent)
+    number = 1
+    while True:
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if parent.exists() and not parent.is_dir():
+                raise UserError(f"--trained-model-path: expected a folder, got the file {parent}") from None
+            number += 1
+        except OSError as error:
+            raise UserError(f"--trained-model-path: expected a writable folder, got {parent} ({error.strerror})") from None
+
+
+def check_writable(parent):
+    """Raise `UserError` now rather than after the data have been read."""
+    folder = Path(parent).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"--trained-model-path: expected a writable folder, got {parent}")
+
+
+def find_run(path):
+    """The run folder that `path` names: itself, or the only one inside it."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"--model: expected a run folder or a model file, got {path}, which does not exist")
+    if (path / "config.json").is_file():
+        return path
+    runs = sorted(folder.parent for folder in path.glob("*/config.json"))
+    if len(runs) == 1:
+        return runs[0]
+    found = f"{len(runs)} runs ({', '.join(run.name for run in runs)})" if runs else "none"
+    raise UserError(f"--model: expected a run folder (one with config.json), got {path} with {found} inside")
+
+
+def write_text(path, text):
+    """Write a file whole or not at all."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def environment():
+    """What the run was made with: command, commit, versions, machine."""
+    import keras
+
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": _commit(),
+        "backend": keras.backend.backend(),
+        "python": platform.python_version(),
+        "packages": versions,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def write_environment(folder):
+    write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+
+
+def _commit():
+    root = Path(__file__).resolve().parent.parent
+    try:
+        git = ["git", "-C", str(root)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if commit.returncode:
+        return None
+    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+
+
+def _processor():
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or None

@@ -1,0 +1,85 @@
+"""What every network keeps, run as a program under one backend: `contract.py NETWORK FOLDER`.
+
+Under TensorFlow it saves the model and its outputs into FOLDER; under the other backends
+it loads that model and leaves its own outputs beside them, for the test to compare.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import keras
+import numpy as np
+
+from attention_unet import AttentionUNet
+from losses.losses import SegmentationLoss
+from pranet import PraNet
+
+NETWORKS = {
+    "pranet_mobilenetv2": lambda: PraNet("mobilenetv2", input_size=64),
+    "pranet_resnet50": lambda: PraNet("resnet50", input_size=64),
+    "attention_unet": lambda: AttentionUNet(filters=8, input_size=64),
+}
+SIZES = ((64, 64), (32, 96), (128, 64))
+
+
+def check(condition, what):
+    if not condition:
+        sys.exit(f"contract broken: {what}")
+
+
+def images(height, width, count=2):
+    return np.random.default_rng(height * width).uniform(0, 255, (count, height, width, 3)).astype("float32")
+
+
+def outputs(model):
+    results = {}
+    for height, width in SIZES:
+        logits = model(images(height, width), training=False)
+        check(keras.backend.standardize_dtype(logits.dtype) == "float32", "logits are float32")
+        results[f"{height}x{width}"] = keras.ops.convert_to_numpy(logits)
+        check(results[f"{height}x{width}"].shape[:3] == (2, height, width), "logits have the size of the image")
+    return results
+
+
+def main(name, folder):
+    keras.utils.set_random_seed(0)
+    model = NETWORKS[name]()
+    twin = type(model).from_config(model.get_config())
+    check(twin.get_config() == model.get_config(), "config round trip")
+    check([w.shape for w in twin.weights] == [w.shape for w in model.weights], "config rebuilds the weights")
+    saved = folder / f"{name}.keras"
+    if keras.backend.backend() == "tensorflow":
+        model.save(saved)
+    else:
+        model = keras.saving.load_model(saved)
+    results = outputs(model)
+    np.savez(folder / f"{name}_{keras.backend.backend()}.npz", **results)
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    mixed = NETWORKS[name]()
+    mixed.set_weights(model.get_weights())
+    key, exact = next(iter(results.items()))
+    half = outputs(mixed)[key]
+    check(np.isfinite(half).all(), "bfloat16 outputs are finite")
+    check(np.corrcoef(half.ravel(), exact.ravel())[0, 1] > 0.98, "bfloat16 outputs resemble float32")
+    keras.config.set_dtype_policy("float32")
+
+    x = images(64, 64)
+    y = (images(64, 64)[..., :1] > 200).astype("float32")
+    y[:, 20:50, 10:40] = 1.0
+    model.compile(keras.optimizers.Adam(1e-4), loss=SegmentationLoss("structure"), jit_compile=False)
+    before = [np.array(w) for w in model.get_weights()]
+    first = model.train_on_batch(x, y)
+    still = [
+        w.path for w, old in zip(model.weights, before)
+        if w.trainable and np.array_equal(keras.ops.convert_to_numpy(w.value), old)
+    ]
+    check(not still, f"gradients reach every weight, but not {still[:5]}")
+    second = model.train_on_batch(x, y)
+    check(second < first, f"a step lowers the loss, but {first} became {second}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
