@@ -147,7 +147,6 @@ def _decode_pillow(data: bytes, bits: int, as_mask: bool) -> np.ndarray:
         raise ValueError(f"expected one picture, got {frames} frames")
     image.load()
     orientation = image.getexif().get(0x0112, 1)
-
     if bits == 16 and image.format == "PNG" and image.mode != "I;16":
         # Pillow keeps the high byte only (value // 256); it has found the file whole, though.
         samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

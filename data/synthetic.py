@@ -215,16 +215,16 @@ def _layer(rng, size, paint, *how):
 
 def _vessels(rng, canvas):
     def grow(start, heading, width, order):
-        headings = heading + np.cumsum(rng.normal(0, 0.22, 30 - 6 * order))
-        points = start + np.cumsum(10 * np.stack([np.cos(headings), np.sin(headings)], 1), 0)
-        line = np.int32(np.rint(points * 16))  # in OpenCV's sixteenths of a pixel
+        headings = heading + np.cumsum(0.22 * rng.standard_normal(30 - 6 * order))
+        points = start + 10 * np.cumsum(np.exp(1j * headings))  # x + iy
+        line = (16 * points.view(float)).astype(np.int32).reshape(-1, 2)  # sixteenths of a pixel
         cv2.polylines(canvas, [line], False, 90 + 50 * width, width, cv2.LINE_AA, 4)
-        for at in rng.integers(2, len(points), 3) if order < 2 else ():
-            turn = rng.choice([-1, 1]) * rng.uniform(0.4, 1.0)
+        turns = rng.uniform(-1, 1, 3 if order < 2 else 0)
+        for at, turn in zip(rng.integers(2, len(points), len(turns)), turns, strict=True):
             grow(points[at], headings[at] + turn, max(width - 1, 1), order + 1)
 
     for width in rng.integers(1, 4, 7).tolist():
-        grow(rng.random(2) * canvas.shape[::-1], rng.uniform(0, 2 * math.pi), width, 0)
+        grow(complex(*rng.random(2) * canvas.shape[::-1]), rng.uniform(0, 2 * math.pi), width, 0)
 
 
 def _scatter(rng, canvas, chance, most, spread, largest):

@@ -33,8 +33,7 @@ class MeanDice(_ImageMean):
     """Dice of the answer, 2 |P & M| / (|P| + |M|), per image, then the mean over images.
 
     `y_true` is the mask `(B, H, W, 1)` in {0, 1}, `y_pred` the logits `(B, H, W, S)`,
-    of which the last map counts. P is where its probability is above `threshold`: the
-    constant 0.5 of an untrained map is background. An image with neither mask nor
+    of which the last map counts. P is where its probability is at least `threshold`. An image with neither mask nor
     prediction scores 1, as in `overlap(..., empty="one")`.
 
     Raises ValueError for a threshold outside (0, 1) and for other shapes.
@@ -68,5 +67,5 @@ def _areas(mask, logits, threshold):
             f"got mask={tuple(mask.shape)}, logits={tuple(logits.shape)}"
         )
     mask = mask[..., 0]
-    found = ops.cast(ops.sigmoid(logits[..., -1]) > threshold, "float32")
+    found = ops.cast(ops.sigmoid(logits[..., -1]) >= threshold, "float32")
     return ops.sum(found * mask, axis=(1, 2)), ops.sum(found, axis=(1, 2)) + ops.sum(mask, axis=(1, 2))

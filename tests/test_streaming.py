@@ -60,12 +60,13 @@ def test_reset_forgets_everything(metric, key):
 
 
 @pytest.mark.parametrize("metric, key", METRICS)
-def test_an_untrained_map_is_background(metric, key):
+def test_a_probability_at_the_threshold_is_foreground(metric, key):
     masks, logits = images(seed=2)
     streaming = metric()
     streaming.update_state(masks[:5], np.zeros_like(logits[:5]))
-    # Masks 1 and 4 of the five are empty: agreement. The others are missed.
-    assert float(streaming.result()) == pytest.approx(2 / 5)
+    share = masks[:5].mean(axis=(1, 2, 3), dtype="float64")  # of the foreground; every pixel is predicted
+    expected = 2 * share / (1 + share) if key == "dice" else share
+    assert float(streaming.result()) == pytest.approx(expected.mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("metric, key", METRICS)

@@ -1,5 +1,6 @@
 """The drawn pictures: reproducible, in range, learnable, and the same scene at every size."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,16 +31,20 @@ def test_a_picture_is_a_function_of_index_seed_and_size_alone():
         assert (other_mask != mask).any()
 
 
-def test_another_process_without_vector_instructions_draws_the_same():
-    code = "import sys; from data.synthetic import draw; sys.stdout.buffer.write(%s.tobytes())"
-    plain = {"OPENCV_CPU_DISABLE": "AVX2,FMA3", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"}
-    got = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code % "draw(2, (64, 96))[0]"],
-        cwd=ROOT, env=plain, capture_output=True, check=True,
-    ).stdout
-    image = draw(2, (64, 96))[0]
-    difference = np.abs(np.frombuffer(got, np.uint8).reshape(image.shape).astype(int) - image)
+def test_another_processor_draws_the_same_but_for_a_level_here_and_there():
+    code = "import sys, data.synthetic as s; sys.stdout.buffer.write(s.draw(2)[0].tobytes())"
+    older = {**os.environ, "OPENCV_CPU_DISABLE": "AVX2,FMA3", "PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-c", code]
+    got = subprocess.run(command, cwd=ROOT, env=older, capture_output=True, check=True).stdout
+    difference = np.abs(np.frombuffer(got, np.uint8).astype(int) - draw(2)[0].ravel())
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+
+
+def test_the_pictures_stay_what_they_are():
+    # Whoever restyles the scene writes new numbers; if a new NumPy or OpenCV does it, that is news.
+    image, mask = draw(1, (64, 64))
+    assert abs(int(mask.sum()) - 639) <= 2
+    np.testing.assert_allclose(image.mean((0, 1)), [192.356, 120.173, 95.804], atol=0.02)
 
 
 def test_masks_are_binary_and_cover_2_to_35_percent(drawn):
@@ -78,7 +83,7 @@ def test_any_size(size):
 
 
 def test_the_scene_scales():
-    for index in range(12):
+    for index in range(6):
         small, mask = draw(index, (96, 120))
         large, large_mask = draw(index, (192, 240))
         halved = cv2.resize(large_mask * 255, (120, 96), interpolation=cv2.INTER_AREA) > 127
@@ -124,8 +129,9 @@ def test_the_command(tmp_path):
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"2 pictures and masks in {tmp_path / 'set'}\n"
-    written = sorted(path.relative_to(tmp_path / "set").as_posix() for path in tmp_path.rglob("*.png"))
-    assert written == [f"{f}/synthetic_000{i}.png" for f in ("images", "masks") for i in (0, 1)]
+    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
+    names = ("synthetic_0000.png", "synthetic_0001.png")
+    assert written == [str(Path("set", f, name)) for f in ("images", "masks") for name in names]
     image, mask = draw(1, (48, 48), seed=5)
     np.testing.assert_array_equal(read_image(tmp_path / "set/images/synthetic_0001.png"), image)
     np.testing.assert_array_equal(read_mask(tmp_path / "set/masks/synthetic_0001.png"), mask)

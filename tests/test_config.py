@@ -1,0 +1,128 @@
+"""Options of `train.py`: defaults, spellings, files, mistakes."""
+
+import json
+import re
+
+import pytest
+
+from engine import registry
+from engine.arguments import UserError
+from engine.config import TrainConfig, parse_train
+from engine.run import create_run, find_run
+
+
+def test_names_on_the_command_line_are_the_ones_that_exist():
+    from losses.losses import LOSSES
+    from pranet.backbones import BACKBONES
+
+    assert set(registry.LOSSES) == set(LOSSES)
+    assert set(registry.BACKBONES) == set(BACKBONES)
+
+
+def test_spellings_of_the_tensorflow_readme_mean_the_same():
+    theirs = parse_train([
+        "--data_path", "polyps_dataset/", "--data_split", "0.1", "--epoch", "25", "--lr", "1e-4",
+        "--batchsize", "16", "--inputsize=352", "--gclip", "0.5", "--trained_model_path", "trained_model/",
+        "--backbone", "resnet50", "--logdir", "logs/",
+    ])
+    ours = parse_train([
+        "--data-path", "polyps_dataset/", "--data-split", "0.1", "--epochs", "25", "--lr", "1e-4",
+        "--batch-size", "16", "--input-size", "352", "--clip-value", "0.5", "--trained-model-path", "trained_model/",
+        "--backbone", "resnet50", "--logdir", "logs/",
+    ])
+    assert theirs == ours
+    assert (ours.epochs, ours.batch_size, ours.input_size, ours.clip_value) == (25, 16, 352, 0.5)
+
+
+def test_loss_follows_the_network_unless_given():
+    assert parse_train(["--data-path", "d"]).loss == "structure"
+    assert parse_train(["--data-path", "d", "--model", "attention_unet"]).loss == "dice"
+    assert parse_train(["--data-path", "d", "--model", "attention_unet", "--loss", "bce"]).loss == "bce"
+
+
+def test_config_file_is_read_back_and_options_win(tmp_path):
+    first = parse_train(["--data-path", "d", "--lr", "0.002", "--map-weights", "1", "1", "1", "2", "--seed", "7"])
+    (tmp_path / "config.json").write_text(first.to_json())
+    again = parse_train(["--config", str(tmp_path / "config.json")])
+    assert again == first
+    assert parse_train(["--config", str(tmp_path / "config.json"), "--seed", "8"]).seed == 8
+
+
+@pytest.mark.parametrize("values, message", [
+    ({"batchsize": 3}, "unknown key 'batchsize' .*did you mean 'batch_size'"),
+    ({"epochs": "ten"}, "expected a whole number for 'epochs'.*'ten'"),
+    ({"epochs": True}, "expected a whole number for 'epochs'"),
+    ({"lr": None}, "expected a number for 'lr'"),
+    ([1], "expected an object"),
+])
+def test_bad_config_files(tmp_path, values, message):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=message):
+        parse_train(["--config", str(path), "--data-path", "d"])
+    path.write_text("{")
+    with pytest.raises(UserError, match="expected JSON"):
+        parse_train(["--config", str(path)])
+    with pytest.raises(UserError, match="readable file"):
+        parse_train(["--config", str(tmp_path / "absent.json")])
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ([], "--data-path: expected a folder .*, got nothing"),
+    (["--lr", "-1"], "--lr: expected .* above 0 .*, got -1"),
+    (["--lr", "nan"], "--lr: expected"),
+    (["--lr", "fast"], "--lr: invalid float value: 'fast'"),
+    (["--backbone", "vgg16"], "--backbone: expected one of resnet50, mobilenetv2, got vgg16"),
+    (["--input-size", "100"], "--input-size: expected a multiple of 32 for pranet, got 100"),
+    (["--input-size", "0"], "--input-size: expected a multiple of 32"),
+    (["--model", "unet"], "--model: expected one of pranet, attention_unet, got unet"),
+    (["--model", "attention_unet", "--input-size", "24"], "--input-size: expected a multiple of 16"),
+    (["--epochs", "0"], "--epochs: expected 1 or more, got 0"),
+    (["--epochs", "2.5"], "--epochs: invalid int value: '2.5'"),
+    (["--batch-size", "0"], "--batch-size: expected 1 or more"),
+    (["--data-split", "0.5"], "--data-split: expected a fraction"),
+    (["--loss", "focal"], "--loss: expected one of structure,.*got focal"),
+    (["--map-weights", "1", "2"], "--map-weights: expected 4 numbers .* for pranet, got 1.0 2.0"),
+    (["--map-weights", "0", "0", "0", "0"], "--map-weights: expected 4 numbers"),
+    (["--precision", "int8"], "--precision: expected one of float32"),
+    (["--schedule", "poly"], "--schedule: expected cosine"),
+    (["--patience", "0"], "--patience: expected"),
+    (["--clip-value", "-0.5"], "--clip-value: expected"),
+    (["--cache-gb", "-1"], "--cache-gb: expected"),
+    (["--seed", "-1"], "--seed: expected"),
+    (["--epoch"], "--epochs: expected one argument"),
+    (["--bacth-size", "4"], "unknown argument --bacth-size 4; did you mean '--batch-size'"),
+])
+def test_mistakes_name_argument_expectation_and_what_came(arguments, message):
+    given = arguments if not arguments else ["--data-path", "d", *arguments]
+    with pytest.raises(UserError, match=message) as caught:
+        parse_train(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_help_shows_each_option_with_its_default(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_train(["--help"])
+    assert stop.value.code == 0
+    text = re.sub(r"\s+", " ", capsys.readouterr().out)
+    for name, value in vars(TrainConfig()).items():
+        assert f"--{name.replace('_', '-')}" in text
+        if value is not None:
+            assert f"(default: {value})" in text
+
+
+def test_run_folders_are_numbered_and_found(tmp_path):
+    first, second = create_run(tmp_path / "runs", "pranet"), create_run(tmp_path / "runs", "pranet")
+    assert (first.name, second.name) == ("pranet", "pranet-2")
+    with pytest.raises(UserError, match="none inside"):
+        find_run(tmp_path / "runs")
+    (first / "config.json").write_text("{}")
+    assert find_run(tmp_path / "runs") == find_run(first) == first
+    (second / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"2 runs \(pranet, pranet-2\)"):
+        find_run(tmp_path / "runs")
+    with pytest.raises(UserError, match="does not exist"):
+        find_run(tmp_path / "absent")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--trained-model-path"):
+        create_run(tmp_path / "file", "pranet")

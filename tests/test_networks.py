@@ -1,0 +1,150 @@
+"""The contract that every network keeps, on three backends, and what is particular to each."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from attention_unet import AttentionUNet
+from pranet import PraNet
+from pranet.backbones import BACKBONES, build_backbone
+
+HERE = Path(__file__).resolve().parent
+NETWORKS = ("attention_unet", "pranet_mobilenetv2", "pranet_resnet50")
+
+
+def run_contract(network, backend, folder):
+    result = subprocess.run(
+        [sys.executable, HERE / "contract.py", network, folder], capture_output=True, text=True,
+        env=os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return dict(np.load(folder / f"{network}_{backend}.npz"))
+
+
+@pytest.fixture(scope="module")
+def from_tensorflow(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("contract")
+    return folder, {network: run_contract(network, "tensorflow", folder) for network in NETWORKS}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_contract_under_tensorflow(network, from_tensorflow):
+    outputs = from_tensorflow[1][network]
+    assert outputs["128x64"].shape == (2, 128, 64, 4 if network.startswith("pranet") else 1)
+    assert all(array.std() > 1e-3 for array in outputs.values())
+
+
+@pytest.mark.parametrize("network", NETWORKS[:2])
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_contract_under_other_backends(network, backend, from_tensorflow):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    folder, expected = from_tensorflow
+    outputs = run_contract(network, backend, folder)
+    for size, array in expected[network].items():
+        np.testing.assert_allclose(outputs[size], array, atol=2e-4 * np.abs(array).max())
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_saved_model_loads_in_a_new_process_without_our_arguments(network, from_tensorflow):
+    folder, expected = from_tensorflow
+    program = (
+        "import sys, keras, numpy as np\n"
+        "import attention_unet, pranet  # registers the classes\n"
+        "model = keras.saving.load_model(sys.argv[1])\n"
+        "x = np.random.default_rng(64 * 64).uniform(0, 255, (2, 64, 64, 3)).astype('float32')\n"
+        "np.save(sys.argv[2], model(x, training=False))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, folder / f"{network}.keras", folder / "again.npy"],
+        cwd=HERE.parent, capture_output=True, text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    array = expected[network]["64x64"]
+    np.testing.assert_allclose(np.load(folder / "again.npy"), array, atol=1e-5 * max(1, np.abs(array).max()))
+
+
+def test_attention_unet_has_the_published_number_of_parameters():
+    model = AttentionUNet(filters=32)
+    assert model.count_params() == 7_951_369
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 7_945_479
+
+
+def test_attention_gate_weighs_the_skip():
+    from attention_unet.layers import AttentionGate
+
+    rng = np.random.default_rng(3)
+    skip, gating = rng.normal(size=(1, 6, 8, 4)).astype("float32"), rng.normal(size=(1, 3, 4, 5)).astype("float32")
+    gate = AttentionGate(channels=7)
+    result = np.asarray(gate([skip, gating]))
+    (a, b), (c, d), (e, f) = ((w[0, 0], bias) for w, bias in (
+        gate.theta.get_weights(), gate.phi.get_weights(), gate.psi.get_weights()
+    ))
+    hidden = np.maximum(skip[:, ::2, ::2] @ a + b + gating @ c + d, 0)
+    weights = 1 / (1 + np.exp(-(hidden @ e + f)))
+    np.testing.assert_allclose(result, skip * weights.repeat(2, axis=1).repeat(2, axis=2), atol=1e-5)
+
+
+def test_reverse_attention_sees_only_what_the_coarse_map_left_out():
+    from pranet.layers import ReverseAttention
+
+    rng = np.random.default_rng(4)
+    features = rng.normal(size=(1, 5, 6, 8)).astype("float32")
+    layer = ReverseAttention(channels=4)
+    certain, half = np.full((1, 5, 6, 1), 40, "float32"), np.zeros((1, 5, 6, 1), "float32")
+    blind = layer([features, certain])  # 1 - sigmoid(40) = 0: the features do not matter
+    np.testing.assert_allclose(blind, layer([rng.normal(size=features.shape).astype("float32"), certain]), atol=1e-5)
+    np.testing.assert_allclose(layer([features, half]), layer([features / 2, half - 80])  + 80, atol=1e-4)
+
+
+@pytest.mark.parametrize("name, channels", [("mobilenetv2", (192, 576, 1280)), ("resnet50", (512, 1024, 2048))])
+def test_backbone_taps_strides_8_16_32(name, channels):
+    features = build_backbone(name)(np.zeros((1, 64, 96, 3), "float32"))
+    assert [tuple(f.shape) for f in features] == [(1, 64 // s, 96 // s, c) for s, c in zip((8, 16, 32), channels)]
+
+
+def test_backbone_normalises_like_keras_applications():
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+    for name, spec in BACKBONES.items():
+        keras.utils.set_random_seed(1)
+        ours = build_backbone(name)
+        keras.utils.set_random_seed(1)
+        theirs = getattr(keras.applications, spec.application)(input_shape=(None, None, 3), include_top=False, weights=None)
+        taps = keras.Model(theirs.input, [theirs.get_layer(tap).output for tap in spec.taps])
+        module = {"resnet50": keras.applications.resnet50, "mobilenetv2": keras.applications.mobilenet_v2}[name]
+        for mine, expected in zip(ours(image), taps(module.preprocess_input(image.copy()))):
+            np.testing.assert_allclose(mine, expected, rtol=1e-3, atol=1e-4 * float(np.abs(expected).max()))
+
+
+def test_backbone_weights_from_a_file(tmp_path):
+    theirs = keras.applications.MobileNetV2(input_shape=(None, None, 3), include_top=False, weights=None)
+    theirs.save_weights(tmp_path / "w.weights.h5")
+    ours = PraNet("mobilenetv2", backbone_weights=str(tmp_path / "w.weights.h5"))
+    np.testing.assert_array_equal(
+        ours.get_layer("mobilenetv2").get_layer("features").get_layer("Conv1").get_weights()[0],
+        theirs.get_layer("Conv1").get_weights()[0],
+    )
+    with pytest.raises(ValueError, match="does not fit"):
+        build_backbone("resnet50", tmp_path / "w.weights.h5")
+    with pytest.raises(ValueError, match="expected a file"):
+        build_backbone("resnet50", tmp_path / "absent.h5")
+
+
+def test_imagenet_weights_that_cannot_be_downloaded(monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError("URL fetch failure: offline")
+
+    monkeypatch.setattr(keras.applications, "MobileNetV2", fail)
+    with pytest.raises(ValueError, match="--backbone-weights PATH"):
+        build_backbone("mobilenetv2", "imagenet")
+
+
+def test_unknown_backbone():
+    with pytest.raises(ValueError, match="one of resnet50, mobilenetv2, got backbone=vgg16"):
+        PraNet("vgg16")

@@ -1,0 +1,121 @@
+"""The cache, the order of pictures and their augmentation."""
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data import pipeline
+from data.augment import DRAWS, augment, draw
+from data.images import read_image, read_mask
+from data.pairs import find_pairs
+from data.pipeline import Arrays, evaluation_batches, load, load_for_training, training_batches
+from data.synthetic import write_dataset
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder, 11, size=(50, 71), seed=3)
+    return find_pairs(folder)[0]
+
+
+def batches(arrays, **kwargs):
+    settings = {"input_size": 32, "batch_size": 4, "seed": 5, "epochs": 2} | kwargs
+    return [(x.numpy(), y.numpy()) for x, y in training_batches(arrays, **settings)]
+
+
+def test_cache_holds_the_resized_files(pairs):
+    arrays = load(pairs, 32)
+    assert arrays.images.shape == (11, 32, 32, 3) and arrays.images.dtype == np.uint8
+    for index in (0, 7):
+        image = cv2.resize(read_image(pairs[index].image), (32, 32), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(arrays.images[index], image)
+        mask = cv2.resize(read_mask(pairs[index].mask) * 255, (32, 32), interpolation=cv2.INTER_AREA) > 127
+        np.testing.assert_array_equal(arrays.masks[index, :, :, 0], mask)
+
+
+def test_cache_on_disk_holds_the_same(pairs):
+    memory, disk = load(pairs, 48), load(pairs, 48, cache_gb=0)
+    assert isinstance(disk.images, np.memmap) and not isinstance(memory.images, np.memmap)
+    np.testing.assert_array_equal(memory.images, disk.images)
+    np.testing.assert_array_equal(memory.masks, disk.masks)
+    for ours, theirs in zip(batches(memory), batches(disk)):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+
+
+def test_order_and_augmentation_follow_from_seed_and_epoch(pairs):
+    arrays = load_for_training(pairs, 32)
+    first, second = batches(arrays), batches(arrays)
+    assert len(first) == 2 * (11 // 4)
+    for (x, y), (x2, y2) in zip(first, second):
+        np.testing.assert_array_equal(x, x2)
+        np.testing.assert_array_equal(y, y2)
+    assert not np.array_equal(first[0][0], first[2][0]), "epochs differ"
+    assert not np.array_equal(first[0][0], batches(arrays, seed=6)[0][0]), "seeds differ"
+    resumed = batches(arrays, first_epoch=1)
+    assert len(resumed) == 2
+    np.testing.assert_array_equal(resumed[0][0], first[2][0])
+
+
+def test_an_epoch_shows_each_picture_once(monkeypatch):
+    levels = np.arange(12, dtype=np.uint8)
+    arrays = Arrays(np.full((12, 8, 8, 3), levels[:, None, None, None]), np.zeros((12, 8, 8, 1), np.uint8))
+    monkeypatch.setattr(pipeline, "augment", lambda images, masks, draws, size: (images, masks))
+    epochs = [x[:, 0, 0, 0].tolist() for x, _ in batches(arrays, epochs=2)]
+    first, second = sum(epochs[:3], []), sum(epochs[3:], [])
+    assert sorted(first) == sorted(second) == levels.tolist()
+    assert first != second and first != levels.tolist()
+
+
+def test_evaluation_batches_are_the_cache_in_order(pairs):
+    arrays = load(pairs, 32)
+    got = list(evaluation_batches(arrays, 4))
+    assert [len(x) for x, _ in got] == [4, 4, 3]
+    np.testing.assert_array_equal(np.concatenate([x for x, _ in got]), arrays.images.astype("float32"))
+    np.testing.assert_array_equal(np.concatenate([y for _, y in got]), arrays.masks.astype("float32"))
+
+
+def drawn(count, seed=0):
+    return tf.stack([draw(seed, 0, index) for index in range(count)])
+
+
+def test_image_and_mask_move_together():
+    # The mask is the picture's bright disc; whatever the warp does, it stays so.
+    y, x = np.mgrid[:60, :60]
+    disc = ((y - 25) ** 2 + (x - 35) ** 2 < 14**2)[None, :, :, None].repeat(16, axis=0)
+    images = np.where(disc, 220, 40).repeat(3, axis=3).astype(np.uint8)
+    out, masks = augment(images, disc.astype(np.uint8), drawn(16), 48)
+    out, masks = out.numpy(), masks.numpy()
+    assert set(np.unique(masks)) == {0.0, 1.0}
+    middle = (out.max(axis=(1, 2, 3)) + out.min(axis=(1, 2, 3))) / 2
+    agree = (out.mean(axis=3) > middle[:, None, None]) == (masks[..., 0] > 0.5)
+    assert agree.mean() > 0.97
+    areas = masks.mean(axis=(1, 2, 3))
+    assert areas.std() > 0.02, "zoom changes the area"
+
+
+def test_neutral_draws_only_resize():
+    image = np.random.default_rng(1).integers(0, 256, (1, 40, 40, 3)).astype(np.uint8)
+    mask = (image[..., :1] > 90).astype(np.uint8)
+    neutral = np.full((1, DRAWS), 0.5, "float32")
+    neutral[:, :3] = 0.0  # no flips, no quarter turn
+    neutral[:, 4] = np.log(1 / 0.8) / np.log(1.5 / 0.8)  # zoom 1
+    out, out_mask = augment(image, mask, neutral, 40)
+    np.testing.assert_allclose(out, image, atol=0.6)
+    np.testing.assert_array_equal(out_mask, mask)
+    flipped = neutral.copy()
+    flipped[:, 0] = 0.9
+    np.testing.assert_array_equal(augment(image, mask, flipped, 40)[1], mask[:, :, ::-1])
+    turned = neutral.copy()
+    turned[:, 2] = 0.3
+    assert any(
+        np.array_equal(augment(image, mask, turned, 40)[1][0], np.rot90(mask[0], turns)) for turns in (1, 3)
+    )
+
+
+def test_colours_stay_in_range_and_vary():
+    images = np.random.default_rng(2).integers(0, 256, (32, 24, 24, 3)).astype(np.uint8)
+    out = augment(images, images[..., :1] % 2, drawn(32), 24)[0].numpy()
+    assert np.isfinite(out).all() and out.min() >= 0 and out.max() <= 255
+    assert out.mean(axis=(1, 2, 3)).std() > 5
