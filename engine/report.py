@@ -36,7 +36,7 @@ def plot_curves(history, path):
         f"best {best['val_dice']:.3f}, epoch {best['epoch']}", (best["epoch"], best["val_dice"]),
         xytext=(0, -28), textcoords="offset points", color=ORANGE, ha="right" if best["epoch"] > epochs[-1] / 2 else "left",
     )
-    axes[1].legend(frameon=False, loc="lower right")
+    axes[1].legend(frameon=False, loc="lower center")
     temporary = path.with_name(f".part-{path.name}")
     try:
         figure.savefig(temporary, dpi=110)

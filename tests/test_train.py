@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
@@ -171,7 +172,7 @@ def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_p
         """A sane rate for the first epoch (4 steps), then one that no network survives."""
 
         def __call__(self, step):
-            return 1e-3 if step < 5 else 1e38
+            return keras.ops.where(step < 5, 1e-3, 1e38)
 
     monkeypatch.setattr(training, "WarmupSchedule", Explodes)
     config = parse_train(["--data-path", str(data), "--trained-model-path", str(tmp_path), *map(str, SMALL)])
