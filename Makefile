@@ -1,4 +1,4 @@
-# make demo   set up, draw pictures, train on them, score the held-out ones (5 minutes on 2 cores)
+# make demo   set up, draw pictures, train on them, score the held-out ones
 # make test   set up, run the tests
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +9,7 @@ demo: .venv/run
 	rm -rf datasets/demo runs/demo
 	$(BIN)/python -m data.synthetic --out datasets/demo --count 300 --size 128
 	$(BIN)/python train.py --data-path datasets/demo --backbone mobilenetv2 --backbone-weights none \
-		--input-size 96 --batch-size 8 --epochs 24 --lr 1e-3 --trained-model-path runs/demo
+		--input-size 96 --batch-size 16 --epochs 30 --lr 2e-3 --trained-model-path runs/demo
 	$(BIN)/python test.py --model runs/demo --out runs/demo/scores
 	@echo "Look at runs/demo/scores/predictions.png (ground truth and prediction), and at the run: runs/demo/pranet_mobilenetv2"
 
