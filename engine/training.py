@@ -13,6 +13,7 @@ from metrics.streaming import MeanDice, MeanIoU
 
 from .callbacks import Progress, RunFolder, StopOnNonFinite
 from .evaluation import evaluate
+from .optimizer import Adam
 from .predictor import Predictor
 from .registry import PRECISIONS, build_loss, build_network
 from .run import create_run, write_environment, write_text
@@ -57,7 +58,7 @@ def train(config, data):
     steps = len(subsets["train"]) // batch_size
     warmup = min(2 * steps, config.epochs * steps // 10)
     model.compile(
-        optimizer=keras.optimizers.Adam(
+        optimizer=Adam(
             WarmupSchedule(config.lr, config.epochs * steps, warmup, config.schedule),
             clipvalue=config.clip_value or None,
         ),
@@ -65,6 +66,8 @@ def train(config, data):
         metrics=[MeanDice(name="dice"), MeanIoU(name="iou")],
         jit_compile=_jit_compile(),
     )
+    # Left to the first step, TensorFlow would trace that step twice.
+    model.optimizer.build(model.trainable_variables)
 
     folder = create_run(config.trained_model_path, run_name(config))
     write_text(folder / "config.json", config.to_json())

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEAVES = {"pranet", "attention_unet", "losses", "metrics", "data"}
 OURS = LEAVES | {"layers", "engine"}
 MAY_IMPORT = {"engine": LEAVES, "layers": set(), **{leaf: {"layers"} for leaf in LEAVES}}
-TENSORFLOW = {"data/augment.py", "data/pipeline.py", "engine/startup.py", "engine/training.py", "layers/batch_norm.py"}
+TENSORFLOW = {"data/augment.py", "data/pipeline.py", "engine/optimizer.py", "engine/startup.py", "engine/training.py", "layers/batch_norm.py"}
 
 
 def imported(path):

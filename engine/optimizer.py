@@ -1,0 +1,33 @@
+"""Adam whose graph is built and run faster under TensorFlow."""
+
+import keras
+from keras import backend
+
+
+@keras.saving.register_keras_serializable(package="polypseg")
+class Adam(keras.optimizers.Adam):
+    """`keras.optimizers.Adam`, one TensorFlow kernel a variable in place of some twenty operations.
+
+    The numbers are Keras's. PraNet has 356 variables: the graph of its training step is built
+    about twice as fast. Other backends, AMSGrad and half-precision variables go to Keras.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        if backend.backend() != "tensorflow" or self.amsgrad or variable.dtype != "float32":
+            return super().update_step(gradient, variable, learning_rate)
+        import tensorflow as tf
+
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations.value + 1, "float32")
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, "float32"),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, "float32"),
+        )

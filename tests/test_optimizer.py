@@ -1,0 +1,67 @@
+import keras
+import numpy as np
+import pytest
+
+from engine.optimizer import Adam
+
+
+def variables(rng):
+    return [keras.Variable(rng.standard_normal(shape).astype("float32")) for shape in ((3, 4), (5,), ())]
+
+
+@pytest.mark.parametrize("clip", [None, 0.3])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_steps_follow_the_formula_of_adam(compiled, clip):
+    """Kingma & Ba, ICLR 2015, algorithm 1, in the order of its section 2 (epsilon not corrected)."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(3)
+    ours = variables(rng)
+    gradients = [[rng.standard_normal(v.shape).astype("float32") for v in ours] for _ in range(4)]
+    lr, b1, b2, eps = 0.01, 0.8, 0.95, 1e-5
+    optimizer = Adam(lr, beta_1=b1, beta_2=b2, epsilon=eps, clipvalue=clip)
+    optimizer.build(ours)
+    expected = [np.asarray(v, "float64") for v in ours]
+    first, second = [0.0] * 3, [0.0] * 3
+    step = tf.function(lambda *g: optimizer.apply(list(g), ours)) if compiled else lambda *g: optimizer.apply(list(g), ours)
+    for t, current in enumerate(gradients, 1):
+        step(*[tf.constant(g) for g in current])
+        for i, g in enumerate(current):
+            g = np.float64(g) if clip is None else np.clip(np.float64(g), -clip, clip)
+            first[i] = b1 * first[i] + (1 - b1) * g
+            second[i] = b2 * second[i] + (1 - b2) * g**2
+            rate = lr * np.sqrt(1 - b2**t) / (1 - b1**t)
+            expected[i] = expected[i] - rate * first[i] / (np.sqrt(second[i]) + eps)
+    for v, e in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(np.asarray(v), e, rtol=0, atol=1e-6)
+
+
+def test_state_is_that_of_kerass_adam():
+    rng = np.random.default_rng(5)
+    ours = variables(rng)
+    optimizer = Adam(0.02)
+    optimizer.build(ours)
+    gradients = [rng.standard_normal(v.shape).astype("float32") for v in ours]
+    optimizer.apply([keras.ops.convert_to_tensor(g) for g in gradients], ours)
+
+    theirs = [keras.Variable(np.asarray(v)) for v in ours]
+    plain = keras.optimizers.Adam(0.02)
+    plain.build(theirs)
+    for to, of in zip(plain.variables, optimizer.variables, strict=True):
+        to.assign(of)
+    for side, vs in ((optimizer, ours), (plain, theirs)):
+        side.apply([keras.ops.convert_to_tensor(g) for g in gradients], vs)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-6, atol=1e-7)
+
+
+def test_a_saved_model_brings_it_back(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    model.compile(Adam(0.03, clipvalue=0.1), "mse")
+    x = np.random.default_rng(0).standard_normal((4, 2)).astype("float32")
+    model.fit(x, x @ np.ones((2, 3)), verbose=0)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert type(loaded.optimizer) is Adam and loaded.optimizer.clipvalue == 0.1
+    for a, b in zip(model.optimizer.variables, loaded.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
