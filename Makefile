@@ -7,9 +7,9 @@ BIN := .venv/bin
 
 demo: .venv/run
 	rm -rf datasets/demo runs/demo
-	$(BIN)/python -m data.synthetic --out datasets/demo --count 300 --size 128
+	$(BIN)/python -m data.synthetic --out datasets/demo --count 750 --size 128
 	$(BIN)/python train.py --data-path datasets/demo --backbone mobilenetv2 --backbone-weights none \
-		--input-size 96 --batch-size 16 --epochs 30 --lr 2e-3 --trained-model-path runs/demo
+		--input-size 96 --batch-size 4 --epochs 5 --lr 4e-3 --augment flips --trained-model-path runs/demo
 	$(BIN)/python test.py --model runs/demo --out runs/demo/scores
 	@echo "Look at runs/demo/scores/predictions.png (ground truth and prediction), and at the run: runs/demo/pranet_mobilenetv2"
 

@@ -37,6 +37,19 @@ def augment(images, masks, draws, size):
     return images, tf.cast(both[..., 3:] > 0.5, tf.float32)
 
 
+def turn(images, masks, draws):
+    """Flips and quarter turns only: one of the square's eight symmetries, each as likely.
+
+    Args and returns as `augment`, for square pictures of the wanted size.
+    """
+    both = tf.concat([tf.cast(images, tf.float32), tf.cast(masks, tf.float32)], axis=-1)
+    flip_x, flip_y, quarter = (draws[:, index, None, None, None] < 0.5 for index in range(3))
+    both = tf.where(flip_x, both, tf.reverse(both, [2]))
+    both = tf.where(flip_y, both, tf.reverse(both, [1]))
+    both = tf.where(quarter, both, tf.transpose(both, [0, 2, 1, 3]))
+    return both[..., :3], both[..., 3:]
+
+
 def _between(draw, low, high):
     return low + (high - low) * draw
 

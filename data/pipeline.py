@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from .augment import augment, draw
+from .augment import augment, draw, turn
 from .images import read_image, read_mask, resize_image, resize_mask
 
 if keras.backend.backend() != "tensorflow":
@@ -55,12 +55,20 @@ def _empty(shape, in_memory):
     return np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=shape)
 
 
-def load_for_training(pairs, input_size, cache_gb=4.0):
-    """`load` at the larger size that augmentation crops from."""
-    return load(pairs, round(input_size * MARGIN), cache_gb)
+def load_for_training(pairs, input_size, cache_gb=4.0, augmentation="full"):
+    """`load`, for full augmentation at the larger size that it crops from."""
+    margin = MARGIN if augmentation == "full" else 1
+    return load(pairs, round(input_size * margin), cache_gb)
 
 
-def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0):
+AUGMENTATIONS = {
+    "full": augment,
+    "flips": lambda images, masks, draws, size: turn(images, masks, draws),
+    "none": lambda images, masks, draws, size: (tf.cast(images, tf.float32), tf.cast(masks, tf.float32)),
+}
+
+
+def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0, augmentation="full"):
     """Shuffled, augmented batches of the given epochs, one after the other.
 
     Each epoch has `N // batch_size` batches (the left-over pictures change from epoch
@@ -79,7 +87,7 @@ def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0
         return drawn.batch(batch_size, drop_remainder=True)
 
     def finish(indices, draws):
-        return augment(*_gather(arrays, indices), draws, input_size)
+        return AUGMENTATIONS[augmentation](*_gather(arrays, indices), draws, input_size)
 
     batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
     return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)

@@ -33,7 +33,7 @@ def draw(index: int, size: tuple[int, int] = (224, 224), seed: int = 0) -> tuple
 
     A pure function of its arguments (by processor, a pixel in 100 000 may differ by one level).
     `size` is (height, width), each at least 32; one aspect ratio shows the same scene at every
-    size. One to three polyps cover 2 to 35 % of the picture.
+    size. One to three polyps cover 3 to 35 % of the picture.
 
     Raises ValueError for a smaller or fractional size, a negative or fractional index or seed.
 
@@ -169,9 +169,9 @@ def _tunnel(rng, x, y, warp):
 
 
 def _places(rng, extent):
-    """Up to three polyps: the part of the picture each covers (2.3 to 32 %), centre, radius."""
+    """Up to three polyps: the part of the picture each covers (4 to 32 %), centre, radius."""
     count, found = 1 + rng.choice(3, p=[0.75, 0.17, 0.08]), []
-    for share in (0.023 * (14 if count == 1 else 4.3) ** rng.random(count)).tolist():
+    for share in (0.04 * (8 if count == 1 else 2.5) ** rng.random(count)).tolist():
         # The roomiest of a few: polyps that hide each other are hard to tell apart.
         centres = (rng.uniform(-0.66, 0.66, (6, 2)) * extent).tolist()
         room = [min((math.dist(p, c) - r for _, c, r in found), default=0) for p in centres]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .arguments import Parser, UserError, expect, nearest
-from .registry import BACKBONES, LOSSES, NETWORKS, PRECISIONS
+from .registry import AUGMENTATIONS, BACKBONES, LOSSES, NETWORKS, PRECISIONS
 
 
 @dataclass
@@ -28,6 +28,7 @@ class TrainConfig:
     schedule: str = "cosine"
     patience: int = 15
     clip_value: float = 0.5
+    augment: str = "full"
     loss: str | None = None
     map_weights: list | None = None
     precision: str = "float32"
@@ -54,6 +55,7 @@ class TrainConfig:
         expect(self.schedule in ("cosine", "step", "constant"), "--schedule", "cosine, step or constant", self.schedule)
         expect(self.patience >= 1, "--patience", "1 or more epochs", self.patience)
         expect(self.clip_value >= 0, "--clip-value", "0 (off) or more", self.clip_value)
+        expect(self.augment in AUGMENTATIONS, "--augment", f"one of {', '.join(AUGMENTATIONS)}", self.augment)
         expect(self.loss in LOSSES, "--loss", f"one of {', '.join(LOSSES)}", self.loss)
         weights = self.map_weights
         if weights is not None:
@@ -123,6 +125,7 @@ def parse_train(arguments=None):
     group("--schedule", metavar="NAME", help="cosine | step | constant, after a warm-up")
     group("--patience", type=int, metavar="N", help="stop after N epochs without a better validation Dice")
     group("--clip-value", "--gclip", type=float, metavar="C", help="clip each gradient to [-C, C]; 0: off")
+    group("--augment", metavar="NAME", help="full (flips, turns, zoom, colour, blur) | flips (and quarter turns) | none")
     group("--loss", metavar="NAME", help=f"{' | '.join(LOSSES)} (default: structure for pranet, dice for attention_unet)")
     group("--map-weights", type=float, nargs="+", metavar="W", help="weight of each side output, coarse to fine (default: 1)")
     group("--precision", metavar="NAME", help=" | ".join(PRECISIONS))

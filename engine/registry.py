@@ -10,6 +10,7 @@ LOSSES = (
     "structure", "structure_official", "wbce_dice", "dice", "iou", "bce",
     "weighted_bce", "weighted_dice", "weighted_iou",
 )
+AUGMENTATIONS = ("full", "flips", "none")
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 

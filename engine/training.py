@@ -52,7 +52,7 @@ def train(config, data):
     keras.config.set_dtype_policy(PRECISIONS[config.precision])
     model = build_network(config)
     subsets = data.subsets
-    train_arrays = load_for_training(subsets["train"], config.input_size, config.cache_gb)
+    train_arrays = load_for_training(subsets["train"], config.input_size, config.cache_gb, config.augment)
     val_arrays = load(subsets["val"], config.input_size, config.cache_gb)
     batch_size = min(config.batch_size, len(subsets["train"]))
     steps = len(subsets["train"]) // batch_size
@@ -77,7 +77,9 @@ def train(config, data):
 
     record = RunFolder(folder, type(model).from_config(model.get_config()))
     model.fit(
-        training_batches(train_arrays, config.input_size, batch_size, config.seed, config.epochs),
+        training_batches(
+            train_arrays, config.input_size, batch_size, config.seed, config.epochs, augmentation=config.augment
+        ),
         validation_data=evaluation_batches(val_arrays, batch_size),
         steps_per_epoch=steps,
         epochs=config.epochs,

@@ -11,6 +11,7 @@ from data.images import read_image, read_mask
 from data.pairs import find_pairs
 from data.pipeline import Arrays, evaluation_batches, load, load_for_training, training_batches
 from data.synthetic import write_dataset
+from engine.registry import AUGMENTATIONS
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +59,10 @@ def test_order_and_augmentation_follow_from_seed_and_epoch(pairs):
     np.testing.assert_array_equal(resumed[0][0], first[2][0])
 
 
-def test_an_epoch_shows_each_picture_once(monkeypatch):
+def test_an_epoch_shows_each_picture_once():
     levels = np.arange(12, dtype=np.uint8)
     arrays = Arrays(np.full((12, 8, 8, 3), levels[:, None, None, None]), np.zeros((12, 8, 8, 1), np.uint8))
-    monkeypatch.setattr(pipeline, "augment", lambda images, masks, draws, size: (images, masks))
-    epochs = [x[:, 0, 0, 0].tolist() for x, _ in batches(arrays, epochs=2)]
+    epochs = [x[:, 0, 0, 0].tolist() for x, _ in batches(arrays, epochs=2, augmentation="none")]
     first, second = sum(epochs[:3], []), sum(epochs[3:], [])
     assert sorted(first) == sorted(second) == levels.tolist()
     assert first != second and first != levels.tolist()
@@ -112,6 +112,23 @@ def test_neutral_draws_only_resize():
     assert any(
         np.array_equal(augment(image, mask, turned, 40)[1][0], np.rot90(mask[0], turns)) for turns in (1, 3)
     )
+
+
+def test_flips_give_the_eight_symmetries_of_the_square():
+    picture = np.random.default_rng(4).integers(0, 256, (6, 6, 3)).astype(np.uint8)
+    mask = (picture[..., :1] > 90).astype(np.uint8)
+    arrays = Arrays(picture[None].repeat(200, axis=0), mask[None].repeat(200, axis=0))
+    (images, masks), = batches(arrays, batch_size=200, epochs=1, augmentation="flips")
+    symmetries = [np.rot90(side, turns) for side in (picture, picture[:, ::-1]) for turns in range(4)]
+    which = [[np.array_equal(image, symmetry) for symmetry in symmetries].index(True) for image in images]
+    assert np.bincount(which, minlength=8).min() > 10
+    moved = [np.rot90(side, turns) for side in (mask, mask[:, ::-1]) for turns in range(4)]
+    for index, one in zip(which, masks, strict=True):
+        np.testing.assert_array_equal(one, moved[index])
+
+
+def test_the_command_line_offers_the_augmentations_there_are():
+    assert set(pipeline.AUGMENTATIONS) == set(AUGMENTATIONS)
 
 
 def test_colours_stay_in_range_and_vary():
