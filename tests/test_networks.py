@@ -20,10 +20,9 @@ NETWORKS = ("attention_unet", "pranet_mobilenetv2", "pranet_resnet50")
 
 
 def run_contract(network, backend, folder):
-    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiling a step takes half a minute, not several
     result = subprocess.run(
         [sys.executable, HERE / "contract.py", network, folder], capture_output=True, text=True,
-        env=os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""} | quick,
+        env=os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""},
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return dict(np.load(folder / f"{network}_{backend}.npz"))
