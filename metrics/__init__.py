@@ -4,9 +4,15 @@
 wait for Keras.
 """
 
+from .ground_truth import GroundTruth
 from .overlap import overlap
+from .protocols import DataSetScores, ImageScores, score
+from .saliency import e_measure, mae, s_measure, weighted_f
 
-__all__ = ["MeanDice", "MeanIoU", "overlap"]
+__all__ = [
+    "DataSetScores", "GroundTruth", "ImageScores", "MeanDice", "MeanIoU", "e_measure", "mae", "overlap", "s_measure",
+    "score", "weighted_f",
+]
 
 
 def __getattr__(name):

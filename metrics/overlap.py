@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .ground_truth import binary
+
 EMPTY = ("skip", "one", "zero")
 
 
@@ -29,32 +31,40 @@ def overlap(mask, prediction, empty="one"):
     >>> overlap([[1, 1, 0]], [[0, 1, 0]])
     {'dice': 0.6666666666666666, 'iou': 0.5, 'precision': 1.0, 'recall': 0.5}
     """
-    if empty not in EMPTY:
-        raise ValueError(f"expected empty to be one of {', '.join(EMPTY)}, got empty={empty!r}")
-    mask, prediction = _binary(mask, "mask"), _binary(prediction, "prediction")
+    mask, prediction = binary(mask, "mask"), binary(prediction, "prediction")
     if mask.shape != prediction.shape:
         raise ValueError(
             f"expected mask and prediction of one shape, got mask={mask.shape}, prediction={prediction.shape}"
         )
-    tp = float(np.count_nonzero(mask & prediction))
-    true, predicted = float(np.count_nonzero(mask)), float(np.count_nonzero(prediction))
-    if true == 0:
-        score = {"skip": float("nan"), "one": float(predicted == 0), "zero": 0.0}[empty]
+    hits = np.count_nonzero(mask & prediction)
+    scores = overlap_of_counts(hits, np.count_nonzero(prediction), np.count_nonzero(mask), empty)
+    return {name: float(score) for name, score in scores.items()}
+
+
+def overlap_of_counts(hits, predicted, area, empty="one"):
+    """`overlap` from numbers of pixels: found rightly, found at all, and of the mask.
+
+    `hits` and `predicted` may be arrays, the results are then arrays of their shape.
+    """
+    check_empty(empty)
+    hits, predicted = np.asarray(hits, np.float64), np.asarray(predicted, np.float64)
+    if area == 0:
+        score = empty_score(empty, predicted == 0)
         return dict.fromkeys(("dice", "iou", "precision", "recall"), score)
     return {
-        "dice": 2 * tp / (true + predicted),
-        "iou": tp / (true + predicted - tp),
-        "precision": tp / predicted if predicted else 0.0,
-        "recall": tp / true,
+        "dice": 2 * hits / (area + predicted),
+        "iou": hits / (area + predicted - hits),
+        "precision": hits / np.maximum(predicted, 1),
+        "recall": hits / area,
     }
 
 
-def _binary(array, name):
-    array = np.asarray(array)
-    if array.ndim != 2:
-        raise ValueError(f"expected {name} (H, W), got {name} of shape {array.shape}")
-    if array.dtype == bool:
-        return array
-    if not np.isin(array, (0, 1)).all():
-        raise ValueError(f"expected {name} in {{0, 1}}, got values {np.unique(array)[:5]}")
-    return array == 1
+def empty_score(empty, nothing_found):
+    """What an undefined score of an empty mask is; `nothing_found` is a bool or an array of them."""
+    found = np.asarray(nothing_found, np.float64)
+    return {"skip": np.full_like(found, np.nan), "one": found, "zero": np.zeros_like(found)}[empty]
+
+
+def check_empty(empty):
+    if empty not in EMPTY:
+        raise ValueError(f"expected empty to be one of {', '.join(EMPTY)}, got empty={empty!r}")

@@ -1,0 +1,218 @@
+"""S-measure, weighted F, E-measure and mean absolute error of one map, in NumPy float64.
+
+All four follow the MATLAB code that the authors of the measures and of PraNet used, so that numbers
+compare with the papers'; `docs/metrics.md` has the formulas and names each place where another program
+may differ.
+"""
+
+import cv2
+import numpy as np
+
+from .ground_truth import GroundTruth, binary
+
+EPS = np.finfo(np.float64).eps  # MATLAB's eps
+
+_SIDE = np.exp(-np.arange(-3.0, 4.0) ** 2 / (2 * 5.0**2))
+_SIDE /= _SIDE.sum()  # outer(side, side) is fspecial("gaussian", 7, 5)
+
+
+def mae(mask, probability):
+    """Mean absolute error, mean |probability - mask|.
+
+    Args:
+        mask: `(H, W)` in {0, 1}, or its `GroundTruth`.
+        probability: `(H, W)` in [0, 1].
+
+    Returns:
+        float in [0, 1]; 0 is best.
+
+    >>> mae([[0, 1]], [[0.25, 1.0]])
+    0.125
+    """
+    truth, probability = pair(mask, probability)
+    return float(np.abs(probability - truth.mask).mean())
+
+
+def e_measure(mask, prediction):
+    """E-measure of a binary prediction (Fan et al., IJCAI 2018).
+
+    Args:
+        mask, prediction: `(H, W)` in {0, 1}.
+
+    Returns:
+        float in [0, N / (N - 1)] for N pixels: the authors divide by N - 1.
+    """
+    truth, prediction = as_truth(mask), binary(prediction, "prediction")
+    check_shapes(truth, prediction)
+    hits, predicted = np.count_nonzero(truth.mask & prediction), np.count_nonzero(prediction)
+    return float(e_measure_of_counts(hits, predicted, truth.area, truth.pixels))
+
+
+def e_measure_of_counts(hits, predicted, area, pixels):
+    """`e_measure` from numbers of pixels, which may be arrays.
+
+    With m and p the mask and the prediction less their means, a pixel counts (a + 1)^2 / 4, where
+    a = 2 m p / (m^2 + p^2). It depends on the pixel's two labels only, so four counts are enough. The
+    pixels that agree count 1 where the mask is empty or full.
+    """
+    hits, predicted = np.asarray(hits, np.float64), np.asarray(predicted, np.float64)
+    if area in (0, pixels):
+        total = predicted if area else pixels - predicted
+    else:
+        m, p = area / pixels, predicted / pixels
+        total = 0.0
+        for count, a, b in (
+            (hits, 1 - p, 1 - m),
+            (predicted - hits, 1 - p, -m),
+            (area - hits, -p, 1 - m),
+            (pixels - area - predicted + hits, -p, -m),
+        ):
+            align = 2 * a * b / (a * a + b * b + EPS)
+            total = total + count * (align + 1) ** 2 / 4
+    return total / max(pixels - 1, 1)
+
+
+def weighted_f(mask, probability):
+    """Weighted F-measure with beta 1 (Margolin et al., CVPR 2014).
+
+    An error in the background counts more the farther it lies from the foreground; an error in the
+    foreground counts no more than those around it.
+
+    Args, range: as `mae`; 1 is best. nan for an empty mask.
+    """
+    truth, probability = pair(mask, probability)
+    if not truth.area:
+        return float("nan")
+    false = float(np.vdot(probability, truth.weights))
+    return weighted_f_of_sums(truth, false, np.ascontiguousarray(probability[truth.window]))
+
+
+def weighted_f_of_sums(truth, false, near):
+    """`weighted_f` from the weighted false positives and the map in the mask's `window`, float64."""
+    error = 1.0 - near
+    # A background pixel takes the error of the foreground pixel nearest to it, a distant one does not matter.
+    to, source = truth.rim
+    error.ravel()[to] = error.ravel()[source]
+    smooth = cv2.sepFilter2D(error, cv2.CV_64F, _SIDE, _SIDE, borderType=cv2.BORDER_CONSTANT)
+    inside = truth.mask[truth.window]
+    missed = float(np.minimum(error, smooth, out=smooth)[inside].sum())
+    recall = 1.0 - missed / truth.area
+    precision = (truth.area - missed) / (EPS + truth.area - missed + false)
+    return 2 * recall * precision / (EPS + recall + precision)
+
+
+def s_measure(mask, probability):
+    """Structure measure with alpha 0.5 (Fan et al., ICCV 2017).
+
+    Half of it compares mean and spread of the map in foreground and background (object), half is an SSIM
+    of the four parts that meet at the mask's centroid (region).
+
+    Args, range: as `mae`; 1 is best. For an empty or a full mask it is 1 - mae.
+    """
+    truth, probability = pair(mask, probability)
+    if truth.area in (0, truth.pixels):
+        return 1.0 - mae(truth, probability)
+    inside = probability[truth.mask]
+    objects = [_moments(values) for values in (inside, probability[~truth.mask])]
+    regions = []
+    for part in truth.quadrants:
+        values, labels = probability[part], truth.mask[part]
+        if values.size:
+            mean, squares = _moments(values)
+            area = int(np.count_nonzero(labels))
+            products = float((values[labels] - mean).sum()) if squares else 0.0
+            regions.append((values.size, area, mean, squares, products))
+    return s_measure_of_moments(truth, objects, regions)
+
+
+def s_measure_of_counts(truth, counts, values):
+    """`s_measure` of a map of 256 levels.
+
+    Args:
+        truth: a `GroundTruth` that is neither empty nor full.
+        counts: `(4, 2, 256)`, pixels of each of its quadrants, background and foreground, at each level.
+        values: `(256,)` float64, the probability that a level stands for.
+    """
+    background, foreground = counts.sum(axis=0)
+    objects = [_level_moments(foreground, values), _level_moments(background, values)]
+    regions = []
+    for background, foreground in counts:
+        both = background + foreground
+        size = int(both.sum())
+        if size:
+            mean, squares = _level_moments(both, values)
+            products = float(foreground @ (values - mean)) if squares else 0.0
+            regions.append((size, int(foreground.sum()), mean, squares, products))
+    return s_measure_of_moments(truth, objects, regions)
+
+
+def s_measure_of_moments(truth, objects, regions):
+    """`s_measure` from means and sums of squared deviations.
+
+    Args:
+        truth: a `GroundTruth` that is neither empty nor full.
+        objects: (mean, squares) of the map in the foreground and in the background.
+        regions: (pixels, foreground pixels, mean, squares, products) of each part that is not empty, with
+            squares = sum (map - mean)^2 and products = sum (map - mean) (mask - its mean).
+    """
+    share = truth.area / truth.pixels
+    score = 0.0
+    for (mean, squares), count, weight, inverted in zip(
+        objects, (truth.area, truth.pixels - truth.area), (share, 1 - share), (False, True)
+    ):
+        mean = 1 - mean if inverted else mean
+        spread = np.sqrt(squares / max(count - 1, 1))
+        score += 0.5 * weight * 2 * mean / (mean * mean + 1 + spread + EPS)
+    for size, area, mean, squares, products in regions:
+        label = area / size
+        labels = area * (size - area) / size  # sum (mask - its mean)^2
+        n = max(size - 1, 1)
+        alpha = 4 * mean * label * products / n
+        beta = (mean * mean + label * label) * (squares + labels) / n
+        similarity = alpha / (beta + EPS) if alpha else float(beta == 0)
+        score += 0.5 * size / truth.pixels * similarity
+    return max(float(score), 0.0)
+
+
+def as_truth(mask):
+    return mask if isinstance(mask, GroundTruth) else GroundTruth(mask)
+
+
+def check_shapes(truth, array):
+    if truth.mask.shape != array.shape:
+        raise ValueError(f"expected a map of the mask's size {truth.mask.shape}, got {array.shape}")
+
+
+def pair(mask, probability):
+    """The two arguments of a score as `GroundTruth` and float64 map. Raises ValueError."""
+    truth, probability = as_truth(mask), np.asarray(probability)
+    check_shapes(truth, probability)
+    if probability.dtype.kind not in "fb":
+        raise ValueError(f"expected a map of floats in [0, 1], got dtype {probability.dtype}")
+    probability = probability.astype(np.float64, order="C")
+    low, high = probability.min(), probability.max()
+    if not (low >= 0 and high <= 1):  # also for nan
+        raise ValueError(f"expected a map of numbers in [0, 1], got values from {low:g} to {high:g}")
+    return truth, probability
+
+
+def _moments(values):
+    """Mean of `values` and sum of their squared deviations from it."""
+    mean = float(values.mean())
+    deviations = values - mean
+    squares = float(np.vdot(deviations, deviations))
+    # A rounded mean leaves a trace of spread in a constant part, on which the S-measure's cases would turn.
+    if squares < 1e-20 and values.min() == values.max():
+        return float(values.flat[0]), 0.0
+    return mean, squares
+
+
+def _level_moments(counts, values):
+    total = counts.sum()
+    if not total:
+        return 0.0, 0.0
+    levels = np.flatnonzero(counts)
+    if levels.size == 1:
+        return float(values[levels[0]]), 0.0
+    mean = float(counts @ values / total)
+    return mean, float(counts @ (values - mean) ** 2)
