@@ -7,8 +7,8 @@ import numpy as np
 from . import sweep
 from .overlap import check_empty, empty_score, overlap_of_counts
 from .saliency import (
-    as_truth, check_shapes, e_measure_of_counts, mae, pair, s_measure, s_measure_of_counts, weighted_f,
-    weighted_f_of_sums,
+    as_truth, check_shapes, e_measure_of_counts, mae_of_map, pair, s_measure_of_counts, s_measure_of_map,
+    weighted_f_of_map, weighted_f_of_sums,
 )
 from .sweep import CURVES
 
@@ -71,7 +71,11 @@ def score(mask, prediction, threshold=0.5, empty="one"):
     truth, prediction = as_truth(mask), np.asarray(prediction)
     check_shapes(truth, prediction)
     grey = prediction.dtype == np.uint8
-    levels = prediction if grey else sweep.to_levels(pair(truth, prediction)[1])
+    if grey:
+        levels = prediction
+    else:
+        truth, probability = pair(truth, prediction)
+        levels = sweep.to_levels(probability)
     counts = sweep.count_levels(truth, levels)
     both = counts.sum(axis=0)
     of_levels = _map_scores(truth, levels, counts)
@@ -83,8 +87,11 @@ def score(mask, prediction, threshold=0.5, empty="one"):
         cut = prediction >= threshold
         hits = np.count_nonzero(cut & truth.mask)
         false = np.count_nonzero(cut) - hits
-        probability = pair(truth, prediction)[1]
-        own = {name: measure(truth, probability) for name, measure in _MEASURES.items()}
+        own = {
+            "wfb": weighted_f_of_map(truth, probability) if truth.area else np.nan,
+            "s_measure": s_measure_of_map(truth, probability),
+            "mae": mae_of_map(truth, probability),
+        }
     own |= overlap_of_counts(hits, hits + false, truth.area, empty)
     own["e_measure"] = e_measure_of_counts(hits, hits + false, truth.area, truth.pixels)
 
@@ -106,9 +113,6 @@ def score(mask, prediction, threshold=0.5, empty="one"):
         curves,
         truth.area / truth.pixels,
     )
-
-
-_MEASURES = {"wfb": weighted_f, "s_measure": s_measure, "mae": mae}
 
 
 def _map_scores(truth, levels, counts):

@@ -29,7 +29,11 @@ def mae(mask, probability):
     >>> mae([[0, 1]], [[0.25, 1.0]])
     0.125
     """
-    truth, probability = pair(mask, probability)
+    return mae_of_map(*pair(mask, probability))
+
+
+def mae_of_map(truth, probability):
+    """`mae` of a checked `pair`."""
     return float(np.abs(probability - truth.mask).mean())
 
 
@@ -81,9 +85,13 @@ def weighted_f(mask, probability):
     Args, range: as `mae`; 1 is best. nan for an empty mask.
     """
     truth, probability = pair(mask, probability)
-    if not truth.area:
-        return float("nan")
-    false = float(np.vdot(probability, truth.weights))
+    return weighted_f_of_map(truth, probability) if truth.area else float("nan")
+
+
+def weighted_f_of_map(truth, probability):
+    """`weighted_f` of a checked `pair` whose mask is not empty."""
+    # Not a dot product: for arrays of this size NumPy's starts threads, in every worker of a pool.
+    false = float((probability * truth.weights).sum())
     return weighted_f_of_sums(truth, false, np.ascontiguousarray(probability[truth.window]))
 
 
@@ -95,9 +103,10 @@ def weighted_f_of_sums(truth, false, near):
     error.ravel()[to] = error.ravel()[source]
     smooth = cv2.sepFilter2D(error, cv2.CV_64F, _SIDE, _SIDE, borderType=cv2.BORDER_CONSTANT)
     inside = truth.mask[truth.window]
-    missed = float(np.minimum(error, smooth, out=smooth)[inside].sum())
-    recall = 1.0 - missed / truth.area
-    precision = (truth.area - missed) / (EPS + truth.area - missed + false)
+    # At most one a pixel; a rounding above it would make precision 0/0.
+    missed = min(float(np.minimum(error, smooth, out=smooth)[inside].sum()), float(truth.area))
+    found = truth.area - missed
+    recall, precision = found / truth.area, found / (EPS + found + false)
     return 2 * recall * precision / (EPS + recall + precision)
 
 
@@ -109,9 +118,13 @@ def s_measure(mask, probability):
 
     Args, range: as `mae`; 1 is best. For an empty or a full mask it is 1 - mae.
     """
-    truth, probability = pair(mask, probability)
+    return s_measure_of_map(*pair(mask, probability))
+
+
+def s_measure_of_map(truth, probability):
+    """`s_measure` of a checked `pair`."""
     if truth.area in (0, truth.pixels):
-        return 1.0 - mae(truth, probability)
+        return 1.0 - mae_of_map(truth, probability)
     inside = probability[truth.mask]
     objects = [_moments(values) for values in (inside, probability[~truth.mask])]
     regions = []
@@ -200,7 +213,7 @@ def _moments(values):
     """Mean of `values` and sum of their squared deviations from it."""
     mean = float(values.mean())
     deviations = values - mean
-    squares = float(np.vdot(deviations, deviations))
+    squares = float(np.square(deviations, out=deviations).sum())
     # A rounded mean leaves a trace of spread in a constant part, on which the S-measure's cases would turn.
     if squares < 1e-20 and values.min() == values.max():
         return float(values.flat[0]), 0.0
