@@ -1,94 +1,151 @@
-"""Score a trained network: `python test.py --model RUN`; `--help` lists the options."""
+"""Score a network, or saved maps: `python test.py --model RUN`; `--help` lists the options."""
 
-import csv
-import json
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.arguments import Parser, UserError, expect, run
-from engine.run import find_run, write_text
-from engine.startup import load_tensorflow
+from engine.arguments import Parser, expect, run
+from engine.run import check_writable, write_text
+from engine.sources import SUBSETS, network_sources, saved_sources
 
 
 @dataclass
 class Defaults:
     subset: str = "test"
-    threshold: float = 0.5
+    empty: str = "one"
 
 
 def parse(arguments=None):
-    parser = Parser("test.py", "Score a trained network on images and masks, at the masks' own size.", Defaults())
-    group = parser.group("input")
-    group("--model", "--model-path", metavar="RUN", required=True, help="run folder, or a .keras file")
-    group("--data-path", metavar="DIR", help="folder with images/ and masks/ (default: that of the run)")
+    parser = Parser(
+        "test.py", "Score networks, or maps that any program saved, against masks, at the masks' own size.", Defaults()
+    )
+    group = parser.group("a network")
+    group("--model", "--model-path", nargs="+", metavar="RUN", help="run folder or model file; several: one table")
+    group("--data-path", nargs="+", metavar="DIR", help="folder with images/ and masks/ (default: that of the run)")
     group("--subset", metavar="NAME", help="train | val | test of the run's split, or all pairs of the folder")
+    group("--tta", action="store_true", help="average over the picture and its three flips")
+    group("--save-predictions", action="store_true", help="write the maps as 8-bit PNG to predictions/ in --out")
+    group = parser.group("or saved maps")
+    group("--predictions", nargs="+", metavar="DIR", help="maps as grey pictures or .npy, matched with masks by stem")
+    group("--masks", nargs="+", metavar="DIR", help="masks: one folder, or one for each of --predictions")
     group = parser.group("scores")
-    group("--threshold", type=float, metavar="T", help="a pixel is foreground where its probability is at least T")
-    group("--out", metavar="DIR", help="writes metrics.json, per_image.csv and predictions.png there")
+    group("--threshold", type=float, metavar="T",
+          help="foreground where probability >= T (default: that of the model, else 0.5)")
+    group("--empty", metavar="RULE", help="overlap with an empty mask: skip | one (if nothing is found) | zero")
+    group("--resize", action="store_true", help="scale a map of another size than its mask (default: an error)")
+    group("--stems", nargs="+", metavar="FILE", help="score only these: a stem a line; one file, or one for each data set")
+    group("--names", nargs="+", metavar="NAME", help="of the rows, one for each of --model or --predictions")
+    group("--out", metavar="DIR",
+          help="writes report.html, metrics.json, per_image.csv, table.md and table.tex there")
     given = parser.parse(arguments)
-    subset = given.get("subset", Defaults.subset)
-    threshold = given.get("threshold", Defaults.threshold)
-    expect(subset in ("train", "val", "test", "all"), "--subset", "train, val, test or all", subset)
-    expect(0 <= threshold <= 1, "--threshold", "a probability from 0 to 1", threshold)
-    return given | {"subset": subset, "threshold": threshold}
-
-
-def chosen_pairs(options):
-    """The pairs to score: a subset of the run's split, or the whole folder."""
-    from data.pairs import find_pairs
-
-    is_file = Path(options["model"]).suffix == ".keras"
-    folder = None if is_file else find_run(options["model"])
-    data_path = options.get("data_path")
-    if data_path is None:
-        expect(folder, "--data-path", "a folder with images/ and masks/, since a .keras file does not name one")
-        data_path = json.loads((folder / "config.json").read_text())["data_path"]
-    pairs, _ = find_pairs(data_path)
-    if options["subset"] == "all":
-        return pairs
-    expect(folder, "--subset", "all, since a .keras file brings no split", options["subset"])
-    stems = (folder / "split" / f"{options['subset']}.txt").read_text().split("\n")
-    wanted = {stem for stem in stems if stem}
-    missing = sorted(wanted - {pair.stem for pair in pairs})
-    if missing or not wanted:
-        raise UserError(
-            f"--data-path: expected the {len(wanted)} pictures of the run's {options['subset']} split in {data_path}, "
-            f"got {len(wanted) - len(missing)} of them" + (f"; missing: {', '.join(missing[:5])}" if missing else "")
-        )
-    return [pair for pair in pairs if pair.stem in wanted]
+    options = {"subset": Defaults.subset, "empty": Defaults.empty} | given
+    threshold = options.get("threshold")
+    expect(("model" in given) != ("predictions" in given), "--model", "this, or --predictions with --masks",
+           "both" if "model" in given else None)
+    of_other = ("masks",) if "model" in given else ("data_path", "subset", "tta", "save_predictions")
+    for name in of_other:
+        other = "--predictions" if "model" in given else "--model"
+        expect(name not in given, f"--{name.replace('_', '-')}", f"this with {other} only", "it without")
+    expect("model" in given or "masks" in given, "--masks", "a folder of masks beside --predictions")
+    expect("save_predictions" not in given or "out" in given, "--save-predictions", "a folder in --out")
+    expect(options["subset"] in SUBSETS, "--subset", ", ".join(SUBSETS), options["subset"])
+    expect(options["empty"] in ("skip", "one", "zero"), "--empty", "skip, one or zero", options["empty"])
+    expect(threshold is None or 0 <= threshold <= 1, "--threshold", "a probability from 0 to 1", threshold)
+    if "out" in options:
+        check_writable(options["out"], "--out")
+    return options
 
 
 def main():
     options = parse()
-    pairs = chosen_pairs(options)
+    chosen = {name: options.get(name) for name in ("stems", "names")}
+    if "model" in options:
+        sources = network_sources(options["model"], options.get("data_path"), options["subset"], **chosen)
+    else:
+        sources = saved_sources(options["predictions"], options["masks"], **chosen)
 
-    load_tensorflow()
+    if any(source.items[0].map is None and source.path.suffix not in (".onnx", ".xml", ".tflite") for source in sources):
+        from engine.startup import load_tensorflow
+
+        load_tensorflow()
     from tqdm import tqdm
 
-    from engine.evaluation import evaluate, mean_scores
-    from engine.predictor import Predictor
-    from engine.samples import write_sheet
+    from engine.evaluation import Rules, SourceScores, predict, score_items
+    from engine.tables import plain
 
-    predictor = Predictor.load(options["model"])
-    rows, ranked = {}, []
-    for scored in tqdm(
-        evaluate(predictor, pairs, options["threshold"]), total=len(pairs), unit=" images", leave=False, disable=None
-    ):
-        rows[scored.pair.stem] = scored.scores
-        ranked.append((scored.scores["dice"], scored.pair))
-    means = mean_scores(list(rows.values()))
-    print(f"{len(rows)} images, protocol threshold {options['threshold']:g}, at the masks' own size")
-    print("  ".join(f"{name} {value:.4f}" for name, value in means.items()))
+    rows, opened = [], {}
+    with tqdm(total=sum(len(source.items) for source in sources), unit=" images", leave=False, disable=None) as bar:
+        for source in sources:
+            threshold, maps = options.get("threshold"), None
+            if "model" in options:
+                predictor = opened.get(source.path) or load(source.path)
+                opened = {source.path: predictor}
+                threshold = predictor.threshold if threshold is None else threshold
+                maps = predict(predictor, source.items, options.get("tta", False))
+                if options.get("save_predictions"):
+                    maps = saved(maps, source, options["out"], len(sources) > 1)
+            rules = Rules(0.5 if threshold is None else threshold, options["empty"], options.get("resize", False))
+            results = []
+            for result in score_items(source.items, rules, maps):
+                results.append(result)
+                bar.update()
+            rows.append(SourceScores(source, rules, results))
+            if all(result.top <= 1 for result in results):
+                bar.write(
+                    f"test.py: warning: the maps in {source.path} hold no grey level above 1 of 255; "
+                    "labels 0 and 1 have to be saved as 0 and 255", file=sys.stderr,
+                )
+    print(plain(rows))
+    remarks(rows)
     if "out" in options:
-        out = Path(options["out"])
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "metrics.json", json.dumps({"n": len(rows), "threshold": means}, indent=2) + "\n")
-        with open(out / "per_image.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["stem", *means])
-            writer.writerows([stem, *(f"{value:.6f}" for value in row.values())] for stem, row in rows.items())
-        write_sheet(out / "predictions.png", predictor, ranked, options["threshold"])
-        print(f"written: {out}/metrics.json, {out}/per_image.csv, {out}/predictions.png")
+        write(rows, options)
+
+
+def load(path):
+    from engine.predictor import Predictor
+
+    return Predictor.load(path)
+
+
+def remarks(rows):
+    """What a reader of the table has to know besides."""
+    meaning = {
+        "skip": "left out of the means of Dice, IoU, wFb, precision and recall", "zero": "overlap 0",
+        "one": "overlap 1 where nothing is found, else 0",
+    }
+    for row in rows:
+        if row.empty:
+            print(f"{row.source.data}: {row.empty} of {row.total['n']} masks are empty: {meaning[row.rules.empty]} "
+                  f"(--empty {row.rules.empty})")
+
+
+def saved(maps, source, out, several):
+    """Pass the maps on, and write them as PNG when the last has come."""
+    from data.images import write_png
+    from metrics.sweep import to_levels
+
+    folder = Path(out) / "predictions"
+    if several:
+        folder = folder / source.model.replace(os.sep, "_") / source.data
+    folder.mkdir(parents=True, exist_ok=True)
+    for item, map_ in zip(source.items, maps):
+        write_png(folder / f"{item.stem}.png", to_levels(map_.astype("float64")))
+        yield map_
+
+
+def write(rows, options):
+    from engine import tables
+
+    out = Path(options["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    files = {
+        "metrics.json": tables.metrics_json(rows), "per_image.csv": tables.per_image_csv(rows),
+        "table.md": tables.markdown(rows), "table.tex": tables.latex(rows),
+    }
+    for name, text in files.items():
+        write_text(out / name, text)
+    print(f"written: {', '.join(str(out / name) for name in files)}")
 
 
 if __name__ == "__main__":

@@ -30,13 +30,13 @@ def create_run(parent, name):
             raise UserError(f"--trained-model-path: expected a writable folder, got {parent} ({error.strerror})") from None
 
 
-def check_writable(parent):
+def check_writable(parent, argument="--trained-model-path"):
     """Raise `UserError` now rather than after the data have been read."""
     folder = Path(parent).absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"--trained-model-path: expected a writable folder, got {parent}")
+        raise UserError(f"{argument}: expected a writable folder, got {parent}")
 
 
 def find_run(path):
