@@ -3,6 +3,7 @@
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from engine.arguments import Parser, expect, run
@@ -71,18 +72,22 @@ def main():
         load_tensorflow()
     from tqdm import tqdm
 
+    from data.maps import read_map
     from engine.evaluation import Rules, SourceScores, predict, score_items
+    from engine.scorecard import pictures
     from engine.tables import plain
 
-    rows, opened = [], {}
+    rows, galleries, opened = [], [], {}
     with tqdm(total=sum(len(source.items) for source in sources), unit=" images", leave=False, disable=None) as bar:
         for source in sources:
             threshold, maps = options.get("threshold"), None
+            maps_of = lambda items: (read_map(item.map) for item in items)  # noqa: E731
             if "model" in options:
                 predictor = opened.get(source.path) or load(source.path)
                 opened = {source.path: predictor}
                 threshold = predictor.threshold if threshold is None else threshold
-                maps = predict(predictor, source.items, options.get("tta", False))
+                maps_of = partial(predict, predictor, tta=options.get("tta", False))
+                maps = maps_of(source.items)
                 if options.get("save_predictions"):
                     maps = saved(maps, source, options["out"], len(sources) > 1)
             rules = Rules(0.5 if threshold is None else threshold, options["empty"], options.get("resize", False))
@@ -91,6 +96,8 @@ def main():
                 results.append(result)
                 bar.update()
             rows.append(SourceScores(source, rules, results))
+            if "out" in options:
+                galleries.append(pictures(source, results, rules, maps_of, len(sources)))
             if all(result.top <= 1 for result in results):
                 bar.write(
                     f"test.py: warning: the maps in {source.path} hold no grey level above 1 of 255; "
@@ -99,7 +106,7 @@ def main():
     print(plain(rows))
     remarks(rows)
     if "out" in options:
-        write(rows, options)
+        write(rows, galleries, options)
 
 
 def load(path):
@@ -134,12 +141,17 @@ def saved(maps, source, out, several):
         yield map_
 
 
-def write(rows, options):
+def write(rows, galleries, options):
     from engine import tables
+    from engine.run import environment
+    from engine.scorecard import report
 
     out = Path(options["out"])
     out.mkdir(parents=True, exist_ok=True)
+    machine = environment()
+    shown = {name: machine[name] for name in ("commit", "backend", "python", "platform", "processor")} | machine["packages"]
     files = {
+        "report.html": report(rows, galleries, {name: value for name, value in shown.items() if value}),
         "metrics.json": tables.metrics_json(rows), "per_image.csv": tables.per_image_csv(rows),
         "table.md": tables.markdown(rows), "table.tex": tables.latex(rows),
     }

@@ -66,8 +66,7 @@ def write_text(path, text):
 
 def environment():
     """What the run was made with: command, commit, versions, machine."""
-    import keras
-
+    keras = sys.modules.get("keras")  # scoring saved maps does without
     versions = {}
     for package in PACKAGES:
         try:
@@ -77,7 +76,7 @@ def environment():
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": _commit(),
-        "backend": keras.backend.backend(),
+        "backend": keras.backend.backend() if keras else None,
         "python": platform.python_version(),
         "packages": versions,
         "platform": platform.platform(),

@@ -28,6 +28,7 @@ class ImageScores:
         threshold_curves, pranet_curves: dicts with the keys `CURVES`, each `(256,)`, over the thresholds
             0, 1/255, ..., 1 of the map as it is and of the map stretched to [0, 1].
         area: share of the image that is foreground in the mask.
+        size: of the image, (height, width).
     """
 
     threshold: dict
@@ -35,6 +36,7 @@ class ImageScores:
     threshold_curves: dict
     pranet_curves: dict
     area: float
+    size: tuple
 
 
 def score(mask, prediction, threshold=0.5, empty="one"):
@@ -112,6 +114,7 @@ def score(mask, prediction, threshold=0.5, empty="one"):
         sweep.sweep(both, sweep.LEVELS, sweep.LEVELS, empty),
         curves,
         truth.area / truth.pixels,
+        truth.mask.shape,
     )
 
 
@@ -151,12 +154,11 @@ class DataSetScores:
     def add(self, image):
         """Take in the `ImageScores` of one more image. What is nan in it is left out of that mean."""
         self.n += 1
-        for part, values in vars(image).items():
-            if part != "area":
-                for name, value in values.items():
-                    total, count = self._sums.get((part, name), (0.0, 0))
-                    defined = ~np.isnan(value)
-                    self._sums[part, name] = total + np.where(defined, value, 0.0), count + defined
+        for part in ("threshold", "pranet", "threshold_curves", "pranet_curves"):
+            for name, value in getattr(image, part).items():
+                total, count = self._sums.get((part, name), (0.0, 0))
+                defined = ~np.isnan(value)
+                self._sums[part, name] = total + np.where(defined, value, 0.0), count + defined
 
     def curves(self, protocol):
         """The curves of `ImageScores`, `protocol` "threshold" or "pranet", averaged over the images."""
