@@ -55,11 +55,11 @@ def report(rows, galleries, environment):
     models, datas = (list(dict.fromkeys(names)) for names in zip(*((row.source.model, row.source.data) for row in rows)))
     title = f"{one.model} on {one.data}" if len(rows) == 1 else f"{_count(models, 'model')} on {_count(datas, 'data set')}"
     images = sum(row.total["n"] for row in rows)
-    now = datetime.datetime.now().strftime("%-d %B %Y, %H:%M")
+    now = datetime.datetime.now()
     data = json.dumps(without_nan([_data(*pair, environment) for pair in zip(rows, galleries)]), separators=(",", ":"))
     return string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=html.escape(title),
-        subtitle=html.escape(f"{images} images, scored at the masks' own size. {now}."),
+        subtitle=html.escape(f"{images} images, scored at the masks' own size. {now.day} {now:%B %Y, %H:%M}."),
         headline="\n".join(_headline(rows, protocol) for protocol in COLUMNS),
         data=data.replace("<", "\\u003c"),
     )
@@ -90,7 +90,7 @@ def _headline(rows, protocol):
     empty = sum(row.empty for row in rows)
     note = f" {empty} empty mask(s): --empty {rows[0].rules.empty}." if empty else ""
     return (
-        f'<section class="card"><h2>{html.escape(name)}</h2><p class="soft">{html.escape(words)}.{html.escape(note)}</p>'
+        f'<section class="card"><h2>{html.escape(name)}</h2><p class="soft">{html.escape(words[0].upper() + words[1:])}.{html.escape(note)}</p>'
         f'<div class="scroll"><table class="headline {kind}"><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>'
         "</section>"
     )
