@@ -99,7 +99,7 @@ def _headline(rows, protocol):
 def _data(row, gallery, environment):
     source, rules = row.source, row.rules
     scoring = {
-        "model": source.path, "data": source.data, "images": row.total["n"], "threshold": f"{rules.threshold:g}",
+        "maps" if source.items[0].map else "model": source.path, "data": source.data, "images": row.total["n"], "threshold": f"{rules.threshold:g}",
         "--empty": rules.empty, "--resize": "yes" if rules.resize else "no", "empty masks": row.empty,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
