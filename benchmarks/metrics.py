@@ -6,13 +6,18 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"  # read when NumPy is imported
 
 import statistics  # noqa: E402
+import tempfile  # noqa: E402
 import time  # noqa: E402
 import warnings  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import py_sod_metrics as pysod  # noqa: E402
 
+from data.images import write_png  # noqa: E402
+from engine.evaluation import Rules, cores, score_items  # noqa: E402
+from engine.sources import saved_sources  # noqa: E402
 from metrics import score  # noqa: E402
 
 
@@ -75,6 +80,27 @@ def main():
         line = f"{shape[0]} x {shape[1]}: " + ", ".join(f"{name} {value:.1f} ms" for name, value in times.items())
         ratios = (times["PySODMetrics"] / times[name] for name in ("8-bit map", "float map"))
         print(line + "; {:.1f} and {:.1f} times faster".format(*ratios) + f" (numbers within {off:.0e})")
+    data_set(400)
+
+
+def data_set(count):
+    """Saved maps, with reading them: one process against all cores, the start of the pool included."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("masks", "maps"):
+            (Path(folder) / name).mkdir()
+        for seed in range(count):
+            mask, levels = drawn_pair((352, 352), seed)
+            write_png(Path(folder, "masks", f"{seed}.png"), mask.astype(np.uint8) * 255)
+            write_png(Path(folder, "maps", f"{seed}.png"), levels)
+        (source,) = saved_sources([Path(folder, "maps")], [Path(folder, "masks")])
+        seconds = []
+        for workers in (1, cores()):
+            start = time.perf_counter()
+            for _ in score_items(source.items, Rules(), workers=workers):
+                pass
+            seconds.append(time.perf_counter() - start)
+    one, all_ = (count / value for value in seconds)
+    print(f"{count} saved maps of 352 x 352, with reading: {one:.0f} images/s on one core, {all_:.0f} on {cores()}")
 
 
 if __name__ == "__main__":
