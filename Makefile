@@ -11,7 +11,7 @@ demo: .venv/run
 	$(BIN)/python train.py --data-path datasets/demo --backbone mobilenetv2 --backbone-weights none \
 		--input-size 96 --batch-size 4 --epochs 5 --lr 4e-3 --augment flips --trained-model-path runs/demo
 	$(BIN)/python test.py --model runs/demo --out runs/demo/scores
-	@echo "Look at runs/demo/scores/predictions.png (ground truth and prediction), and at the run: runs/demo/pranet_mobilenetv2"
+	@echo "Open runs/demo/scores/report.html in a browser, and look at the run: runs/demo/pranet_mobilenetv2"
 
 test: .venv/dev
 	$(BIN)/python -m pytest

@@ -13,7 +13,6 @@ from pathlib import Path  # noqa: E402
 
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
-import py_sod_metrics as pysod  # noqa: E402
 
 from data.images import write_png  # noqa: E402
 from engine.evaluation import Rules, cores, score_items  # noqa: E402
@@ -36,6 +35,8 @@ def drawn_pair(shape, seed):
 
 def by_pysodmetrics(mask, levels):
     """Its six: mean and max Dice, IoU and E-measure over thresholds, weighted F, S-measure, MAE."""
+    import py_sod_metrics as pysod  # not in the processes of the pool
+
     overlap = pysod.FmeasureV2({
         "dice": pysod.DICEHandler(with_dynamic=True, with_adaptive=False),
         "iou": pysod.IOUHandler(with_dynamic=True, with_adaptive=False),
