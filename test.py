@@ -52,6 +52,7 @@ def parse(arguments=None):
     expect("save_predictions" not in given or "out" in given, "--save-predictions", "a folder in --out")
     expect(options["subset"] in SUBSETS, "--subset", ", ".join(SUBSETS), options["subset"])
     expect(options["empty"] in ("skip", "one", "zero"), "--empty", "skip, one or zero", options["empty"])
+    expect("stems" not in given or "subset" not in given, "--stems", "this or --subset", "both")
     expect(threshold is None or 0 <= threshold <= 1, "--threshold", "a probability from 0 to 1", threshold)
     if "out" in options:
         check_writable(options["out"], "--out")
@@ -77,7 +78,7 @@ def main():
     from engine.scorecard import pictures
     from engine.tables import plain
 
-    rows, galleries, opened = [], [], {}
+    rows, galleries, opened, kept_maps = [], [], {}, {}
     with tqdm(total=sum(len(source.items) for source in sources), unit=" images", leave=False, disable=None) as bar:
         for source in sources:
             threshold, maps = options.get("threshold"), None
@@ -88,8 +89,9 @@ def main():
                 threshold = predictor.threshold if threshold is None else threshold
                 maps_of = partial(predict, predictor, tta=options.get("tta", False))
                 maps = maps_of(source.items)
-                if options.get("save_predictions"):
-                    maps = saved(maps, source, options["out"], len(sources) > 1)
+                if "save_predictions" in options:
+                    several = (source.model.replace(os.sep, "_"), source.data) if len(sources) > 1 else ()
+                    maps = kept(maps, source, Path(options["out"], "predictions", *several), kept_maps)
             rules = Rules(0.5 if threshold is None else threshold, options["empty"], options.get("resize", False))
             results = []
             for result in score_items(source.items, rules, maps):
@@ -106,7 +108,7 @@ def main():
     print(plain(rows))
     remarks(rows)
     if "out" in options:
-        write(rows, galleries, options)
+        write(rows, galleries, kept_maps, options)
 
 
 def load(path):
@@ -127,21 +129,19 @@ def remarks(rows):
                   f"(--empty {row.rules.empty})")
 
 
-def saved(maps, source, out, several):
-    """Pass the maps on, and write them as PNG when the last has come."""
-    from data.images import write_png
+def kept(maps, source, folder, pictures):
+    """Pass the maps on, and add each to `pictures` as a path and the bytes of a PNG."""
+    import cv2
+
     from metrics.sweep import to_levels
 
-    folder = Path(out) / "predictions"
-    if several:
-        folder = folder / source.model.replace(os.sep, "_") / source.data
-    folder.mkdir(parents=True, exist_ok=True)
     for item, map_ in zip(source.items, maps):
-        write_png(folder / f"{item.stem}.png", to_levels(map_.astype("float64")))
+        _, encoded = cv2.imencode(".png", to_levels(map_.astype("float64")))
+        pictures[folder / f"{item.stem}.png"] = encoded.tobytes()
         yield map_
 
 
-def write(rows, galleries, options):
+def write(rows, galleries, kept_maps, options):
     from engine import tables
     from engine.run import environment
     from engine.scorecard import report
@@ -157,7 +157,11 @@ def write(rows, galleries, options):
     }
     for name, text in files.items():
         write_text(out / name, text)
-    print(f"written: {', '.join(str(out / name) for name in files)}")
+    for path, encoded in kept_maps.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded)
+    written = [*files, *(["predictions/"] if kept_maps else [])]
+    print(f"written: {', '.join(str(out / name) for name in written)}")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,10 @@ def picture(item, map_, threshold):
     """
     mask = read_mask(item.mask).astype(bool)
     values = map_ / np.float32(255) if map_.dtype == np.uint8 else map_
-    ground = read_image(item.image) if item.image else np.repeat((values * 160)[..., None], 3, axis=2).astype(np.uint8)
+    try:
+        ground = read_image(item.image)
+    except (TypeError, ValueError, OSError):  # none, or a broken one beside saved maps, which were scored without it
+        ground = np.repeat((values * 160)[..., None], 3, axis=2).astype(np.uint8)
     tile = draw(ground, mask, values >= threshold)
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(tile, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
     return "data:image/jpeg;base64," + base64.b64encode(encoded).decode("ascii")
@@ -48,7 +51,9 @@ def draw(image, mask, found):
     scale = min(1.0, _SIDE / max(mask.shape))
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    mask, found = (cv2.resize(part.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127 for part in (mask, found))
+    mask, found = (
+        cv2.resize(part.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127 for part in (mask, found)
+    )
     for part, colour, strength in ((mask & found, HIT, 0.3), (found & ~mask, FALSE, 0.5), (mask & ~found, MISSED, 0.5)):
         image = tint(image, part, colour, strength)
     return draw_contour(image, mask, (255, 255, 255))

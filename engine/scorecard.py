@@ -90,8 +90,10 @@ def _headline(rows, protocol):
     empty = sum(row.empty for row in rows)
     note = f" {empty} empty mask(s): --empty {rows[0].rules.empty}." if empty else ""
     return (
-        f'<section class="card"><h2>{html.escape(name)}</h2><p class="soft">{html.escape(words[0].upper() + words[1:])}.{html.escape(note)}</p>'
-        f'<div class="scroll"><table class="headline {kind}"><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<section class="card"><h2>{html.escape(name)}</h2>'
+        f'<p class="soft">{html.escape(words[0].upper() + words[1:])}.{html.escape(note)}</p>'
+        f'<div class="scroll"><table class="headline {kind}"><thead><tr>{names}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
         "</section>"
     )
 
@@ -99,7 +101,8 @@ def _headline(rows, protocol):
 def _data(row, gallery, environment):
     source, rules = row.source, row.rules
     scoring = {
-        "maps" if source.items[0].map else "model": source.path, "data": source.data, "images": row.total["n"], "threshold": f"{rules.threshold:g}",
+        "maps" if source.items[0].map else "model": source.path, "data": source.data, "images": row.total["n"],
+        "threshold": f"{rules.threshold:g}",
         "--empty": rules.empty, "--resize": "yes" if rules.resize else "no", "empty masks": row.empty,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }

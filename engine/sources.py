@@ -44,7 +44,10 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
     """
     from data.pairs import find_pairs
 
-    expect(names is None or len(names) == len(models), "--names", f"a name for each of {len(models)} models", names and " ".join(names))
+    expect(
+        names is None or len(names) == len(models), "--names", f"a name for each of {len(models)} models",
+        names and " ".join(names),
+    )
     lists = _lists(stems, len(data_paths or [None]), "--data-path")
     sources = []
     for index, model in enumerate(models):
@@ -136,7 +139,9 @@ def saved_sources(predictions, masks, stems=None, names=None):
     for index, (maps_folder, masks_folder, listed) in enumerate(zip(predictions, masks, lists)):
         maps, wanted = (
             _files(argument, folder, suffixes)
-            for argument, folder, suffixes in (("--predictions", maps_folder, MAP_SUFFIXES), ("--masks", masks_folder, IMAGE_SUFFIXES))
+            for argument, folder, suffixes in (
+                ("--predictions", maps_folder, MAP_SUFFIXES), ("--masks", masks_folder, IMAGE_SUFFIXES),
+            )
         )
         if listed:
             absent = sorted(listed[0] - wanted.keys())
