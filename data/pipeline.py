@@ -1,5 +1,6 @@
 """From files to batches: decode once, keep as uint8, augment in tf.data."""
 
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -52,7 +53,10 @@ def _empty(shape, in_memory):
     if in_memory:
         return np.empty(shape, np.uint8)
     # The file has no name and goes with the process, even one that is killed.
-    return np.memmap(tempfile.TemporaryFile(), np.uint8, "w+", shape=shape)
+    file = tempfile.TemporaryFile()
+    if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and a SIGBUS while it is written to
+        os.posix_fallocate(file.fileno(), 0, max(int(np.prod(shape)), 1))
+    return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 def load_for_training(pairs, input_size, cache_gb=4.0, augmentation="full"):
@@ -68,11 +72,24 @@ AUGMENTATIONS = {
 }
 
 
-def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0, augmentation="full"):
+def scaled_sizes(input_size, rates, stride):
+    """The input size times each rate, rounded to a multiple of the network's stride, as PraNet's authors round.
+
+    >>> scaled_sizes(352, [0.75, 1, 1.25], 32)
+    [256, 352, 448]
+    """
+    return [round(input_size * rate / stride) * stride for rate in rates]
+
+
+def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0, augmentation="full", sizes=None):
     """Shuffled, augmented batches of the given epochs, one after the other.
 
     Each epoch has `N // batch_size` batches (the left-over pictures change from epoch
     to epoch); order and augmentation follow from (seed, epoch) alone.
+
+    Args:
+        sizes: where given, each batch comes once at each of these heights and widths, in this
+            order: `len(sizes)` times as many batches.
 
     Returns:
         A `tf.data.Dataset` of float32 images `(batch_size, input_size, input_size, 3)` in
@@ -89,8 +106,22 @@ def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0
     def finish(indices, draws):
         return AUGMENTATIONS[augmentation](*_gather(arrays, indices), draws, input_size)
 
+    def at_each_size(images, masks):
+        return tf.data.Dataset.from_tensor_slices(sizes).map(lambda size: _resize(images, masks, size))
+
     batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
-    return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+    if sizes:
+        batches = batches.flat_map(at_each_size)
+    return batches.prefetch(2)
+
+
+def _resize(images, masks, size):
+    """Bilinear with align_corners=True, as PraNet's authors resize; the mask is cut at one half, so that it stays one."""
+    images, masks = (
+        tf.raw_ops.ResizeBilinear(images=batch, size=[size, size], align_corners=True) for batch in (images, masks)
+    )
+    return images, tf.cast(masks > 0.5, tf.float32)
 
 
 def evaluation_batches(arrays, batch_size):
