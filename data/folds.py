@@ -1,0 +1,62 @@
+"""Cross-validation: every stem is tested once."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from .splits import Split
+
+
+def fold_splits(
+    stems: Iterable[str],
+    folds: int,
+    fraction: float,
+    seed: int,
+    groups: Mapping[str, str] | None = None,
+) -> list[Split]:
+    """Cut the stems into `folds` parts; in split i part i is the test subset.
+
+    Of the other parts, about `fraction * n` stems, at least one, are for validation: a model is never
+    chosen by the pictures it is scored on. With `groups` (stem -> group, see `group_names`) the frames
+    of a group stay together: the largest group goes first, each to the part that has fewest
+    frames so far. The order is drawn with the seed; without groups the parts differ by one stem at most.
+
+    Raises:
+        ValueError: fewer than 2 folds, or fewer groups (stems, where there are none) than folds,
+            or than 3.
+    """
+    stems = sorted(stems)
+    members = {}
+    for stem in stems:
+        members.setdefault(stem if groups is None else groups[stem], []).append(stem)
+    if folds < 2 or len(members) < max(folds, 3):
+        what = "pictures" if groups is None else "groups"
+        raise ValueError(f"expected at least 2 folds and {max(folds, 3)} {what}, got folds={folds} and {len(members)} {what}")
+    names = sorted(members)
+    drawn = [names[i] for i in np.random.RandomState(seed).permutation(len(names))]
+
+    parts = [[] for _ in range(folds)]
+    sizes = [0] * folds
+    for name in sorted(drawn, key=lambda name: -len(members[name])):
+        smallest = sizes.index(min(sizes))
+        parts[smallest].append(name)
+        sizes[smallest] += len(members[name])
+
+    splits = []
+    for part in parts:
+        rest = [name for name in drawn if name not in set(part)]
+        val = _take({name: len(members[name]) for name in rest}, fraction * len(stems))
+        train = [name for name in rest if name not in set(val)]
+        chosen = {"train": train, "val": val, "test": part}
+        splits.append({subset: sorted(s for name in names for s in members[name]) for subset, names in chosen.items()})
+    return splits
+
+
+def _take(sizes: dict[str, int], target: float) -> list[str]:
+    """Groups, in order, that bring the number of frames closer to the target; one is left out."""
+    taken, count = [], 0
+    for name, size in sizes.items():
+        if len(taken) < len(sizes) - 1 and abs(count + size - target) < abs(count - target):
+            taken.append(name)
+            count += size
+    return taken or [min(sizes, key=sizes.get)]
