@@ -8,19 +8,35 @@ from engine.startup import load_tensorflow
 
 def main():
     config = parse_train()
-    check_writable(config.trained_model_path)
+    check_writable(config.resume or config.trained_model_path)
 
     load_tensorflow()  # heavy: after the arguments
-    from engine.training import prepare_data, train
+    from engine.datasets import prepare_data, prepare_folds
+    from engine.resume import progress
 
     print(f"data: {config.data_path}", flush=True)
-    data = prepare_data(config)
-    print(data.report, flush=True)
-    if data.report.errors:
-        raise UserError(f"--data-path: expected readable pairs, got {len(data.report.errors)} bad files (listed above)")
-    print("split: " + ", ".join(f"{len(pairs)} {name}" for name, pairs in data.subsets.items()), flush=True)
+    folds = prepare_folds(config) if config.folds else [prepare_data(config)]
+    if config.resume:
+        print(f"unchanged since the run began\nresume: {config.resume}, {progress(config)}", flush=True)
+    else:
+        report = folds[0].report
+        print(report, flush=True)
+        if report.errors:
+            raise UserError(f"--data-path: expected readable pairs, got {len(report.errors)} bad files (listed above)")
 
-    folder, best = train(config, data)
+    from engine.folds import cross_validate
+    from engine.training import train
+
+    if config.folds:
+        folder, summary = cross_validate(config, folds)
+        for subset, of in (("validation", "its best epoch"), ("test", "pictures not seen")):
+            scores = ", ".join(f"{name} {summary[subset][key]['mean']:.4f} +- {summary[subset][key]['std']:.4f}"
+                               for name, key in (("Dice", "dice"), ("IoU", "iou")))
+            print(f"{subset:10}  {scores}  (mean and standard deviation over {config.folds} folds; {of})")
+        print(f"each picture by the network that had not seen it: {folder}/out_of_fold.csv")
+        return
+    print("split: " + ", ".join(f"{len(pairs)} {name}" for name, pairs in folds[0].subsets.items()), flush=True)
+    folder, best = train(config, folds[0])
     print(f"best model: {folder}/best.keras  (validation Dice {best['val_dice']:.4f}, IoU {best['val_iou']:.4f}, epoch {best['epoch']})")
 
 

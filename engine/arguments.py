@@ -32,9 +32,9 @@ def run(main):
             raise
         print(f"{name}: error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{name}: stopped", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        print(f"{name}: stopped" + (f"; {stop}" if str(stop) else ""), file=sys.stderr)
+        sys.exit(getattr(stop, "exit_code", 130))
 
 
 class Parser:

@@ -1,17 +1,16 @@
 """What happens around the steps of a training run."""
 
-import csv
-import io
 import math
-import os
 import sys
 import time
 
 import keras
+import numpy as np
 from tqdm import tqdm
 
+from .checkpoint import best_row, is_complete, save_model, saving, write_history
+from .ema import averages
 from .report import plot_curves
-from .run import write_text
 
 
 class NonFiniteLoss(ValueError):
@@ -29,63 +28,66 @@ class StopOnNonFinite(keras.callbacks.Callback):
             raise NonFiniteLoss(f"the loss became {logs['loss']} in epoch {self.epoch + 1}, step {batch + 1}")
 
 
+class SeedEpoch(keras.callbacks.Callback):
+    """What dropout draws follows from (seed, epoch), as the order of the data does: Keras does not save its state."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
+        for index, state in enumerate(states):
+            state.assign(np.random.SeedSequence([self.seed, epoch, index]).generate_state(2))
+
+
 class RunFolder(keras.callbacks.Callback):
-    """After each epoch: `last.keras`, `best.keras` (by validation Dice), `history.csv`, `curves.png`.
+    """After each epoch: `history.csv`, `last.keras`, `best.keras` (by validation Dice), `curves.png`; and the end.
 
     Args:
         folder: the run folder.
         plain: an uncompiled twin of the model; `best.keras` is saved from it, without
             optimiser state, ready to be used.
+        config: its `epochs` and `patience` say when the run is complete.
+        history: the rows of the epochs before.
     """
 
-    def __init__(self, folder, plain):
+    def __init__(self, folder, plain, config, history):
         super().__init__()
-        self.folder, self.plain = folder, plain
-        self.history = []
-        self.best = None
+        self.folder, self.plain, self.config = folder, plain, config
+        self.history = list(history)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs):
-        row = {"epoch": epoch + 1, "lr": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))}
-        row |= {name: float(value) for name, value in logs.items()}
+        numbers = {"lr": keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)} | logs
+        # The digits that history.csv keeps: a resumed run compares the same numbers.
+        row = {"epoch": epoch + 1} | {name: float(f"{float(value):.9g}") for name, value in numbers.items()}
         row["seconds"] = round(time.perf_counter() - self.started, 2)
-        self.history.append(row)
-        if self.best is None or row["val_dice"] > self.best["val_dice"]:
-            self.best = row
+        history = [*self.history, row]
+        with saving(self.folder):
+            write_history(self.folder / "history.csv", history)
+            save_model(self.model, self.folder / "last.keras", epoch + 1)
+            self.history = history
+            if best_row(history) is row:
+                self.save_best()
+            plot_curves(history, self.folder / "curves.png")
+        self.model.stop_training = is_complete(history, self.config)
+
+    def save_best(self):
+        """Save what the model is now, or the averages of its weights, as `best.keras`."""
+        with averages(self.model):
             self.plain.set_weights(self.model.get_weights())
-            save_model(self.plain, self.folder / "best.keras")
-        save_model(self.model, self.folder / "last.keras")
-        write_text(self.folder / "history.csv", _csv(self.history))
-        plot_curves(self.history, self.folder / "curves.png")
-
-
-def save_model(model, path):
-    """Save a `.keras` file whole or not at all."""
-    temporary = path.with_name(f".part-{path.name}")  # Keras wants the suffix
-    try:
-        model.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _csv(rows):
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows)
-    return text.getvalue()
+        save_model(self.plain, self.folder / "best.keras", len(self.history))
 
 
 class Progress(keras.callbacks.Callback):
-    """One bar that is redrawn for each step, and a line that stays for each epoch."""
+    """One bar that is redrawn for each step, and a line that stays for each epoch; `best` is the Dice so far."""
 
-    def __init__(self, epochs, steps):
+    def __init__(self, epochs, steps, best=-1.0):
         super().__init__()
-        self.epochs, self.steps = epochs, steps
-        self.best = -1.0
+        self.epochs, self.steps, self.best = epochs, steps, best
 
     def on_epoch_begin(self, epoch, logs=None):
         width = len(str(self.epochs))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .arguments import Parser, UserError, expect, nearest
 from .registry import AUGMENTATIONS, BACKBONES, LOSSES, NETWORKS, PRECISIONS
+from .run import find_run
 
 
 @dataclass
@@ -17,24 +18,30 @@ class TrainConfig:
     split_dir: str | None = None
     data_split: float = 0.1
     group_by: str | None = None
+    folds: int | None = None
     cache_gb: float = 4.0
     model: str = "pranet"
     backbone: str = "resnet50"
     backbone_weights: str = "imagenet"
     input_size: int = 352
+    multi_scale: list | None = None
     epochs: int = 40
     batch_size: int = 16
+    accumulate: int = 1
     lr: float = 5e-4
     schedule: str = "cosine"
     patience: int = 15
     clip_value: float = 0.5
     augment: str = "full"
+    ema: float = 0.0
     loss: str | None = None
     map_weights: list | None = None
     precision: str = "float32"
     seed: int = 12
+    deterministic: bool = False
     trained_model_path: str = "runs"
     logdir: str | None = None
+    resume: str | None = None  # the run folder; not stored
 
     def check(self):
         """Raise `UserError` for the first value out of range; fill in what depends on the model."""
@@ -49,55 +56,70 @@ class TrainConfig:
         expect(
             size >= stride and size % stride == 0, "--input-size", f"a multiple of {stride} for {self.model}", size
         )
+        if self.folds is not None:
+            expect(self.folds >= 2, "--folds", "2 or more", self.folds)
+            expect(not self.split_dir, "--folds", "no --split-dir beside it, since the folds are drawn", self.split_dir)
+        scales = self.multi_scale
+        if scales is not None:
+            good = scales and all(isinstance(rate, int | float) and 0 < rate <= 4 and round(size * rate / stride) for rate in scales)
+            expect(good, "--multi-scale", f"factors of --input-size up to 4 that leave {stride} px or more", _join(scales))
         expect(self.epochs >= 1, "--epochs", "1 or more", self.epochs)
         expect(self.batch_size >= 1, "--batch-size", "1 or more", self.batch_size)
+        expect(self.accumulate >= 1, "--accumulate", "1 or more steps", self.accumulate)
         expect(0 < self.lr < 1, "--lr", "a learning rate above 0 and below 1", self.lr)
         expect(self.schedule in ("cosine", "step", "constant"), "--schedule", "cosine, step or constant", self.schedule)
         expect(self.patience >= 1, "--patience", "1 or more epochs", self.patience)
         expect(self.clip_value >= 0, "--clip-value", "0 (off) or more", self.clip_value)
         expect(self.augment in AUGMENTATIONS, "--augment", f"one of {', '.join(AUGMENTATIONS)}", self.augment)
+        expect(0 <= self.ema < 1, "--ema", "0 (off), or a momentum below 1 as 0.99", self.ema)
         expect(self.loss in LOSSES, "--loss", f"one of {', '.join(LOSSES)}", self.loss)
         weights = self.map_weights
         if weights is not None:
             expect(
                 len(weights) == network.maps and min(weights) >= 0 and sum(weights) > 0,
                 "--map-weights", f"{network.maps} numbers of 0 or more, not all 0, for {self.model}",
-                " ".join(str(weight) for weight in weights),
+                _join(weights),
             )
         expect(self.precision in PRECISIONS, "--precision", f"one of {', '.join(PRECISIONS)}", self.precision)
         expect(0 <= self.seed < 2**32, "--seed", "a whole number of 0 or more", self.seed)
         return self
 
     def to_json(self):
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        values = dataclasses.asdict(self)
+        del values["resume"]
+        return json.dumps(values, indent=2) + "\n"
 
 
-def read_config(path):
+def _join(values):
+    return " ".join(str(value) for value in values)
+
+
+def read_config(path, argument="--config"):
     """The values of a run's `config.json`, as a dict. Raises `UserError`."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"--config: expected a readable file, got {path} ({error.strerror})") from error
+        raise UserError(f"{argument}: expected a readable file, got {path} ({error.strerror})") from error
     except ValueError as error:
-        raise UserError(f"--config: expected JSON, got {path} ({error})") from error
-    expect(isinstance(values, dict), "--config", "an object with option names as keys", path)
-    fields = {field.name: field.type for field in dataclasses.fields(TrainConfig)}
+        raise UserError(f"{argument}: expected JSON, got {path} ({error})") from error
+    expect(isinstance(values, dict), argument, "an object with option names as keys", path)
+    fields = {field.name: field.type for field in dataclasses.fields(TrainConfig) if field.name != "resume"}
     for key, value in values.items():
         if key not in fields:
-            raise UserError(f"--config: unknown key {key!r} in {path}{nearest(key, fields)}")
+            raise UserError(f"{argument}: unknown key {key!r} in {path}{nearest(key, fields)}")
         if not _fits(value, fields[key]):
-            raise UserError(f"--config: expected {_words(fields[key])} for {key!r} in {path}, got {value!r}")
+            raise UserError(f"{argument}: expected {_words(fields[key])} for {key!r} in {path}, got {value!r}")
     return values
 
 
 def _fits(value, kind):
     if kind is float:
         kind = int | float
-    return isinstance(value, kind) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _words(kind):
-    names = {"int": "a whole number", "float": "a number", "str": "text", "list": "a list", "None": "null"}
+    names = {"int": "a whole number", "float": "a number", "str": "text", "list": "a list", "bool": "true or false", "None": "null"}
     text = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
     return " or ".join(names.get(part, part) for part in text.split(" | "))
 
@@ -112,28 +134,48 @@ def parse_train(arguments=None):
           help="given split: a folder with train.txt, val.txt, test.txt; their common prefix; or a CSV stem,subset")
     group("--data-split", type=float, metavar="F", help="without --split-dir: fraction for val, and again for test")
     group("--group-by", metavar="REGEX", help="pictures whose stems match alike (one patient) are never parted")
+    group("--folds", type=int, metavar="K", help="cross-validation: K runs, each tested on another Kth of the pictures")
     group("--cache-gb", type=float, metavar="GB", help="decoded pictures beyond this size go to a temporary file")
     group = parser.group("network")
     group("--model", metavar="NAME", help=" | ".join(NETWORKS))
     group("--backbone", metavar="NAME", help=f"of PraNet: {' | '.join(BACKBONES)}")
     group("--backbone-weights", metavar="W", help="imagenet | none | path of a .h5 file")
     group("--input-size", "--inputsize", type=int, metavar="PX", help="height and width the network sees")
+    group("--multi-scale", type=float, nargs="+", metavar="F",
+          help="train on each batch at these multiples of the input size, one step each; PraNet's authors: 0.75 1 1.25")
     group = parser.group("training")
     group("--epochs", "--epoch", type=int, metavar="N", help="passes over the training pictures")
     group("--batch-size", "--batchsize", type=int, metavar="N", help="pictures a step")
+    group("--accumulate", type=int, metavar="N", help="add up the gradients of N steps: an effective batch N times as large")
     group("--lr", type=float, metavar="LR", help="highest learning rate of Adam")
-    group("--schedule", metavar="NAME", help="cosine | step | constant, after a warm-up")
+    group("--schedule", metavar="NAME",
+          help="cosine | constant, after a warm-up; step: a tenth every 50 epochs, as PraNet's authors")
     group("--patience", type=int, metavar="N", help="stop after N epochs without a better validation Dice")
     group("--clip-value", "--gclip", type=float, metavar="C", help="clip each gradient to [-C, C]; 0: off")
     group("--augment", metavar="NAME", help="full (flips, turns, zoom, colour, blur) | flips (and quarter turns) | none")
+    group("--ema", type=float, metavar="M", help="validate and keep the moving average of the weights, momentum M; 0: off")
     group("--loss", metavar="NAME", help=f"{' | '.join(LOSSES)} (default: structure for pranet, dice for attention_unet)")
     group("--map-weights", type=float, nargs="+", metavar="W", help="weight of each side output, coarse to fine (default: 1)")
     group("--precision", metavar="NAME", help=" | ".join(PRECISIONS))
     group("--seed", type=int, metavar="N", help="of split, order, augmentation and initial weights")
-    group = parser.group("output")
+    group("--deterministic", action="store_true", help="the same numbers bit for bit on the same machine; slower")
+    group = parser.group("run")
     group("--trained-model-path", metavar="DIR", help="where the run folder is made")
     group("--logdir", metavar="DIR", help="TensorBoard logs (default: in the run folder)")
     group("--config", metavar="FILE", help="config.json of a run to repeat; options given here win")
+    group("--resume", metavar="RUN", help="go on with an interrupted run; beside it: --data-path, if the data have moved, and --cache-gb")
     given = parser.parse(arguments)
+    if "resume" in given:
+        return resumed_config(given)
     from_file = read_config(given.pop("config")) if "config" in given else {}
     return TrainConfig(**(from_file | given)).check()
+
+
+def resumed_config(given):
+    """The `TrainConfig` of the run that `given["resume"]` names. Raises `UserError`."""
+    for name in given:
+        if name not in ("resume", "data_path", "cache_gb"):
+            option = "--" + name.replace("_", "-")
+            raise UserError(f"{option}: expected only --data-path and --cache-gb beside --resume, whose run keeps its options")
+    folder = find_run(given["resume"], "--resume")
+    return TrainConfig(**(read_config(folder / "config.json", "--resume") | given | {"resume": str(folder)})).check()

@@ -1,5 +1,6 @@
 """The run folder: all that is needed to repeat a run and to use its model."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -9,6 +10,11 @@ import sys
 from pathlib import Path
 
 from .arguments import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
 
@@ -39,18 +45,18 @@ def check_writable(parent, argument="--trained-model-path"):
         raise UserError(f"{argument}: expected a writable folder, got {parent}")
 
 
-def find_run(path):
+def find_run(path, argument="--model"):
     """The run folder that `path` names: itself, or the only one inside it."""
     path = Path(path)
     if not path.exists():
-        raise UserError(f"--model: expected a run folder or a model file, got {path}, which does not exist")
-    if (path / "config.json").is_file():
-        return path
-    runs = sorted(folder.parent for folder in path.glob("*/config.json"))
-    if len(runs) == 1:
-        return runs[0]
-    found = f"{len(runs)} runs ({', '.join(run.name for run in runs)})" if runs else "none"
-    raise UserError(f"--model: expected a run folder (one with config.json), got {path} with {found} inside")
+        raise UserError(f"{argument}: expected a run folder or a model file, got {path}, which does not exist")
+    runs = [path] if (path / "config.json").is_file() else sorted(file.parent for file in path.glob("*/config.json"))
+    if len(runs) != 1:
+        found = f"{len(runs)} runs ({', '.join(run.name for run in runs)})" if runs else "none"
+        raise UserError(f"{argument}: expected a run folder (one with config.json), got {path} with {found} inside")
+    if argument == "--model" and (runs[0] / "fold-1").is_dir():
+        raise UserError(f"{argument}: expected one run, got the cross-validation {runs[0]}; name a fold, as {runs[0]}/fold-1")
+    return runs[0]
 
 
 def write_text(path, text):
@@ -59,9 +65,39 @@ def write_text(path, text):
     temporary = path.with_name(f".{path.name}.part")
     try:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace(temporary, path):
+    """Rename a file that is complete; it is on the disk first, so that a power cut leaves the old or the new one."""
+    descriptor = os.open(temporary, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def hold(folder):
+    """Keep a second process from training in the same folder; given up with the process, even one that is killed."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f"--resume: expected a run that no other process is training, got {folder}") from None
+    except OSError:  # a network drive without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def environment():
@@ -85,8 +121,15 @@ def environment():
     }
 
 
-def write_environment(folder):
-    write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
+def write_environment(folder, epoch=0):
+    """Write `environment.json`, or, where a run is resumed, add what is running now under `resumed`."""
+    path = Path(folder) / "environment.json"
+    now = environment()
+    if epoch and path.exists():
+        first = json.loads(path.read_text(encoding="utf-8"))
+        first.setdefault("resumed", []).append({"after_epoch": epoch} | now)
+        now = first
+    write_text(path, json.dumps(now, indent=2) + "\n")
 
 
 def _commit():

@@ -1,100 +1,213 @@
 """A training run, from checked options to a full run folder."""
 
+import contextlib
 import importlib.util
-from typing import NamedTuple
+import os
+from pathlib import Path
 
 import keras
+import tensorflow as tf
 
-from data.pairs import find_pairs
-from data.pipeline import evaluation_batches, load, load_for_training, training_batches
-from data.splits import group_names, random_split, read_split, write_split
-from data.verify import verify
+from data.pipeline import evaluation_batches, load, load_for_training, scaled_sizes, training_batches
+from data.splits import write_split
 from metrics.streaming import MeanDice, MeanIoU
 
-from .callbacks import Progress, RunFolder, StopOnNonFinite
+from .arguments import expect
+from .callbacks import Progress, RunFolder, SeedEpoch, StopOnNonFinite
+from .checkpoint import SaveError, best_row, is_complete, saved_epoch, saving
+from .ema import ValidateAverages
 from .evaluation import evaluate
+from .interrupt import Interrupted, StopWhenAsked
 from .optimizer import Adam
 from .predictor import Predictor
-from .registry import PRECISIONS, build_loss, build_network
-from .run import create_run, write_environment, write_text
+from .registry import NETWORKS, PRECISIONS, build_loss, build_network
+from .resume import finished_epochs, write_fingerprints
+from .run import create_run, hold, write_environment, write_text
 from .samples import write_sheet
 from .schedule import WarmupSchedule
 
-
-class Data(NamedTuple):
-    """Verified pairs of each subset, `{"train": [Pair, ...], "val": ..., "test": ...}`, and the report."""
-
-    subsets: dict
-    report: object
+STEP_DECAY = 50  # epochs; PraNet's authors
+SAMPLES = Path("samples", "validation.png")
 
 
-def prepare_data(config):
-    """Find, split and verify the data. Raises `ValueError` when a file is bad."""
-    pairs, orphans = find_pairs(config.data_path)
-    by_stem = {pair.stem: pair for pair in pairs}
-    if config.split_dir:
-        split = read_split(config.split_dir, list(by_stem))
-    else:
-        groups = group_names(list(by_stem), config.group_by) if config.group_by else None
-        split = random_split(list(by_stem), config.data_split, config.seed, groups)
-    subsets = {name: [by_stem[stem] for stem in stems] for name, stems in split.items()}
-    used = [pair for part in subsets.values() for pair in part]
-    return Data(subsets, verify(used, orphans, split))
-
-
-def train(config, data):
+def train(config, data, folder=None):
     """Train and fill a run folder; return its path and the best row of its history.
 
+    A run that was interrupted (`config.resume`) goes on after its last finished epoch. Everything
+    that an epoch does follows from what is saved and from (seed, epoch).
+
+    Args:
+        config: a checked `TrainConfig`.
+        data: from `prepare_data`.
+        folder: of a new run; by default a free name in `config.trained_model_path`.
+
     Raises:
-        NonFiniteLoss: the loss became NaN; what was saved before is kept.
+        NonFiniteLoss: the loss became NaN.
+        SaveError: a file could not be written.
+        Interrupted: by Ctrl-C or SIGTERM.
+        What was saved before is kept in each case.
     """
-    keras.utils.set_random_seed(config.seed)
+    _make_repeatable(config)
     keras.config.set_dtype_policy(PRECISIONS[config.precision])
-    model = build_network(config)
-    subsets = data.subsets
-    train_arrays = load_for_training(subsets["train"], config.input_size, config.cache_gb, config.augment)
-    val_arrays = load(subsets["val"], config.input_size, config.cache_gb)
-    batch_size = min(config.batch_size, len(subsets["train"]))
-    steps = len(subsets["train"]) // batch_size
-    warmup = min(2 * steps, config.epochs * steps // 10)
+    with contextlib.ExitStack() as stack:
+        history = []
+        if config.resume:
+            folder = Path(config.resume)
+            stack.enter_context(hold(folder))
+            history = finished_epochs(folder)
+        trains = not is_complete(history, config)
+        if trains or saved_epoch(folder / "best.keras") != best_row(history)["epoch"]:
+            model = _build(config, data, folder, history)
+            batches = _batches(config, data, len(history)) if trains else None
+            if not config.resume:  # only now that all has been read and built
+                folder = _begin(config, data, folder)
+                stack.enter_context(hold(folder))
+            else:
+                write_environment(folder, len(history))
+            record = RunFolder(folder, type(model).from_config(model.get_config()), config, history)
+            if history:
+                _catch_up(record, model)
+            if trains:
+                _fit(config, model, record, batches, _steps(config, data)[1])
+            history = record.history
+        if trains or not (folder / SAMPLES).exists():
+            write_samples(folder, data.subsets["val"])
+    return folder, best_row(history)
+
+
+def _make_repeatable(config):
+    keras.utils.set_random_seed(config.seed)
+    if not config.deterministic:
+        return
+    tf.config.experimental.enable_op_determinism()  # tf.data's too, whatever the backend
+    if keras.backend.backend() == "jax":
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+    if keras.backend.backend() == "torch":
+        import torch
+
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def _sizes(config):
+    """The sizes at which each batch is seen, or None."""
+    return config.multi_scale and scaled_sizes(config.input_size, config.multi_scale, NETWORKS[config.model].stride)
+
+
+def _steps(config, data):
+    """Batch size and steps of an epoch."""
+    count = len(data.subsets["train"])
+    batch_size = min(config.batch_size, count)
+    return batch_size, count // batch_size * len(config.multi_scale or [1])
+
+
+def _build(config, data, folder, history):
+    """The compiled network: a new one, or the one that was saved after the last epoch."""
+    if history:
+        model = keras.saving.load_model(folder / "last.keras")
+        optimizer = model.optimizer
+    else:
+        model = build_network(config)
+        optimizer = _optimizer(config, _steps(config, data)[1])
     model.compile(
-        optimizer=Adam(
-            WarmupSchedule(config.lr, config.epochs * steps, warmup, config.schedule),
-            clipvalue=config.clip_value or None,
-        ),
+        optimizer=optimizer,
         loss=build_loss(config),
         metrics=[MeanDice(name="dice"), MeanIoU(name="iou")],
         jit_compile=_jit_compile(),
     )
     # Left to the first step, TensorFlow would trace that step twice.
-    model.optimizer.build(model.trainable_variables)
+    if not history:
+        model.optimizer.build(model.trainable_variables)
+    return model
 
-    folder = create_run(config.trained_model_path, run_name(config))
-    write_text(folder / "config.json", config.to_json())
-    write_environment(folder)
-    write_split(folder / "split", {name: [pair.stem for pair in part] for name, part in subsets.items()})
-    write_text(folder / "data.txt", f"{data.report}\n")
 
-    record = RunFolder(folder, type(model).from_config(model.get_config()))
-    model.fit(
-        training_batches(
-            train_arrays, config.input_size, batch_size, config.seed, config.epochs, augmentation=config.augment
-        ),
-        validation_data=evaluation_batches(val_arrays, batch_size),
-        steps_per_epoch=steps,
-        epochs=config.epochs,
-        shuffle=False,
-        verbose=0,
-        callbacks=[
-            StopOnNonFinite(),
-            record,
-            Progress(config.epochs, steps),
-            keras.callbacks.EarlyStopping("val_dice", mode="max", patience=config.patience),
-            *_tensorboard(config, folder),
-        ],
+def _optimizer(config, steps):
+    every = config.accumulate
+    total = config.epochs * steps
+    expect(every <= total, "--accumulate", f"at most the {total} steps of the run", every)
+    warmup = 0 if config.schedule == "step" else min(2 * steps, total // 10)
+    return Adam(
+        WarmupSchedule(config.lr, total, warmup, config.schedule, decay=STEP_DECAY * steps),
+        clipvalue=config.clip_value or None,
+        use_ema=config.ema > 0,
+        ema_momentum=config.ema ** (1 / every),  # Keras averages at every step, also between two updates
+        gradient_accumulation_steps=every if every > 1 else None,
     )
-    write_samples(folder, subsets["val"])
-    return folder, record.best
+
+
+def _batches(config, data, first_epoch):
+    """Training and validation batches."""
+    train_arrays = load_for_training(data.subsets["train"], config.input_size, config.cache_gb, config.augment)
+    val_arrays = load(data.subsets["val"], config.input_size, config.cache_gb)
+    batch_size, _ = _steps(config, data)
+    return (
+        training_batches(
+            train_arrays, config.input_size, batch_size, config.seed, config.epochs, first_epoch, config.augment, _sizes(config)
+        ),
+        evaluation_batches(val_arrays, batch_size),
+    )
+
+
+def _begin(config, data, folder):
+    """Make the run folder; `config.json`, which makes it one, comes last."""
+    if folder is None:
+        folder = create_run(config.trained_model_path, run_name(config))
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+    with saving(folder):
+        write_environment(folder)
+        write_split(folder / "split", {name: [pair.stem for pair in part] for name, part in data.subsets.items()})
+        write_text(folder / "data.txt", f"{data.report}\n")
+        write_fingerprints(folder, {pair.stem: data.files[pair.stem] for part in data.subsets.values() for pair in part})
+        write_text(folder / "config.json", config.to_json())
+    return folder
+
+
+def _catch_up(record, model):
+    """Save `best.keras` if the process was killed between `last.keras`, which finishes the epoch, and it."""
+    best, saved = best_row(record.history)["epoch"], saved_epoch(record.folder / "best.keras")
+    if saved == best:
+        return
+    expect(best == len(record.history), "--resume", f"best.keras of epoch {best} in {record.folder}", saved and f"that of epoch {saved}" or None)
+    record.set_model(model)
+    with saving(record.folder):
+        record.save_best()
+
+
+def _fit(config, model, record, batches, steps):
+    folder, epochs = record.folder, len(record.history)
+    stop = StopWhenAsked()
+    best = best_row(record.history)["val_dice"] if record.history else -1.0
+    try:
+        with stop.listening():
+            model.fit(
+                batches[0],
+                validation_data=batches[1],
+                steps_per_epoch=steps,
+                initial_epoch=epochs,
+                epochs=config.epochs,
+                shuffle=False,
+                verbose=0,
+                callbacks=[
+                    SeedEpoch(config.seed),
+                    StopOnNonFinite(),
+                    stop,
+                    ValidateAverages(),
+                    record,
+                    Progress(config.epochs, steps, best),
+                    *_tensorboard(config, folder),
+                ],
+            )
+    except Interrupted as error:
+        raise Interrupted(_how_to_go_on(record), error.exit_code) from None
+    except SaveError as error:
+        raise SaveError(f"{error}; {_how_to_go_on(record)}") from error
+
+
+def _how_to_go_on(record):
+    whole = record.folder.parent if (record.folder.parent / "config.json").exists() else record.folder  # of a fold
+    saved = f"epoch {len(record.history)} is saved" if record.history else "no epoch was finished"
+    return f"{saved}; resume with: python train.py --resume {whole}"
 
 
 def run_name(config):
@@ -105,8 +218,6 @@ def _jit_compile():
     """XLA everywhere but in TensorFlow on a CPU, whose convolutions it slows down several times."""
     if keras.backend.backend() != "tensorflow":
         return "auto"
-    import tensorflow as tf
-
     return "auto" if tf.config.list_physical_devices("GPU") else False
 
 
@@ -118,8 +229,14 @@ def _tensorboard(config, folder):
 
 
 def write_samples(folder, pairs, most=100):
-    """`samples/validation.png`, chosen from at most `most` of the pairs."""
+    """`samples/validation.png`, chosen from at most `most` of the pairs. Raises `SaveError`."""
     predictor = Predictor.load(folder)
     pairs = pairs[:: -(-len(pairs) // most)]
-    ranked = [(scored.scores["dice"], scored.pair) for scored in evaluate(predictor, pairs)]
-    write_sheet(folder / "samples" / "validation.png", predictor, ranked)
+    try:
+        ranked = [(scored.scores["dice"], scored.pair) for scored in evaluate(predictor, pairs)]
+        write_sheet(folder / SAMPLES, predictor, ranked)
+    except (OSError, ValueError) as error:
+        raise SaveError(
+            f"{folder}: the network is trained, but {SAMPLES} could not be drawn ({error}); "
+            f"draw it with: python train.py --resume {folder}"
+        ) from error

@@ -12,6 +12,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
+import tiny
 
 from data.synthetic import write_dataset
 
@@ -166,6 +167,7 @@ def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_p
     from engine import training
     from engine.callbacks import NonFiniteLoss
     from engine.config import parse_train
+    from engine.datasets import prepare_data
     from engine.predictor import load_model
 
     class Explodes(training.WarmupSchedule):
@@ -175,9 +177,10 @@ def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_p
             return keras.ops.where(step < 5, 1e-3, 1e38)
 
     monkeypatch.setattr(training, "WarmupSchedule", Explodes)
+    monkeypatch.setattr(training, "build_network", tiny.build)
     config = parse_train(["--data-path", str(data), "--trained-model-path", str(tmp_path), *map(str, SMALL)])
     with pytest.raises(NonFiniteLoss, match=r"the loss became (nan|inf) in epoch 2, step [23]"):
-        training.train(config, training.prepare_data(config))
+        training.train(config, prepare_data(config))
     run = tmp_path / "attention_unet"
     assert len(history(run)) == 1
     for name in ("best.keras", "last.keras"):

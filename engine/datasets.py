@@ -1,0 +1,61 @@
+"""The data of a run: found, split and checked; the folds of a cross-validation."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from data.folds import fold_splits
+from data.pairs import find_pairs
+from data.splits import group_names, random_split, read_split
+from data.verify import verify
+
+from .resume import check_unchanged, fingerprints
+
+
+class Data(NamedTuple):
+    """Checked pairs of each subset, `{"train": [Pair, ...], "val": ..., "test": ...}`.
+
+    `report` says what the check found, or is None where the run being resumed has one; `files`
+    are the fingerprints of all pairs.
+    """
+
+    subsets: dict
+    report: object
+    files: dict
+
+
+def prepare_data(config):
+    """Find, split and verify the data. Raises `ValueError` when a file is bad or, on resuming, another one."""
+    pairs, orphans = find_pairs(config.data_path)
+    if config.resume:
+        pairs, files = check_unchanged(Path(config.resume), pairs)
+        return Data(_subsets(pairs, read_split(Path(config.resume) / "split", [pair.stem for pair in pairs])), None, files)
+    stems = [pair.stem for pair in pairs]
+    if config.split_dir:
+        split = read_split(config.split_dir, stems)
+    else:
+        groups = group_names(stems, config.group_by) if config.group_by else None
+        split = random_split(stems, config.data_split, config.seed, groups)
+    subsets = _subsets(pairs, split)
+    used = [pair for part in subsets.values() for pair in part]
+    report = verify(used, orphans, split)
+    return Data(subsets, report, {} if report.errors else fingerprints(used))
+
+
+def _subsets(pairs, split):
+    by_stem = {pair.stem: pair for pair in pairs}
+    return {name: [by_stem[stem] for stem in stems] for name, stems in split.items()}
+
+
+def prepare_folds(config):
+    """A `Data` for each fold of a cross-validation; all share one report. Raises as `prepare_data`."""
+    pairs, orphans = find_pairs(config.data_path)
+    report = None
+    if config.resume:
+        pairs, files = check_unchanged(Path(config.resume), pairs)
+    else:
+        report = verify(pairs, orphans)
+        files = {} if report.errors else fingerprints(pairs)
+    stems = [pair.stem for pair in pairs]
+    groups = group_names(stems, config.group_by) if config.group_by else None
+    splits = fold_splits(stems, config.folds, config.data_split, config.seed, groups)
+    return [Data(_subsets(pairs, split), report, files) for split in splits]

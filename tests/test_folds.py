@@ -1,0 +1,114 @@
+"""Cross-validation: the parts, and a run of it that is interrupted."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tiny
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.folds import fold_splits
+from data.synthetic import write_dataset
+from engine import folds as folds_module
+from engine import training
+from engine.arguments import UserError
+from engine.config import parse_train
+from engine.datasets import prepare_folds
+from engine.predictor import Predictor
+from engine.run import find_run
+
+
+@given(st.lists(st.integers(1, 6), min_size=3, max_size=12), st.integers(2, 5), st.floats(0.05, 0.45), st.integers(0, 99))
+def test_every_frame_is_tested_once_and_no_group_is_parted(sizes, folds, fraction, seed):
+    groups = {f"p{number}-{frame}": f"p{number}" for number, size in enumerate(sizes) for frame in range(size)}
+    if len(sizes) < folds:
+        with pytest.raises(ValueError, match="groups"):
+            fold_splits(groups, folds, fraction, seed, groups)
+        return
+    splits = fold_splits(groups, folds, fraction, seed, groups)
+    assert splits == fold_splits(reversed(list(groups)), folds, fraction, seed, groups)
+    assert sorted(stem for split in splits for stem in split["test"]) == sorted(groups)
+    for split in splits:
+        assert sorted(split["train"] + split["val"] + split["test"]) == sorted(groups)
+        assert all(split.values())
+        where = [{groups[stem] for stem in part} for part in split.values()]
+        assert sum(map(len, where)) == len(sizes), "a group lies in two subsets"
+
+
+def test_parts_are_even_and_drawn_by_the_seed():
+    stems = [f"s{number:02}" for number in range(23)]
+    splits = fold_splits(stems, 5, 0.1, 3)
+    assert sorted(len(split["test"]) for split in splits) == [4, 4, 5, 5, 5]
+    assert {len(split["val"]) for split in splits} == {2}
+    assert splits != fold_splits(stems, 5, 0.1, 4)
+    with pytest.raises(ValueError, match="at least 2 folds"):
+        fold_splits(stems, 1, 0.1, 3)
+    with pytest.raises(ValueError, match="expected at least 2 folds and 24 pictures, got folds=24 and 23"):
+        fold_splits(stems, 24, 0.1, 3)
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_cross_validation_goes_on_with_the_fold_it_was_stopped_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "build_network", tiny.build)
+    write_dataset(tmp_path / "data", 18, size=(40, 44), seed=1)
+    arguments = [
+        "--data-path", tmp_path / "data", "--folds", 3, "--model", "attention_unet", "--input-size", 32,
+        "--batch-size", 4, "--epochs", 2, "--trained-model-path", tmp_path / "runs", "--lr", "0.01",
+    ]
+    folder = tmp_path / "runs" / "attention_unet_folds"
+
+    def validate(*arguments):
+        config = parse_train([str(argument) for argument in arguments])
+        return folds_module.cross_validate(config, prepare_folds(config))
+
+    begun = []
+
+    def stop_in_fold_2(model, *args):
+        begun.append(model)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return own(model, *args)
+
+    own = training._fit
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "_fit", stop_in_fold_2)
+        validate(*arguments)
+    first = (folder / "fold-1" / "last.keras").stat().st_mtime_ns
+    assert not (folder / "folds.json").exists()
+    with pytest.raises(UserError, match="--model: expected one run, got the cross-validation .*/fold-1"):
+        find_run(tmp_path / "runs")
+
+    found, summary = validate("--resume", folder)
+    assert found == folder and (folder / "fold-1" / "last.keras").stat().st_mtime_ns == first
+    rows = rows_of(folder / "out_of_fold.csv")
+    assert sorted(row["stem"] for row in rows) == sorted(path.stem for path in (tmp_path / "data" / "images").iterdir())
+    means, best = [], []
+    for number in (1, 2, 3):
+        part = [row for row in rows if row["fold"] == str(number)]
+        assert sorted(row["stem"] for row in part) == (folder / f"fold-{number}" / "split" / "test.txt").read_text().split()
+        means.append(np.mean([float(row["dice"]) for row in part]))
+        best.append(max(float(row["val_dice"]) for row in rows_of(folder / f"fold-{number}" / "history.csv")))
+    assert summary == json.loads((folder / "folds.json").read_text())
+    for subset, values in (("test", means), ("validation", best)):
+        assert summary[subset]["dice"]["mean"] == pytest.approx(sum(values) / 3, abs=1e-6)
+        deviation = (sum((value - sum(values) / 3) ** 2 for value in values) / 2) ** 0.5
+        assert summary[subset]["dice"]["std"] == pytest.approx(deviation, abs=1e-6)
+
+    # One row by other means.
+    import cv2
+
+    row = next(row for row in rows if row["fold"] == "2")
+    image = cv2.imread(str(tmp_path / "data" / "images" / f"{row['stem']}.png"))[..., ::-1]
+    truth = cv2.imread(str(tmp_path / "data" / "masks" / f"{row['stem']}.png"), 0) > 127
+    answer = Predictor.load(folder / "fold-2")([np.ascontiguousarray(image)])[0] >= 0.5
+    assert float(row["dice"]) == pytest.approx(2 * (truth & answer).sum() / (truth.sum() + answer.sum()), abs=1e-6)
+
+    # A fold's own config repeats it.
+    config = parse_train(["--config", str(folder / "fold-2" / "config.json")])
+    assert config.folds is None and config.split_dir == str(folder / "fold-2" / "split")
