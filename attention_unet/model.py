@@ -30,6 +30,7 @@ class AttentionUNet(keras.Model):
     """
 
     stride = 16
+    maps = ("answer",)  # the channels of the logits
 
     def __init__(self, filters=32, dropout=0.0, gate_channels=64, input_size=None, **kwargs):
         image = keras.Input((None, None, 3), name="image")

@@ -18,12 +18,19 @@ class Predictor:
         model: a Keras model that returns logits, the last channel being the answer.
         input_size: height and width at which it runs; default `model.input_size`.
         threshold: on probabilities, kept for those who cut maps.
+
+    Attributes:
+        maps: names of the network's channels, the answer last.
+        engine: what runs it, for the user.
     """
+
+    engine = "Keras"
 
     def __init__(self, model, input_size=None, threshold=0.5):
         self.model = model
         self.input_size = input_size or model.input_size
         self.threshold = threshold
+        self.maps = model.maps
         if not self.input_size:
             raise ValueError("expected an input size, since the model file has none, got input_size=None")
 
@@ -46,9 +53,18 @@ class Predictor:
         Returns:
             A list of `(H, W)` float32 arrays in [0, 1].
         """
+        return self._predict(images, slice(-1, None))
+
+    def all_maps(self, images):
+        """As a call, but `(H, W, S)`: all maps, in the order of `maps`. ValueError if there is only one."""
+        if len(self.maps) == 1:
+            raise ValueError("expected a network with side maps, got the answer only")
+        return self._predict(images, slice(None))
+
+    def _predict(self, images, channels):
         size = (self.input_size, self.input_size)
         batch = np.stack([resize_image(image, size) for image in images]).astype(np.float32)
-        logits = np.asarray(self.model.predict_on_batch(batch))[..., -1].astype(np.float32)
+        logits = np.asarray(self.model.predict_on_batch(batch))[..., channels].astype(np.float32)
         return [
             _sigmoid(cv2.resize(answer, image.shape[1::-1], interpolation=cv2.INTER_LINEAR))
             for answer, image in zip(logits, images)

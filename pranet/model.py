@@ -35,6 +35,7 @@ class PraNet(keras.Model):
     """
 
     stride = 32
+    maps = ("global map", "stride 32", "stride 16", "answer")  # the channels of the logits
 
     def __init__(self, backbone="resnet50", channels=32, backbone_weights=None, input_size=None, **kwargs):
         network = build_backbone(backbone, backbone_weights)
