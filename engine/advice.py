@@ -1,0 +1,27 @@
+"""A word to who runs a network in a slower way than need be."""
+
+import os
+import shlex
+
+FASTER = "several times"  # OpenVINO against Keras, both on a CPU, one picture at a time
+
+
+def export_advice(model, predictor):
+    """One line with the command for a faster file, or None: it is one already, or there is a GPU."""
+    if predictor.engine != "Keras" or _has_gpu():
+        return None
+    return (
+        f"note: Keras runs this network on the CPU; exported, it is {FASTER} faster: "
+        f"python export.py --model {shlex.quote(os.fspath(model))} --format openvino"
+    )
+
+
+def _has_gpu():
+    import keras
+
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    return bool(keras.distribution.list_devices("gpu"))
+

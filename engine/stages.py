@@ -1,0 +1,118 @@
+"""Work in stages that overlap: each in a thread of its own, with short queues between them."""
+
+import threading
+import time
+from collections import deque
+
+_END = object()
+
+
+class Stages:
+    """A chain of generators, each run by its own thread, at most `depth` results waiting behind each.
+
+    The work has to be done by code that releases Python's lock (decoders, networks, OpenCV).
+    An error of any stage ends all of them and is raised where the results are read.
+
+    Args:
+        stages: name -> function. The first takes nothing, each other one an iterator of what the one
+            before gives; all return iterators.
+        depth: results that may wait between two stages; with it memory is bounded.
+
+    Attributes:
+        seconds: name -> time spent in the stage itself, waiting for its neighbours left out.
+
+    Example:
+        >>> stages = Stages({"count": lambda: range(3), "square": lambda numbers: (n * n for n in numbers)})
+        >>> list(stages)
+        [0, 1, 4]
+    """
+
+    def __init__(self, stages, depth=2):
+        self.seconds = dict.fromkeys(stages, 0.0)
+        self._stages, self._depth = stages, depth
+
+    def __iter__(self):
+        queues = [_Queue(self._depth) for _ in self._stages]
+        threads = []
+        for index, (name, stage) in enumerate(self._stages.items()):
+            before = queues[index - 1] if index else None
+            arguments = (name, stage, before, queues[index])
+            threads.append(threading.Thread(target=self._run, args=arguments, name=name, daemon=True))
+        for thread in threads:
+            thread.start()
+        try:
+            while (item := queues[-1].get()) is not _END:
+                if isinstance(item, _Failure):
+                    raise item.error
+                yield item
+        finally:
+            for queue in queues:
+                queue.close()
+            for thread in threads:
+                thread.join()
+
+    def _run(self, name, stage, before, after):
+        waited = 0.0
+
+        def arriving():
+            nonlocal waited
+            while True:
+                started = time.perf_counter()
+                item = before.get()
+                waited += time.perf_counter() - started
+                if item is _END:
+                    return
+                if isinstance(item, _Failure):
+                    raise item.error
+                yield item
+
+        try:
+            results = iter(stage(arriving()) if before else stage())
+            while True:
+                started, waited = time.perf_counter(), 0.0
+                item = next(results, _END)
+                self.seconds[name] += time.perf_counter() - started - waited
+                if not after.put(item) or item is _END:
+                    break
+        except BaseException as error:
+            after.put(_Failure(error))
+        finally:
+            if before:
+                before.close()
+
+
+class _Failure:
+    def __init__(self, error):
+        self.error = error
+
+
+class _Queue:
+    """A queue that either end can close; the other then stops instead of waiting for ever."""
+
+    def __init__(self, depth):
+        self._items, self._depth, self._closed = deque(), depth, False
+        self._changed = threading.Condition()
+
+    def put(self, item):
+        """Wait for room; False when nobody takes it any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._items) < self._depth)
+            if not self._closed:
+                self._items.append(item)
+                self._changed.notify_all()
+            return not self._closed
+
+    def get(self):
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._items)
+            if self._closed:
+                return _END
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def close(self):
+        with self._changed:
+            self._closed = True
+            self._items.clear()
+            self._changed.notify_all()
