@@ -95,12 +95,13 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
-    """Write `(H, W)` grey or `(H, W, 3)` RGB, uint8, as a PNG that is there whole or not at all.
+    """Write `(H, W)` grey, uint8 or uint16, or `(H, W, 3)` RGB uint8, as a PNG that is there whole or not at all.
 
     Raises ValueError for another shape or dtype, OSError for a folder that cannot be written or a
     full disk; an older file of that name then stays as it was.
     """
-    _check_array(array, "array", colour=True)
+    if not (array.dtype == np.uint16 and array.ndim == 2 and array.size):
+        _check_array(array, "array", colour=True)
     pixels = array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".png", pixels)
     # Beside its target, because os.replace is atomic only within one file system.

@@ -1,0 +1,73 @@
+"""All that a network says about one picture, side by side."""
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .overlay import INK, PAGE, overlay
+
+_FAINT = (148, 163, 184)
+_SIDE, _GAP, _COLUMNS = 400, 20, 4
+
+
+def panel(image, maps, names, threshold, title, facts):
+    """Picture, overlay, mask and answer, and below them the side outputs, coarse to fine.
+
+    Args:
+        image: `(H, W, 3)` uint8 RGB.
+        maps: `(H, W, S)` float32 probabilities, the answer last.
+        names: of the S maps.
+        threshold: the mask is `maps[..., -1] >= threshold`.
+        title: of the page; cut where it is too long.
+        facts: the line below it.
+
+    Returns:
+        uint8 RGB.
+    """
+    mask = (maps[..., -1] >= threshold).astype(np.uint8)
+    cells = {
+        "picture": image,
+        "overlay": overlay(image, mask),
+        f"mask, probability ≥ {threshold:g}": cv2.cvtColor(mask * np.uint8(255), cv2.COLOR_GRAY2RGB),
+        "probability": _heat(maps[..., -1]),
+    }
+    cells |= {name: _heat(maps[..., index]) for index, name in enumerate(names[:-1])}
+    scale = _SIDE / max(mask.shape)
+    width, height = (max(1, round(side * scale)) for side in mask.shape[::-1])
+    cell_width, cell_height = max(width, 200) + _GAP, height + 44
+    lines = -(-len(cells) // _COLUMNS)
+    page = Image.new("RGB", (_COLUMNS * cell_width + _GAP, 96 + lines * cell_height), PAGE)
+    draw = ImageDraw.Draw(page)
+    large, small = ImageFont.load_default(24), ImageFont.load_default(16)
+    scale_left = page.width - _GAP - 180
+    draw.text((_GAP, 20), _shortened(title, large, scale_left - 2 * _GAP), INK, large)
+    draw.text((_GAP, 56), _shortened(facts, small, page.width - 2 * _GAP), _FAINT, small)
+    _scale(page, draw, scale_left, 28, small)
+    for index, (name, picture) in enumerate(cells.items()):
+        left, top = _GAP + index % _COLUMNS * cell_width, 96 + index // _COLUMNS * cell_height
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        page.paste(Image.fromarray(cv2.resize(picture, (width, height), interpolation=method)), (left, top))
+        draw.text((left, top + height + 8), name, INK, small)
+    return np.asarray(page)
+
+
+def _heat(probability):
+    """`(H, W)` in 0..1 as colours, from black over red to pale yellow."""
+    return cv2.cvtColor(cv2.applyColorMap(np.rint(probability * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+
+
+def _scale(page, draw, left, top, font):
+    ramp = np.broadcast_to(np.linspace(0, 1, 140, dtype=np.float32), (12, 140))
+    page.paste(Image.fromarray(_heat(ramp)), (left + 18, top))
+    draw.text((left + 10, top + 6), "0", _FAINT, font, anchor="rm")
+    draw.text((left + 166, top + 6), "1", _FAINT, font, anchor="lm")
+
+
+def _shortened(text, font, width):
+    """The text, its middle replaced by dots where it is too wide."""
+    keep = len(text)
+    short = text
+    while font.getlength(short) > width and keep > 2:
+        keep -= 1
+        short = f"{text[:keep - keep // 2].rstrip()} … {text[len(text) - keep // 2:].lstrip()}"
+    return short
