@@ -147,7 +147,7 @@ def segment(jobs, predictor, options):
             yield [job for job in pool.map(read, batch) if job]
 
     def network(batches):
-        for batch in filter(None, batches):
+        for batch in (part for whole in batches for part in portions(whole)):
             images = [job.image for job in batch]
             if not warm:  # so that no picture's time has the network's first call in it
                 warm.append(maps([np.zeros_like(image) for image in images]))
@@ -165,10 +165,24 @@ def segment(jobs, predictor, options):
 
     rows, warm = [], []
     with ThreadPoolExecutor() as pool, tqdm(total=len(jobs), unit=" pictures", leave=False, disable=None) as bar:
-        for batch in Stages({"reading": reading, "network": network, "writing": writing}):
+        for batch in Stages({"reading": reading, "network": network, "writing": writing}, depth=1):
             rows += batch
             bar.update(len(rows) + len(problems) - bar.n)
     return rows, problems
+
+
+def portions(jobs, most=2**24):
+    """Split a batch where its maps would need too much memory: above `most` pixels."""
+    part, pixels = [], 0
+    for job in jobs:
+        more = job.image.shape[0] * job.image.shape[1]
+        if part and pixels + more > most:
+            yield part
+            part, pixels = [], 0
+        part.append(job)
+        pixels += more
+    if part:
+        yield part
 
 
 def write(job, predictor, threshold):
@@ -189,7 +203,7 @@ def write(job, predictor, threshold):
 
     def page():
         count = len(regions.boxes)
-        facts = f"{width} × {height} pixels   ·   {predictor.engine}, {job.milliseconds:.1f} ms   ·   "
+        facts = f"{width} x {height} pixels   ·   {predictor.engine}, {job.milliseconds:.1f} ms   ·   "
         facts += f"{count} region{'s' * (count != 1)}, {100 * fraction:.1f} % of the picture"
         facts += f", mean probability {confidence}" if confidence else ""
         return panel(job.image, job.maps, predictor.maps, threshold, job.path.name, facts)

@@ -164,9 +164,8 @@ def steps(reader, predictor, writers, options, stop):
     threshold, stride = options["threshold"], options["stride"]
 
     def decoding():
-        for frame in islice(reader, options["max_frames"]):
-            if stop.is_set():
-                return
+        frames = islice(reader, options["max_frames"])
+        while not stop.is_set() and (frame := next(frames, None)):
             yield frame
 
     def network(frames):

@@ -28,7 +28,7 @@ def panel(image, maps, names, threshold, title, facts):
     cells = {
         "picture": image,
         "overlay": overlay(image, mask),
-        f"mask, probability ≥ {threshold:g}": cv2.cvtColor(mask * np.uint8(255), cv2.COLOR_GRAY2RGB),
+        f"mask (probability of {threshold:g} or more)": cv2.cvtColor(mask * np.uint8(255), cv2.COLOR_GRAY2RGB),
         "probability": _heat(maps[..., -1]),
     }
     cells |= {name: _heat(maps[..., index]) for index, name in enumerate(names[:-1])}
@@ -69,5 +69,5 @@ def _shortened(text, font, width):
     short = text
     while font.getlength(short) > width and keep > 2:
         keep -= 1
-        short = f"{text[:keep - keep // 2].rstrip()} … {text[len(text) - keep // 2:].lstrip()}"
+        short = f"{text[:keep - keep // 2].rstrip()} ... {text[len(text) - keep // 2:].lstrip()}"
     return short

@@ -3,6 +3,7 @@
 import os
 import platform
 from fractions import Fraction
+from itertools import chain
 from typing import NamedTuple
 
 import av
@@ -41,6 +42,8 @@ class VideoReader:
         sound: the stream of sound, or None.
         sample_aspect_ratio: width : height of a pixel, or None.
         colour: matrix, primaries and transfer curve as FFmpeg numbers them.
+        start: seconds at which the first frame is shown; the sound's times count from there.
+        rest: the packets of sound behind the frame that was given last.
         problem: after the last frame: what was wrong with the file, or None.
 
     Raises:
@@ -48,7 +51,7 @@ class VideoReader:
     """
 
     def __init__(self, source):
-        self.source, self.problem = source, None
+        self.source, self.problem, self.rest = source, None, []
         name, form = source, None
         self.live = source.isdigit()
         if self.live:
@@ -64,7 +67,7 @@ class VideoReader:
         try:
             self._container = av.open(name, format=form)
             self._packets = self._container.demux(*self._streams())
-            self._ahead = []
+            self._decoded, self._ahead = self._decode(), []
             first = self._first()
         except (av.FFmpegError, OSError, ValueError) as error:
             if isinstance(error, UserError):
@@ -83,6 +86,7 @@ class VideoReader:
         }
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         self.time_base = stream.time_base
+        self.start = float((first.pts or 0) * self.time_base)
         self._step = max(1, round(1 / (self.rate * self.time_base)))
         seconds = None
         if stream.duration:
@@ -104,7 +108,7 @@ class VideoReader:
 
     def _first(self):
         """Decode until the first frame; keep what was read for the iteration."""
-        for kind, value in self._decode():
+        for kind, value in self._decoded:
             self._ahead.append((kind, value))
             if kind == "frame":
                 return value
@@ -133,31 +137,19 @@ class VideoReader:
         if bad and not self.problem:
             self.problem = f"{bad} packet{'s' * (bad > 1)} in it cannot be decoded"
 
-    def _all(self):
-        ahead, self._ahead = self._ahead, []
-        yield from ahead
-        yield from self._decode()
-
     def __iter__(self):
-        start, last, count, sound = None, -1, 0, []
-        for kind, value in self._all():
+        start, last, count = None, -1, 0
+        for kind, value in chain(self._ahead, self._decoded):
             if kind == "sound":
-                sound.append(value)
+                self.rest.append(value)
                 continue
             start = value.pts or 0 if start is None else start
             pts = last + self._step if value.pts is None else value.pts - start
             last = max(pts, last + 1)
             count += 1
+            sound, self.rest = self.rest, []
             yield Frame(self._picture(value), last, sound)
-            sound = []
-        self.rest = sound
         self._check_length(count, float((last + self._step) * self.time_base))
-
-    @property
-    def start(self):
-        """Seconds at which the first frame was to be shown; sound counts from there."""
-        first = next(value for kind, value in self._ahead if kind == "frame")
-        return float((first.pts or 0) * self.time_base)
 
     def _check_length(self, count, end):
         if self.live or not self._seconds:

@@ -1,0 +1,35 @@
+"""Run a script with a predictor that costs nothing: the probability is the red channel / 255.
+
+`python stub_predictor.py SCRIPT [ARGUMENTS]`; the environment's STUB_SECONDS is added to each call.
+"""
+
+import os
+import runpy
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Stub:
+    input_size, threshold, maps, engine = 32, 0.5, ("global map", "answer"), "stub"
+
+    def __call__(self, images):
+        time.sleep(float(os.environ.get("STUB_SECONDS", 0)))
+        return [image[..., 0].astype(np.float32) / np.float32(255) for image in images]
+
+    def all_maps(self, images):
+        """The global map is the blue channel / 255."""
+        return [image[..., [2, 0]].astype(np.float32) / np.float32(255) for image in images]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    from engine.predictor import Predictor
+
+    Predictor.load = staticmethod(lambda path: Stub())
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")

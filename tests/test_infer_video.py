@@ -1,0 +1,350 @@
+"""`infer_video.py`, run for real on videos that the tests draw."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from engine.overlay import overlay
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, ROOT / "tests" / "stub_predictor.py", ROOT / "infer_video.py", "--model", "stub"]
+TURNED = {"clockwise": (0, 1, -1, 0), "over": (-1, 0, 0, -1), "counterclockwise": (0, -1, 1, 0), "mirrored": (-1, 0, 0, 1)}
+
+
+def infer(*arguments, **options):
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+
+
+def pictures(count, height, width):
+    """Noise that is dark in red, and a red disc that moves from left to right."""
+    random = np.random.default_rng(0)
+    ground = cv2.resize(random.integers(0, 90, (9, 9, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    for index in range(count):
+        image = ground.copy()
+        centre = round(width * (0.2 + 0.6 * index / count)), round(height * 0.4)
+        cv2.circle(image, centre, min(height, width) // 5, (220, 60, 50), -1)
+        yield image
+
+
+def draw(path, count=20, size=(48, 64), rate=Fraction(25), pts=None, codec="libx264", sound=None, turn=None, matrix=None, **options):
+    """Write a video; `pts` are in 1/1000 s, `turn` a display matrix, `sound` a codec, `matrix` a colour matrix."""
+    height, width = size
+    with av.open(str(path), "w", options=options) as out:
+        stream = out.add_stream(codec, rate=rate, width=width, height=height, pix_fmt="yuv444p" if width % 2 or height % 2 else "yuv420p")
+        if pts:
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        if turn:
+            a, b, c, d = TURNED[turn]
+            stream.set_display_matrix([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30])
+        if matrix:
+            stream.codec_context.colorspace = stream.codec_context.color_primaries = stream.codec_context.color_trc = matrix
+        voice = out.add_stream(sound, rate=44100, layout="mono") if sound else None
+        for index, image in enumerate(pictures(count, height, width)):
+            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            if matrix:
+                frame = frame.reformat(format=stream.pix_fmt, dst_colorspace="ITU709")
+            frame.pts, frame.time_base = (pts[index], Fraction(1, 1000)) if pts else (index, 1 / rate)
+            out.mux(stream.encode(frame))
+            if voice:
+                samples = round(44100 / rate)
+                tone = np.sin(np.arange(index * samples, (index + 1) * samples) * 440 * 2 * np.pi / 44100) * 9000
+                piece = av.AudioFrame.from_ndarray(tone.astype(np.int16)[None], "s16", "mono")
+                piece.sample_rate, piece.pts, piece.time_base = 44100, index * samples, Fraction(1, 44100)
+                out.mux(voice.encode(piece))
+        for each in filter(None, (stream, voice)):
+            out.mux(each.encode(None))
+    return path
+
+
+def read(path):
+    """Frames as RGB and their times in seconds, read without the project."""
+    with av.open(str(path)) as file:
+        frames = list(file.decode(video=0))
+        return [frame.to_ndarray(format="rgb24") for frame in frames], np.array([float(frame.time) for frame in frames])
+
+
+def red(images):
+    return [(image[..., 0] >= 127.5).astype(np.uint8) for image in images]
+
+
+def read_masks(folder):
+    return [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted(folder.iterdir())]
+
+
+def assert_alike(images, expected, most=4.0):
+    """Equal but for what H.264 loses."""
+    assert len(images) == len(expected)
+    for image, other in zip(images, expected):
+        assert image.shape == other.shape
+        assert np.abs(image.astype(float) - other).mean() < most
+
+
+def test_output_is_the_source_with_the_mask_drawn_on_it(tmp_path):
+    video = draw(tmp_path / "in.mp4", count=30, size=(96, 128), rate=Fraction(30000, 1001))
+    result = infer("--video_path", video, "--out", tmp_path / "out.mp4", "--masks-out", tmp_path / "masks", "--threshold", 0.5)
+    assert result.returncode == 0, result.stderr
+    source, times = read(video)
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        stream = file.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert (stream.width, stream.height, stream.frames) == (128, 96, 30)
+        assert stream.average_rate == Fraction(30000, 1001)
+        assert float(stream.duration * stream.time_base) == pytest.approx(30 * 1001 / 30000, abs=1e-3)
+    data = (tmp_path / "out.mp4").read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat"), "a browser wants the index first"
+    images, out_times = read(tmp_path / "out.mp4")
+    np.testing.assert_allclose(out_times, times, atol=1e-6)
+    assert_alike(images, [overlay(image, mask) for image, mask in zip(source, red(source))])
+    masks = read_masks(tmp_path / "masks")
+    assert masks[3].any() and not masks[3].all()
+    np.testing.assert_array_equal(masks, [mask * 255 for mask in red(source)])
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert facts["frames"] == 30 and facts["problem"] is None and not facts["stopped"]
+    assert facts["milliseconds_per_frame"].keys() == {"decoding", "network", "drawing", "encoding"}
+    assert all(value > 0 for value in facts["milliseconds_per_frame"].values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "masks", "out.json", "out.mp4"]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_variable_frame_rate_keeps_its_timestamps(suffix, tmp_path):
+    pts = np.cumsum([0, 40, 40, 200, 20, 60, 33, 34, 500, 40, 40]).tolist()
+    video = draw(tmp_path / f"in.{suffix}", count=len(pts), pts=pts)
+    assert infer("--video", video, "--out", tmp_path / "out.mp4").returncode == 0
+    _, times = read(tmp_path / "out.mp4")
+    np.testing.assert_allclose(times, np.array(pts) / 1000, atol=6e-4)
+
+
+@pytest.mark.parametrize("turn", TURNED)
+def test_rotated_video_comes_out_upright(turn, tmp_path):
+    video = draw(tmp_path / "in.mp4", count=4, size=(48, 96), turn=turn)
+    assert infer("--video", video, "--out", tmp_path / "out.mp4", "--masks-out", tmp_path / "m").returncode == 0
+    source, _ = read(video)
+    upright = {
+        "clockwise": lambda image: np.rot90(image, -1), "over": lambda image: np.rot90(image, 2),
+        "counterclockwise": np.rot90, "mirrored": lambda image: image[:, ::-1],
+    }[turn]
+    np.testing.assert_array_equal(read_masks(tmp_path / "m"), [255 * upright(mask) for mask in red(source)])
+    images, _ = read(tmp_path / "out.mp4")
+    assert_alike(images, [overlay(upright(image), upright(mask)) for image, mask in zip(source, red(source))], most=7)
+
+
+def test_odd_sizes_lose_nothing(tmp_path):
+    video = draw(tmp_path / "in.mkv", count=4, size=(191, 255), codec="ffv1")
+    result = infer("--video", video, "--out", tmp_path / "out.mp4", "--masks-out", tmp_path / "masks.mkv")
+    assert result.returncode == 0 and "256x192" in result.stdout
+    source, _ = read(video)
+    images, _ = read(tmp_path / "out.mp4")
+    assert images[0].shape == (192, 256, 3)
+    assert_alike([image[:191, :255] for image in images], [overlay(image, mask) for image, mask in zip(source, red(source))])
+    masks, _ = read(tmp_path / "masks.mkv")
+    np.testing.assert_array_equal([mask[..., 0] for mask in masks], [255 * mask for mask in red(source)])
+
+
+def test_colours_of_high_definition_stay(tmp_path):
+    video = draw(tmp_path / "in.mp4", count=3, matrix=1)
+    assert infer("--video", video, "--out", tmp_path / "out.mp4", "--threshold", 1).returncode == 0
+    drawn, (source, _), (images, _) = list(pictures(3, 48, 64)), read(video), read(tmp_path / "out.mp4")
+    flat = np.s_[:, 15:24, :]  # wide of the disc's rim, where half the colour's samples are lost
+    assert np.abs(source[0][flat].astype(float).mean((0, 1)) - drawn[0][flat].mean((0, 1))).max() < 4
+    assert np.abs(images[0][flat].astype(float).mean((0, 1)) - drawn[0][flat].mean((0, 1))).max() < 4
+
+
+@pytest.mark.parametrize("suffix, codec, kept", [("mp4", "aac", True), ("ts", "aac", True), ("mkv", "pcm_s16le", False)])
+def test_sound_is_kept(suffix, codec, kept, tmp_path):
+    video = draw(tmp_path / f"in.{suffix}", count=50, sound=codec)
+    assert infer("--video", video, "--out", tmp_path / "out.mp4").returncode == 0
+
+    def heard(path):
+        """Codec, and samples from the moment of the first picture."""
+        with av.open(str(path)) as file:
+            start = next(file.decode(video=0)).time
+            file.seek(0)
+            frames = list(file.decode(audio=0))
+            samples = np.concatenate([frame.to_ndarray().mean(0).astype(float) for frame in frames])
+            first = round((frames[0].time - start) * 44100)
+            return file.streams.audio[0].codec_context.name, np.concatenate([np.zeros(max(first, 0)), samples[max(-first, 0):]])
+
+    (_, before), (name, after) = heard(video), heard(tmp_path / "out.mp4")
+    assert name == "aac"
+    assert abs(len(after) - len(before)) < 3 * 1024
+    same = slice(2048, 80000)
+    scale = before[same].std() / after[same].std()
+    np.testing.assert_allclose(scale * after[same], before[same], atol=(1e-6 if kept else 0.1) * np.abs(before).max())
+    spectrum = np.abs(np.fft.rfft(after))
+    assert spectrum.argmax() * 44100 / len(after) == pytest.approx(440, abs=2)
+
+
+def test_max_frames_cuts_pictures_and_sound(tmp_path):
+    video = draw(tmp_path / "in.mp4", count=75, sound="aac")
+    assert infer("--video", video, "--out", tmp_path / "out.mp4", "--max-frames", 25).returncode == 0
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        assert file.streams.video[0].frames == 25
+        assert sum(frame.samples for frame in file.decode(audio=0)) / 44100 == pytest.approx(1, abs=0.08)
+
+
+def test_side_by_side(tmp_path):
+    video = draw(tmp_path / "in.mp4", count=4)
+    assert infer("--video", video, "--out", tmp_path / "out.mp4", "--side-by-side").returncode == 0
+    (source, _), (images, _) = read(video), read(tmp_path / "out.mp4")
+    assert_alike(images, [np.hstack([image, overlay(image, mask)]) for image, mask in zip(source, red(source))], most=7)
+
+
+def test_stride_and_smooth_are_means_over_time(tmp_path):
+    video = draw(tmp_path / "in.mp4", count=19)
+    options = "--stride", 3, "--smooth", 5, "--batch-size", 2
+    assert infer("--video", video, "--out", tmp_path / "o.mp4", "--masks-out", tmp_path / "m", *options).returncode == 0
+    maps = np.array(read(video)[0])[..., 0] / 255.0
+    filled = maps.copy()
+    for index in range(19):  # 0, 3, ... 18 are seen by the network
+        low = index // 3 * 3
+        filled[index] = maps[low] + (maps[min(low + 3, 18)] - maps[low]) * (index - low) / 3
+    smoothed = np.array([filled[max(index - 2, 0):index + 3].mean(0) for index in range(19)])
+    clear = np.abs(smoothed - 0.5) > 1e-5
+    found = np.array(read_masks(tmp_path / "m")) > 0
+    assert found.shape == smoothed.shape
+    np.testing.assert_array_equal(found[clear], (smoothed >= 0.5)[clear])
+    assert (found != (maps >= 0.5)).any()
+
+
+def truncated_index_first(folder):
+    path = draw(folder / "in.mp4", count=60, movflags="faststart")
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2])
+    return path
+
+
+def hole_in_the_middle(folder):
+    path = draw(folder / "in.mp4", count=60)
+    data = bytearray(path.read_bytes())
+    middle = data.index(b"mdat") + (data.index(b"moov") - data.index(b"mdat")) // 2
+    data[middle:middle + 400] = bytes(400)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("spoil", [truncated_index_first, hole_in_the_middle])
+def test_what_can_be_read_of_a_damaged_video_is_written_and_the_rest_is_said(spoil, tmp_path):
+    result = infer("--video", spoil(tmp_path), "--out", tmp_path / "out.mp4")
+    assert result.returncode == 2
+    assert result.stderr.startswith("infer_video.py: error: --video") and result.stderr.count("\n") == 1
+    images, _ = read(tmp_path / "out.mp4")
+    assert 10 < len(images) < 60
+    assert str(len(images)) in result.stderr
+    assert json.loads((tmp_path / "out.json").read_text())["problem"]
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def text(path):
+    path.write_text("not a video\n" * 100)
+
+
+def without_index(path):
+    draw(path)
+    path.write_bytes(path.read_bytes()[:-700])
+
+
+def sound_only(path):
+    with av.open(str(path), "w") as out:
+        voice = out.add_stream("aac", rate=44100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), "s16", "mono")
+        frame.sample_rate = 44100
+        out.mux(voice.encode(frame))
+        out.mux(voice.encode(None))
+
+
+@pytest.mark.parametrize("spoil, word", [
+    (empty, "an empty file"), (text, "a video"), (without_index, "a video"), (sound_only, "no video in it"),
+    (Path.mkdir, "not a file"), (lambda path: None, "does not exist"),
+])
+def test_not_a_video(spoil, word, tmp_path):
+    spoil(tmp_path / "in.mp4")
+    result = infer("--video", tmp_path / "in.mp4", "--out", tmp_path / "o" / "out.mp4")
+    assert result.returncode == 2
+    assert result.stderr.startswith("infer_video.py: error: --video") and result.stderr.count("\n") == 1
+    assert word in result.stderr
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (("--threshold", 1.5), "--threshold: expected a probability"), (("--threshold", "nan"), "--threshold"), (("--smooth", 4), "odd"),
+    (("--stride", 0), "--stride"), (("--batch-size", 0), "--batch-size"), (("--out", "x.avi"), ".mp4"),
+    (("--max-frames", 0), "--max-frames"), (("--video", 71), "camera"), (("--masks-out", ROOT / "README.md"), "--masks-out"),
+])
+def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word, tmp_path):
+    video = tmp_path / "in.mp4"
+    video.write_bytes(b"x")
+    result = infer("--video", video, *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert word in result.stderr and result.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == ["in.mp4"]
+
+
+def test_what_exists_is_kept_unless_told_otherwise(tmp_path):
+    video = draw(tmp_path / "in.mp4", count=3)
+    before = video.read_bytes()
+    (tmp_path / "out.mp4").write_text("mine")
+    (tmp_path / "m").mkdir()
+    for name in ("frame_000002.png", "frame_000099.png", "other.png"):
+        (tmp_path / "m" / name).write_text("mine")
+    options = "--video", video, "--out", tmp_path / "out.mp4", "--masks-out", tmp_path / "m"
+    result = infer(*options)
+    assert result.returncode == 2 and "--overwrite" in result.stderr
+    assert (tmp_path / "out.mp4").read_text() == "mine"
+    result = infer("--video", video, "--out", video, "--overwrite")
+    assert result.returncode == 2 and video.read_bytes() == before
+    assert infer(*options, "--overwrite").returncode == 0
+    assert len(read(tmp_path / "out.mp4")[0]) == 3
+    assert sorted(os.listdir(tmp_path / "m")) == [*(f"frame_{index:06d}.png" for index in range(3)), "other.png"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_leaves_a_playable_file(number, tmp_path):
+    video = draw(tmp_path / "in.mp4", count=200, sound="aac")
+    arguments = ["--video", str(video), "--out", str(tmp_path / "out.mp4"), "--batch-size", "1", "--masks-out", str(tmp_path / "m")]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"STUB_SECONDS": "0.03"}
+    )
+    while not list(tmp_path.glob(".part-m/*5.png")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and not err
+    images, times = read(tmp_path / "out.mp4")
+    assert 5 < len(images) < 200 and f"stopped; written: {tmp_path / 'out.mp4'} ({len(images)} frames)" in out
+    assert len(os.listdir(tmp_path / "m")) == len(images)
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        heard = sum(frame.samples for frame in file.decode(audio=0)) / 44100
+    assert heard == pytest.approx(len(images) / 25, abs=0.1)
+    assert json.loads((tmp_path / "out.json").read_text())["stopped"]
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("masks", [(), ("--masks-out", "m"), ("--masks-out", "m.mkv")])
+def test_a_full_disk_leaves_nothing_broken(masks, tmp_path):
+    video = draw(tmp_path / "in.mp4", count=120, size=(192, 256))
+    (tmp_path / "out.mp4").write_text("from before")
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000 if not masks else 300 if masks[1] == "m" else 6000,) * 2)
+
+    result = infer("--video", video, "--out", "out.mp4", "--overwrite", *masks, cwd=tmp_path, preexec_fn=limit)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.startswith("infer_video.py: error: --out") and result.stderr.count("\n") == 1
+    assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4"]
+    assert (tmp_path / "out.mp4").read_text() == "from before"
