@@ -97,7 +97,7 @@ def main():
     )
 
     result = convert(reader, predictor, options, started)
-    write_text(options["out"].with_suffix(".json"), json.dumps(result, indent=2) + "\n")
+    write_facts(options["out"].with_suffix(".json"), result)
     report(result, options)
     if result["problem"]:
         raise UserError(f"--video: {options['video']}: {result['problem']}; written: {result['frames']} frames, {options['out']}")
@@ -154,6 +154,13 @@ def convert(reader, predictor, options, started):
     }
 
 
+def write_facts(path, result):
+    try:
+        write_text(path, json.dumps(result, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"--out: expected room on the disk, got {path} ({error.strerror}); the video is whole") from error
+
+
 def steps(reader, predictor, writers, options, stop):
     """The stages between file and file; each function runs in its own thread."""
     import numpy as np
@@ -169,12 +176,13 @@ def steps(reader, predictor, writers, options, stop):
             yield frame
 
     def network(frames):
-        numbered = enumerate(frames)
-        while batch := list(islice(numbered, options["batch_size"] * stride)):
+        numbered, size = enumerate(frames), 1  # the first frame by itself, so that it is out soon
+        while batch := list(islice(numbered, size * stride)):
             chosen = [frame.image for number, frame in batch if number % stride == 0]
             found = iter(predictor(chosen))
             for number, frame in batch:
                 yield frame, next(found) if number % stride == 0 else None
+            size = options["batch_size"]
 
     def smoothing(stream):
         stream = fill_in(stream)

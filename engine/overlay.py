@@ -46,7 +46,7 @@ def overlay(image, mask, colour=MARK, strength=0.2):
     rows = slice(max(top - margin, 0), top + height + margin)
     columns = slice(max(left - margin, 0), left + width + margin)
     inside = np.ascontiguousarray(mask[rows, columns])
-    part = np.ascontiguousarray(image[rows, columns])
+    part = image[rows, columns].copy()
     tinted = cv2.addWeighted(part, 1 - strength, np.full_like(part, colour), strength, 0)
 
     contours, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

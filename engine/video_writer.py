@@ -17,6 +17,8 @@ from .arguments import UserError
 # FFmpeg's number of a colour matrix -> what converts to it. Others become BT.601.
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
 _UNSPECIFIED, _BT601 = 2, 6
+# As good as preset superfast, a fifth larger, in half the time: the network needs the processor.
+_H264 = {"preset": "ultrafast", "crf": "20", "x264-params": "cabac=1:deblock=0,0"}
 _PLAYS_IN_MP4 = ("aac", "mp3", "opus", "flac")
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
@@ -52,13 +54,13 @@ class VideoWriter:
                 self.padded = 0, 0
             else:
                 stream = self._container.add_stream(
-                    "libx264", rate=like.rate, options={"preset": "veryfast", "crf": "20"},
+                    "libx264", rate=like.rate, options=_H264,
                     width=width + self.padded[0], height=height + self.padded[1], pix_fmt="yuv420p",
                 )
                 self._colour(stream.codec_context, like.colour)
             context = stream.codec_context
             context.time_base = stream.time_base = like.time_base
-            context.gop_size = max(1, round(2 * like.rate))  # a place to jump to every two seconds
+            context.gop_size = min(max(1, round(2 * like.rate)), 250)  # a place to jump to every two seconds
             context.thread_type = "SLICE" if lossless else "AUTO"
             if like.sample_aspect_ratio:
                 context.sample_aspect_ratio = like.sample_aspect_ratio

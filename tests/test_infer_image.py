@@ -1,0 +1,226 @@
+"""`infer_image.py`, run for real on pictures that the tests draw; and what it is made of."""
+
+import csv
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.images import read_image, read_mask
+from engine.overlay import MARK, overlay
+from engine.panel import panel
+from engine.regions import find_regions
+from metrics.overlap import overlap
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, ROOT / "tests" / "stub_predictor.py", ROOT / "infer_image.py", "--model", "stub"]
+
+
+def infer(*arguments, **options):
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+
+
+def draw(path, size=(53, 71), seed=0):
+    """Smooth noise; returns what the stub predictor says of it, and the picture."""
+    random = np.random.default_rng(seed)
+    small = random.integers(0, 256, (6, 6, 3), np.uint8)
+    image = cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    image = np.asarray(Image.open(path).convert("RGB"))
+    return image[..., 0].astype(np.float32) / np.float32(255), image
+
+
+def table(folder):
+    with open(folder / "regions.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def flood(mask):
+    """Regions of pixels that touch, also at corners, by flooding: a list of sets of (row, column)."""
+    left, found = set(zip(*np.nonzero(mask))), []
+    while left:
+        region, edge = set(), [left.pop()]
+        while edge:
+            row, column = edge.pop()
+            region.add((row, column))
+            near = {(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
+            left -= near
+            edge += near
+        found.append(region)
+    return found
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7])
+def test_files_and_numbers_of_a_folder(threshold, tmp_path):
+    drawn = {name: draw(tmp_path / "in" / name, seed=seed) for seed, name in enumerate(("a.png", "b.bmp", "c.jpg"))}
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    (tmp_path / "in" / ".hidden.png").write_text("neither")
+    out = tmp_path / "out"
+    result = infer("--image_path", tmp_path / "in", "--out", out, "--threshold", threshold, "--batch-size", 2, "--probability")
+    assert result.returncode == 0, result.stderr
+    rows = table(out)
+    assert [row["file"] for row in rows] == [str(tmp_path / "in" / name) for name in drawn]
+    for row, (name, (probability, image)) in zip(rows, drawn.items()):
+        mask = probability >= threshold
+        stem = f"{Path(name).stem}.png"
+        written = cv2.imread(str(out / "masks" / stem), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(written, mask * 255)
+        grey = cv2.imread(str(out / "probabilities" / stem), cv2.IMREAD_UNCHANGED)
+        assert grey.dtype == np.uint16
+        np.testing.assert_allclose(grey / 65535, probability, atol=0.51 / 65535)
+        np.testing.assert_array_equal(read_image(out / "overlays" / stem), overlay(image, mask))
+        assert (int(row["width"]), int(row["height"])) == (71, 53)
+        assert int(row["area"]) == mask.sum() and float(row["area_fraction"]) == pytest.approx(mask.mean(), abs=1e-6)
+        regions = flood(mask)
+        assert int(row["regions"]) == len(regions)
+        boxes = set()
+        for region in regions:
+            (top, left), (bottom, right) = np.min(list(region), axis=0), np.max(list(region), axis=0)
+            boxes.add((left, top, right - left + 1, bottom - top + 1))
+        listed = [tuple(map(int, box.split())) for box in row["boxes"].split("; ")]
+        assert set(listed) == boxes and len(listed) == len(regions)
+        largest = max(regions, key=len)
+        assert listed[0][2:] == tuple(np.ptp(list(largest), axis=0)[::-1] + 1)
+        assert float(row["confidence"]) == pytest.approx(probability[mask].astype(float).mean(), abs=6e-5)
+        assert float(row["milliseconds"]) >= 0
+    assert sorted(os.listdir(out)) == ["masks", "overlays", "probabilities", "regions.csv"]
+
+
+def test_the_overlay_shows_exactly_what_the_metrics_count(tmp_path):
+    """From the picture alone: the tint is where `tint(image)` is, and Dice of it with the cut map is 1."""
+    probability, image = draw(tmp_path / "a.png", size=(97, 121), seed=5)
+    assert infer("--image", tmp_path / "a.png", "--out", tmp_path / "o", "--threshold", 0.5).returncode == 0
+    drawn = read_image(tmp_path / "o" / "overlays" / "a.png").astype(float)
+    tinted = np.abs(drawn - (0.8 * image + 0.2 * np.array(MARK))).max(2) <= 0.51
+    scores = overlap((probability >= 0.5).astype(np.uint8), tinted.astype(np.uint8))
+    assert scores["dice"] == scores["iou"] == 1 and 0.1 < tinted.mean() < 0.9
+    np.testing.assert_array_equal(read_mask(tmp_path / "o" / "masks" / "a.png"), tinted)
+
+
+def test_overlay_outlines_outside_of_the_mask_only():
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        height, width = random.integers(1, 60, 2)
+        image = random.integers(0, 256, (height, width, 3), np.uint8)
+        mask = (random.random((height, width)) < random.choice([0, 0.02, 0.5, 1])).astype(np.uint8)
+        before = image.copy()
+        drawn = overlay(image, mask)
+        np.testing.assert_array_equal(image, before)
+        inside = mask > 0
+        assert np.abs(drawn - (0.8 * image + 0.2 * np.array(MARK)))[inside].max(initial=0) <= 0.51
+        near = cv2.dilate(mask, np.ones((13, 13), np.uint8)) > 0
+        np.testing.assert_array_equal(drawn[~near], image[~near])
+        beside = (cv2.dilate(mask, np.ones((3, 3), np.uint8)) > 0) & ~inside
+        assert np.abs(drawn[beside].astype(float) - MARK).max(initial=0) < 100
+
+
+def test_regions_of_an_empty_and_a_full_map():
+    empty, full = find_regions(np.zeros((4, 5), np.float32), 0.5), find_regions(np.full((4, 5), 0.5, np.float32), 0.5)
+    assert (empty.area, empty.boxes) == (0, []) and np.isnan(empty.confidence)
+    assert full == (20, [(0, 0, 5, 4)], 0.5)
+
+
+def test_one_stem_in_two_folders_and_with_two_suffixes(tmp_path):
+    images = {name: draw(tmp_path / name, seed=seed)[0] for seed, name in enumerate(("x/1.png", "y/1.png", "y/2.png", "y/2.jpg"))}
+    result = infer("--image", tmp_path / "x", tmp_path / "y" / "*", tmp_path / "x" / "1.png", "--out", tmp_path / "o", "--threshold", 0.5)
+    assert result.returncode == 0, result.stderr
+    masks = {str(path.relative_to(tmp_path / "o" / "masks")): path for path in (tmp_path / "o" / "masks").rglob("*.png")}
+    assert masks.keys() == {"x/1.png", "y/1.png", "y/2_png.png", "y/2_jpg.png"}
+    for name, source in {"x/1.png": "x/1.png", "y/1.png": "y/1.png", "y/2_png.png": "y/2.png", "y/2_jpg.png": "y/2.jpg"}.items():
+        np.testing.assert_array_equal(read_mask(masks[name]), images[source] >= 0.5)
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    _, image = draw(tmp_path / "plain.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    Image.fromarray(image).save(tmp_path / "turned.png", exif=exif)
+    assert infer("--image", tmp_path / "turned.png", "--out", tmp_path / "o", "--threshold", 0.5).returncode == 0
+    mask = read_mask(tmp_path / "o" / "masks" / "turned.png")
+    np.testing.assert_array_equal(mask, np.rot90(image[..., 0] >= 127.5, -1))
+    assert (table(tmp_path / "o")[0]["width"], table(tmp_path / "o")[0]["height"]) == ("53", "71")
+
+
+def test_panel_shows_every_map(tmp_path):
+    draw(tmp_path / "a.png")
+    assert infer("--image", tmp_path / "a.png", "--out", tmp_path / "o", "--panel").returncode == 0
+    page = read_image(tmp_path / "o" / "panels" / "a.png")
+    assert page.shape[1] > 4 * 400 and page.shape[0] > 2 * 298
+    random = np.random.default_rng(0)
+    image, maps = random.integers(0, 256, (80, 60, 3), np.uint8), random.random((80, 60, 3)).astype(np.float32)
+    pages = [panel(image, maps[..., list(kept)], "abc"[:len(kept)], 0.5, "title " * 80, "facts " * 90) for kept in ((2,), (0, 2), (1, 2))]
+    assert pages[0].shape[0] < pages[1].shape[0] == pages[2].shape[0]
+    top = pages[0].shape[0]
+    np.testing.assert_array_equal(pages[1][:top - 4], pages[0][:top - 4])
+    assert (pages[1][top:] != pages[2][top:]).any()
+
+
+def truncated(path):
+    draw(path, size=(200, 200))
+    path.write_bytes(path.read_bytes()[:-900])
+
+
+@pytest.mark.parametrize("spoil, word", [
+    (lambda path: path.write_text("text"), "expected a JPEG"), (truncated, "truncated"), (lambda path: path.write_bytes(b""), "empty"),
+])
+def test_a_bad_picture_is_named_and_the_others_are_done(spoil, word, tmp_path):
+    for name in ("a.png", "z.png"):
+        draw(tmp_path / "in" / name)
+    spoil(tmp_path / "in" / "bad.png")
+    result = infer("--image", tmp_path / "in", "--out", tmp_path / "o")
+    assert result.returncode == 2
+    assert result.stderr.startswith("infer_image.py: error: --image: ") and result.stderr.count("\n") == 1
+    assert "bad.png" in result.stderr and word in result.stderr
+    assert sorted(os.listdir(tmp_path / "o" / "masks")) == sorted(os.listdir(tmp_path / "o" / "overlays")) == ["a.png", "z.png"]
+    assert len(table(tmp_path / "o")) == 2
+    result = infer("--image", tmp_path / "in" / "bad.png", "--out", tmp_path / "alone")
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and not (tmp_path / "alone").exists()
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (("--threshold", 1.01), "--threshold: expected a probability"), (("--batch-size", 0), "--batch-size"),
+    (("--image", "absent.png"), "--image: expected a file"), (("--image", "."), "--image: expected a folder with pictures"),
+    (("--image", "*.png"), "a pattern"), (("--out", __file__), "--out: expected a folder"), (("--thresold", 1), "did you mean"),
+])
+def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word, tmp_path):
+    (tmp_path / "in").mkdir()
+    draw(tmp_path / "in" / "a.png")
+    result = infer("--image", tmp_path / "in", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert word in result.stderr and result.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_what_exists_is_kept_unless_told_otherwise(tmp_path):
+    draw(tmp_path / "a.png")
+    mine = tmp_path / "o" / "masks" / "a.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    result = infer("--image", tmp_path / "a.png", "--out", tmp_path / "o")
+    assert result.returncode == 2 and "--overwrite" in result.stderr and str(mine) in result.stderr
+    assert mine.read_text() == "mine" and os.listdir(tmp_path / "o") == ["masks"]
+    assert infer("--image", tmp_path / "a.png", "--out", tmp_path / "o", "--overwrite").returncode == 0
+    assert read_mask(mine).shape == (53, 71)
+
+
+def test_a_full_disk_leaves_no_broken_file(tmp_path):
+    for index in range(3):
+        draw(tmp_path / "in" / f"{index}.png", size=(150, 200))
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+    result = infer("--image", tmp_path / "in", "--out", tmp_path / "o", preexec_fn=limit)
+    assert result.returncode == 2
+    assert result.stderr.startswith("infer_image.py: error: --out") and result.stderr.count("\n") == 1
+    for path in (tmp_path / "o").rglob("*.*"):
+        assert read_image(path).size and not path.name.startswith(".")
