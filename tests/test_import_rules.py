@@ -39,14 +39,14 @@ def test_tensorflow_is_imported_only_where_it_is_the_point():
     assert users <= TENSORFLOW
 
 
-@pytest.mark.parametrize("script", ["train.py", "test.py"])
+@pytest.mark.parametrize("script", ["train.py", "test.py", "infer_image.py", "infer_video.py"])
 def test_help_imports_nothing_heavy(script):
     program = (
         "import runpy, sys\n"
         f"sys.argv = ['{script}', '--help']\n"
         "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
         "except SystemExit as stop:\n    assert not stop.code\n"
-        "heavy = {'numpy', 'cv2', 'keras', 'tensorflow', 'matplotlib', 'PIL'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'cv2', 'keras', 'tensorflow', 'matplotlib', 'PIL', 'av'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
