@@ -1,89 +1,108 @@
 """The one arrow from pixels to probability."""
 
-from pathlib import Path
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 
 from data.images import resize_image
 
-from .arguments import UserError
-from .run import find_run
+from .engines import open_engine
 
 
 class Predictor:
-    """A trained network that takes pictures of any size.
+    """A trained network that takes pictures of any size, whatever runs it.
 
-    Args:
-        model: a Keras model that returns logits, the last channel being the answer.
-        input_size: height and width at which it runs; default `model.input_size`.
-        threshold: on probabilities, kept for those who cut maps.
+    Picture -> network's size (by area) -> logits -> picture's size (bilinear) -> sigmoid.
 
     Attributes:
-        maps: names of the network's channels, the answer last.
-        engine: what runs it, for the user.
+        input_size: height and width at which the network runs.
+        threshold: on probabilities, as stored in the file; 0.5 where none is.
+        maps: names of the network's channels, the answer last: `("answer",)` or
+            `("global map", "stride 32", "stride 16", "answer")`.
+        engine: what runs it, for the user: `"OpenVINO float32"`.
+
+    Example:
+        >>> predictor = Predictor.load("runs/pranet_resnet50")
+        >>> probability = predictor([image])[0]  # float32 (H, W) in [0, 1]
     """
 
-    engine = "Keras"
-
-    def __init__(self, model, input_size=None, threshold=0.5):
-        self.model = model
-        self.input_size = input_size or model.input_size
-        self.threshold = threshold
-        self.maps = model.maps
-        if not self.input_size:
-            raise ValueError("expected an input size, since the model file has none, got input_size=None")
+    def __init__(self, engine):
+        self._engine = engine
+        self.input_size = engine.input_size
+        self.threshold = engine.threshold
+        self.maps = tuple(engine.maps)
+        self.engine = engine.name
+        self._pool = ThreadPoolExecutor(os.cpu_count())
 
     @classmethod
-    def load(cls, path, input_size=None):
-        """From a run folder or a `.keras` file. Raises `UserError`."""
-        path = Path(path)
-        if path.suffix != ".keras":
-            path = find_run(path) / "best.keras"
-        if not path.is_file():
-            raise UserError(f"--model: expected a run folder or a .keras file, got {path}, which does not exist")
-        return cls(load_model(path), input_size)
+    def load(cls, path):
+        """From a run folder, a `.keras` file or what export.py writes: a SavedModel folder, `.onnx`,
+        OpenVINO's `.xml`, `.tflite`. Raises `UserError`."""
+        return cls(open_engine(path))
 
     def __call__(self, images):
-        """Probabilities for a list of `(H, W, 3)` uint8 RGB pictures.
-
-        All go through the network as one batch. The logits, not the probabilities,
-        are resized to each picture's size.
+        """Probabilities for a list of `(H, W, 3)` uint8 RGB pictures of any sizes, run as one batch.
 
         Returns:
             A list of `(H, W)` float32 arrays in [0, 1].
         """
-        return self._predict(images, slice(-1, None))
+        return [maps[0] for maps in self._predict(images, slice(-1, None))]
 
     def all_maps(self, images):
-        """As a call, but `(H, W, S)`: all maps, in the order of `maps`. ValueError if there is only one."""
+        """As a call, but `(H, W, S)`: all maps, in the order of `maps`.
+
+        Raises:
+            ValueError: the network, or the exported file, gives the answer only.
+        """
         if len(self.maps) == 1:
-            raise ValueError("expected a network with side maps, got the answer only")
-        return self._predict(images, slice(None))
+            raise ValueError("expected a network with side maps (or a file exported with --all-maps), got the answer only")
+        return [np.stack(maps, axis=-1) for maps in self._predict(images, slice(None))]
 
     def _predict(self, images, channels):
-        size = (self.input_size, self.input_size)
-        batch = np.stack([resize_image(image, size) for image in images]).astype(np.float32)
-        logits = np.asarray(self.model.predict_on_batch(batch))[..., channels].astype(np.float32)
-        return [
-            _sigmoid(cv2.resize(answer, image.shape[1::-1], interpolation=cv2.INTER_LINEAR))
-            for answer, image in zip(logits, images)
-        ]
+        """For each picture a list of its maps."""
+        if not images:
+            return []
+        logits = np.moveaxis(self._engine.logits(self._batch(images))[..., channels], -1, 1)
+        work = [(answer, image.shape[:2]) for maps, image in zip(logits, images) for answer in maps]
+        done = list(self._pool.map(_enlarge, *zip(*work)))
+        count = logits.shape[1]
+        return [done[start:start + count] for start in range(0, len(done), count)]
+
+    def _batch(self, images):
+        """`(B, S, S, 3)` float32 in 0..255."""
+        size = self.input_size
+        batch = np.empty((len(images), size, size, 3), np.float32)
+        stripes = [stripe for index, image in enumerate(images) for stripe in _stripes(image, batch[index])]
+        list(self._pool.map(_shrink, *zip(*stripes)))
+        return batch
 
 
-def _sigmoid(logits):
-    return 1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0)))
+def _stripes(image, target, most=4):
+    """The picture and its place in the batch, cut across where that changes no pixel, to share it among cores."""
+    count = next(n for n in range(most, 0, -1) if not (len(image) % n or len(target) % n))
+    return zip(np.split(image, count), np.split(target, count))
 
 
-def load_model(path):
-    """The Keras model of a `.keras` file, without its optimiser. Raises `UserError`."""
-    import keras
+def _shrink(image, target):
+    target[...] = resize_image(image, target.shape[:2])
 
-    import attention_unet  # noqa: F401  registers its classes
-    import pranet  # noqa: F401
 
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0][:160]
-        raise UserError(f"--model: expected a .keras file of this toolkit, got {path} ({reason})") from error
+def _enlarge(logits, size):
+    """`(h, w)` logits to probabilities `(H, W)`."""
+    values = cv2.resize(np.ascontiguousarray(logits), size[::-1], interpolation=cv2.INTER_LINEAR)
+    rows = max(1, 2**15 // values.shape[1])  # a block that stays in the processor's cache
+    for start in range(0, len(values), rows):
+        sigmoid(values[start:start + rows])
+    return values
+
+
+def sigmoid(values):
+    """`1 / (1 + exp(-x))` of float32 logits, in place. OpenCV's exp is several times faster than NumPy's."""
+    np.clip(values, -80.0, 80.0, out=values)
+    np.negative(values, out=values)
+    cv2.exp(values, values)
+    values += 1.0
+    np.reciprocal(values, out=values)
+    return values

@@ -79,7 +79,7 @@ def test_history_is_what_the_saved_model_scores(trained, data):
     """Validation Dice of history.csv, from best.keras and the files, by other means."""
     from data.images import read_image, read_mask, resize_image, resize_mask
     from data.pairs import find_pairs
-    from engine.predictor import load_model
+    from engine.keras_engines import load_model
 
     run, _ = trained
     model = load_model(run / "best.keras")
@@ -168,7 +168,7 @@ def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_p
     from engine.callbacks import NonFiniteLoss
     from engine.config import parse_train
     from engine.datasets import prepare_data
-    from engine.predictor import load_model
+    from engine.keras_engines import load_model
 
     class Explodes(training.WarmupSchedule):
         """A sane rate for the first epoch (4 steps), then one that no network survives."""
