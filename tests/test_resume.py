@@ -23,7 +23,7 @@ from engine.checkpoint import SaveError, saved_epoch
 from engine.config import parse_train
 from engine.datasets import prepare_data
 from engine.interrupt import Interrupted
-from engine.predictor import load_model
+from engine.keras_engines import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--model", "attention_unet", "--input-size", "32", "--batch-size", "4", "--lr", "0.02", "--schedule", "constant", "--patience", "99")
