@@ -91,15 +91,23 @@ class OpenVINOEngine(ExportedEngine):
         if precision is None:
             precision = "bfloat16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"
         self.name = f"OpenVINO {precision}"
-        answer = model.get_results()[0].input_value(0).get_node()
-        # The logits themselves: a sigmoid in bfloat16 cannot tell 0.998 from 1.
-        model = openvino.Model([answer.input_value(0)], model.get_parameters(), KEY)
+        self._take_logits(model, path)
         model.reshape([1, self.input_size, self.input_size, 3])
         self._hints = {"INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[precision]}
         self._core, self._model, self._queue = core, model, None
         with readable(path):
             compiled = core.compile_model(model, "CPU", self._hints | {"PERFORMANCE_HINT": "LATENCY"})
         self._request = compiled.create_infer_request()
+
+    @staticmethod
+    def _take_logits(model, path):
+        """Take the last sigmoid out of the graph: in bfloat16 it cannot tell 0.998 from 1."""
+        node = model.get_results()[0].input_value(0).get_node()
+        while node.get_type_name() in ("Convert", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
+            node = node.input_value(0).get_node()
+        if node.get_type_name() != "Sigmoid":
+            raise UserError(f"--model: expected a file written by export.py, got {path}, which does not end in a sigmoid")
+        node.output(0).replace(node.input_value(0))
 
     def logits(self, batch):
         if len(batch) == 1:

@@ -19,7 +19,6 @@ from .keras_engines import KerasEngine
 from .run import find_run
 from .startup import quiet
 
-
 # Of logits, each cut to -10..10: beyond, float32 probabilities no longer tell them apart.
 TOLERANCE = {"float32": 0.01, "float16": 0.5}
 

@@ -23,6 +23,13 @@ def serving_model(network, size, all_maps, batch_size):
     return keras.Model(image, {"probability": keras.layers.Activation("sigmoid", dtype="float32")(logits)})
 
 
+def signature(serving):
+    """Its input as it is: Keras would free the batch of one and, for ONNX, ask for a call first."""
+    import keras
+
+    return [keras.InputSpec(shape=serving.input.shape, dtype="float32", name="image")]
+
+
 def write_savedmodel(serving, path, precision, description):
     serving.export(path, format="tf_saved_model", verbose=False)
     (path / SIDECAR).parent.mkdir(exist_ok=True)
@@ -32,7 +39,7 @@ def write_savedmodel(serving, path, precision, description):
 def write_onnx(serving, path, precision, description):
     import onnx
 
-    serving.export(path, format="onnx", verbose=False)
+    serving.export(path, format="onnx", verbose=False, input_signature=signature(serving))
     model = onnx.load(path)
     if precision == "float16":
         store_in_float16(model.graph)
@@ -62,7 +69,7 @@ def write_openvino(serving, path, precision, description):
     import openvino
 
     raw = path.with_name(f"raw_{path.name}")
-    serving.export(str(raw), format="openvino", verbose=False)
+    serving.export(str(raw), format="openvino", verbose=False, input_signature=signature(serving))
     model = openvino.Core().read_model(raw)
     for unused in model.get_results()[1:]:  # sizes that the graph computed with
         model.remove_result(unused)
@@ -78,10 +85,9 @@ def write_openvino(serving, path, precision, description):
 def write_tflite(serving, path, precision, description):
     import tensorflow as tf
 
-    signature = [tf.TensorSpec(serving.input.shape, tf.float32, name="image")]  # Keras would free the batch
     half = {"optimizations": [tf.lite.Optimize.DEFAULT], "target_spec": {"supported_types": [tf.float16]}}
     options = half if precision == "float16" else {}
-    serving.export(str(path), format="litert", verbose=False, input_signature=signature, **options)
+    serving.export(str(path), format="litert", verbose=False, input_signature=signature(serving), **options)
     with zipfile.ZipFile(path, "a") as attached:  # TFLite's way of packing files with a model
         attached.writestr(f"{KEY}.json", description)
 

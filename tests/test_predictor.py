@@ -50,7 +50,11 @@ def write_openvino(path, maps=2, text=None):
 
     image = ops.parameter([-1, SIZE, SIZE, 3], np.float32, name="image")
     product = ops.matmul(image, ops.constant(WEIGHTS[-maps:].T.copy()), False, False)
-    model = openvino.Model([ops.sigmoid(ops.add(product, ops.constant(BIAS[-maps:])))], [image], "network")
+    logits = ops.add(product, ops.constant(BIAS[-maps:]))
+    # Flat and back, since OpenVINO may leave such steps behind the sigmoid.
+    flat = ops.sigmoid(ops.reshape(logits, ops.constant(np.int64([-1, SIZE * SIZE * maps])), False))
+    shape = ops.constant(np.int64([-1, SIZE, SIZE, maps]))
+    model = openvino.Model([ops.reshape(flat, shape, False)], [image], "network")
     model.set_rt_info(description(maps) if text is None else text, "polypseg")
     openvino.save_model(model, path, compress_to_fp16=False)
 

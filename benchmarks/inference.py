@@ -1,0 +1,189 @@
+"""How long one picture takes, engine by engine: `python -m benchmarks.inference`; `--help` lists the options.
+
+One process per engine, 2 threads, batch 1, median of at least 30 runs after warming up. The
+networks have random weights (the time does not depend on them) and are exported once into --files.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+NETWORKS = {"mobilenetv2": 224, "resnet50": 352}
+PARTS = ("pranet", "backbone")
+ENGINES = ("keras", "function", "onnx", "openvino", "openvino-bfloat16", "tflite")
+NAMES = {
+    "keras": "Keras call", "function": "TensorFlow function", "onnx": "ONNX Runtime", "openvino": "OpenVINO float32",
+    "openvino-bfloat16": "OpenVINO bfloat16", "tflite": "LiteRT",
+}
+PICTURES = ((480, 560), (1080, 1350))
+
+
+def median_ms(call, runs):
+    """Median wall-clock milliseconds after a fifth as many runs to warm up."""
+    for _ in range(max(3, runs // 5)):
+        call()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(times))
+
+
+def prepare(folder, backbone):
+    """`.keras`, `.onnx`, `.xml`, `.tflite` of PraNet and of its backbone."""
+    import keras
+
+    from engine.export import export
+    from pranet import PraNet
+
+    size = NETWORKS[backbone]
+    keras.utils.set_random_seed(0)
+    network = PraNet(backbone, input_size=size)
+    network.save(folder / f"pranet_{backbone}.keras")
+    for kind, suffix in (("onnx", "onnx"), ("openvino", "xml"), ("tflite", "tflite")):
+        export(folder / f"pranet_{backbone}.keras", kind, folder / f"pranet_{backbone}.{suffix}", overwrite=True)
+    image = keras.Input((size, size, 3), batch_size=1, name="image")
+    features = keras.Model(image, network.get_layer(backbone)(image, training=False))
+    spec = [keras.InputSpec(shape=features.input.shape, dtype="float32", name="image")]
+    for kind, suffix in (("onnx", "onnx"), ("openvino", "xml"), ("litert", "tflite")):
+        features.export(str(folder / f"backbone_{backbone}.{suffix}"), format=kind, verbose=False, input_signature=spec)
+
+
+def runner(part, backbone, engine, folder):
+    """A function from `(1, S, S, 3)` float32 to arrays, or None where the processor cannot."""
+    stem, size = folder / f"{part}_{backbone}", NETWORKS[backbone]
+    if engine in ("keras", "function"):
+        from engine.keras_engines import load_model
+
+        model = load_model(folder / f"pranet_{backbone}.keras")
+        model = model if part == "pranet" else model.get_layer(backbone)
+        if engine == "keras":
+            return lambda x: model.predict_on_batch(x)
+        import tensorflow as tf
+
+        function = tf.function(lambda x: model(x, training=False), input_signature=[tf.TensorSpec((1, size, size, 3))])
+        return lambda x: tf.nest.map_structure(lambda y: y.numpy(), function(tf.constant(x)))
+    if engine == "onnx":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 2
+        session = onnxruntime.InferenceSession(f"{stem}.onnx", options, providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        return lambda x: session.run(None, {name: x})
+    if engine == "tflite":
+        from ai_edge_litert.interpreter import Interpreter
+
+        lite = Interpreter(f"{stem}.tflite", num_threads=2)
+        lite.allocate_tensors()
+
+        def invoke(x):
+            lite.set_tensor(lite.get_input_details()[0]["index"], x)
+            lite.invoke()
+            return [lite.get_tensor(out["index"]) for out in lite.get_output_details()]
+
+        return invoke
+    import openvino
+
+    core = openvino.Core()
+    if engine == "openvino-bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return None
+    model = core.read_model(f"{stem}.xml")
+    model.reshape([1, size, size, 3])
+    hints = {
+        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 2,
+        "INFERENCE_PRECISION_HINT": "bf16" if engine == "openvino-bfloat16" else "f32",
+    }
+    request = core.compile_model(model, "CPU", hints).create_infer_request()
+    return lambda x: request.infer({0: x}, share_inputs=True)
+
+
+def measure(part, backbone, engine, folder, runs):
+    """Milliseconds of one engine; for PraNet in an exported file also what `Predictor` adds, by picture size."""
+    size = NETWORKS[backbone]
+    random = np.random.default_rng(0)
+    x = random.uniform(0, 255, (1, size, size, 3)).astype(np.float32)
+    run = runner(part, backbone, engine, folder)
+    if run is None:
+        return None
+    result = {"ms": median_ms(lambda: run(x), runs)}
+    suffix = {"keras": "keras", "onnx": "onnx", "openvino": "xml", "tflite": "tflite"}.get(engine)
+    if part == "pranet" and suffix:
+        from engine.predictor import Predictor
+
+        predictor = Predictor.load(folder / f"pranet_{backbone}.{suffix}")
+        inner = predictor._engine.logits
+        for height, width in PICTURES:
+            picture = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            alone, whole = [], []
+
+            def timed(batch):
+                start = time.perf_counter()
+                logits = inner(batch)
+                alone.append(time.perf_counter() - start)
+                return logits
+
+            predictor._engine.logits = timed
+            for _ in range(runs + 5):
+                start = time.perf_counter()
+                predictor([picture])
+                whole.append(time.perf_counter() - start)
+            # Of one and the same run, so that other work on the machine weighs on both alike.
+            added = float(np.median(np.subtract(whole, alone)[5:]))
+            result[f"{width}x{height}"] = added / float(np.median(alone[5:]))
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__.split("\n")[0])
+    parser.add_argument("--files", default="runs/benchmark", help="folder for the exported networks (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=40, help="timed calls an engine (default: %(default)s)")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS, help="backbones")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    folder = Path(options.files)
+    if options.one:
+        print(json.dumps(measure(*options.one, folder, options.runs)))
+        return
+    if options.runs < 30:
+        parser.error(f"--runs: expected at least 30, got {options.runs}")
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "TF_NUM_INTRAOP_THREADS": "2", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    for backbone in options.networks:
+        if not (folder / f"backbone_{backbone}.tflite").is_file():
+            print(f"exporting PraNet-{backbone} (minutes)", file=sys.stderr, flush=True)
+            code = f"from benchmarks.inference import *; prepare(Path({str(folder)!r}), {backbone!r})"
+            subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    print(f"{platform.platform()}, {os.cpu_count()} cores, 2 threads, batch 1, median of {options.runs}\n")
+    print("| network | part | engine | ms | against TensorFlow | Predictor adds, 560x480 | 1350x1080 |")
+    print("|---|---|---|---|---|---|---|")
+    for backbone in options.networks:
+        for part in PARTS:
+            rows = {}
+            for engine in ENGINES:
+                command = [sys.executable, "-m", "benchmarks.inference", "--files", folder, "--runs", options.runs, "--one"]
+                done = subprocess.run(
+                    [*map(str, command), part, backbone, engine], capture_output=True, text=True, env=environment,
+                )
+                if done.returncode:
+                    sys.exit(f"{part} {backbone} {engine}: {done.stderr[-2000:]}")
+                rows[engine] = json.loads(done.stdout.splitlines()[-1])
+            for engine, row in rows.items():
+                start = f"| PraNet-{backbone} {NETWORKS[backbone]} | {part} | {NAMES[engine]} |"
+                if row is None:
+                    print(f"{start} the processor has no bfloat16 | | | |", flush=True)
+                    continue
+                added = " | ".join(f"{row[size]:.0%}" if size in row else "" for size in ("560x480", "1350x1080"))
+                print(f"{start} {row['ms']:.1f} | {rows['function']['ms'] / row['ms']:.1f} x | {added} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""`export.py`: what it writes, what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.arguments import UserError
+from engine.export import TOLERANCE, export
+from engine.export_formats import FORMATS, serving_model
+from engine.predictor import Predictor
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE = 32
+PATHS = {"savedmodel": "best_savedmodel", "onnx": "best.onnx", "openvino": "best.xml", "tflite": "best.tflite"}
+kinds = pytest.mark.parametrize("kind", FORMATS)
+
+
+def script(*arguments):
+    return subprocess.run(
+        [sys.executable, ROOT / "export.py", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT,
+    )
+
+
+def require(kind):
+    for module in FORMATS[kind].packages:
+        pytest.importorskip(module)
+
+
+def files(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def stir(model):
+    """Leave the symmetry of a new network, whose answers are almost the same everywhere."""
+    random = np.random.default_rng(4)
+    model.set_weights([
+        old if weight.path.endswith("variance") else old + random.normal(0, 0.1, old.shape)
+        for weight, old in zip(model.weights, model.get_weights())
+    ])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run folder with a small network whose answers are neither all 0 nor all 1."""
+    import keras
+
+    from attention_unet import AttentionUNet
+
+    keras.utils.set_random_seed(4)
+    model = AttentionUNet(filters=4, gate_channels=8, input_size=SIZE)
+    stir(model)
+    folder = tmp_path_factory.mktemp("run")
+    model.save(folder / "best.keras")
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    random = np.random.default_rng(5)
+    return [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((45, 61), (32, 32), (20, 77))]
+
+
+@pytest.fixture(scope="module")
+def expected(trained, pictures):
+    answers = Predictor.load(trained)(pictures)
+    assert all(0.02 < answer.std() for answer in answers), "constants would show nothing"
+    return answers
+
+
+@kinds
+def test_a_file_answers_as_the_keras_network(kind, trained, pictures, expected, tmp_path):
+    require(kind)
+    written = export(trained, kind, tmp_path / PATHS[kind], threshold=0.35)
+    assert written.logit_difference <= TOLERANCE["float32"]
+    assert sorted(path.name.split(".")[0] for path in tmp_path.iterdir()) == [Path(PATHS[kind]).stem] * (
+        2 if kind == "openvino" else 1
+    ), "nothing is left beside the file"
+    predictor = Predictor.load(written.path)
+    assert (predictor.input_size, predictor.threshold, predictor.maps) == (SIZE, 0.35, ("answer",))
+    tolerance = 0.03 if "bfloat16" in predictor.engine else 1e-4
+    for answer, truth in zip(predictor(pictures), expected):
+        np.testing.assert_allclose(answer, truth, atol=tolerance)
+    with pytest.raises(UserError, match="--overwrite"):
+        export(trained, kind, written.path)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino", "tflite"])
+def test_float16_halves_the_file_and_still_agrees(kind, trained, pictures, expected, tmp_path):
+    require(kind)
+    whole = export(trained, kind, tmp_path / PATHS[kind])
+    half = export(trained, kind, tmp_path / PATHS[kind], precision="float16", overwrite=True)
+    weights = 4 * 124_000  # bytes; the graph itself stays
+    assert whole.size - half.size > 0.4 * weights
+    assert 0 < half.probability_difference and half.logit_difference <= TOLERANCE["float16"]
+    for answer, truth in zip(Predictor.load(half.path)(pictures), expected):
+        np.testing.assert_allclose(answer, truth, atol=0.03)
+
+
+def test_a_file_for_others_gives_probabilities(trained, expected, pictures, tmp_path):
+    """One output in [0, 1] for float32 RGB in 0..255, with any batch, by ONNX Runtime itself."""
+    require("onnx")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(export(trained, "onnx", tmp_path / "a.onnx").path))
+    (image,), (probability,) = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.type, image.shape[1:]) == ("image", "tensor(float)", [SIZE, SIZE, 3])
+    assert (probability.name, probability.shape[1:]) == ("probability", [SIZE, SIZE, 1])
+    batch = np.stack([pictures[1]] * 3).astype(np.float32)
+    out = session.run(None, {"image": batch})[0]
+    np.testing.assert_allclose(out[..., 0], np.stack([expected[1]] * 3), atol=1e-4)
+    description = json.loads(session.get_modelmeta().custom_metadata_map["polypseg"])
+    assert description["input_size"] == SIZE and {"keras", "tensorflow", "tf2onnx"} <= set(description["versions"])
+
+
+def test_side_maps_are_left_out_or_named(tmp_path):
+    import keras
+
+    from pranet import PraNet
+
+    keras.utils.set_random_seed(6)
+    model = PraNet("mobilenetv2", channels=8, input_size=64)
+    stir(model)
+    image = np.random.default_rng(6).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
+    expected = 1 / (1 + np.exp(-np.asarray(model(image, training=False), np.float64)))
+    assert np.ptp(expected[..., 3]) > 1e-3 and np.abs(expected[..., 2] - expected[..., 3]).max() > 1e-3
+    for all_maps, channels in ((False, slice(3, 4)), (True, slice(0, 4))):
+        got = np.asarray(serving_model(model, 64, all_maps, None)(image)["probability"])
+        np.testing.assert_allclose(got, expected[..., channels], atol=1e-5)
+    assert len(model.maps) == 4 and model.maps[-1] == "answer"
+
+
+def test_a_file_that_differs_is_refused_and_removed(trained, tmp_path, monkeypatch):
+    import dataclasses
+
+    from engine import export as module
+    from engine.keras_engines import SavedModelEngine
+
+    class Off(SavedModelEngine):
+        def logits(self, batch):
+            return super().logits(batch) + 0.02
+
+    old = tmp_path / "model"
+    export(trained, "savedmodel", old)
+    before = files(tmp_path)
+    monkeypatch.setitem(module.FORMATS, "savedmodel", dataclasses.replace(FORMATS["savedmodel"], engine=Off))
+    with pytest.raises(UserError, match=r"within 0\.01 of the Keras network's, got a difference of 0\.02.*nothing was written"):
+        export(trained, "savedmodel", old, overwrite=True)
+    assert files(tmp_path) == before
+    Predictor.load(old)
+
+
+def test_the_command(trained, tmp_path):
+    require("openvino")
+    result = script("--model", trained, "--format", "openvino", "--out", tmp_path / "net.xml")
+    assert result.returncode == 0, result.stderr
+    assert not result.stderr
+    assert files(tmp_path) == {"net.xml", "net.bin"}
+    first, last = result.stdout.splitlines()
+    assert "0.01 allowed" in first and str(tmp_path / "net.xml") in last
+
+
+@pytest.mark.parametrize("arguments, word", [
+    (("--model", "absent", "--format", "onnx"), "--model"),
+    (("--format", "onnx"), "--model"),
+    (("--model", "RUN", "--format", "coreml"), "--format: expected savedmodel | onnx | openvino | tflite, got coreml"),
+    (("--model", "RUN", "--format", "onnx", "--out", "a.xml"), "--out: expected a name that ends in .onnx"),
+    (("--model", "RUN", "--format", "onnx", "--out", "absent/a.onnx"), "--out: expected a writable folder"),
+    (("--model", "RUN", "--format", "savedmodel", "--out", "RUN", "--overwrite"), "--out"),
+    (("--model", "RUN", "--format", "savedmodel", "--precision", "float16"), "--precision"),
+    (("--model", "RUN", "--format", "tflite", "--precision", "int8"), "--precision"),
+    (("--model", "RUN", "--format", "tflite", "--threshold", "2"), "--threshold"),
+    (("--model", "README.md", "--format", "tflite"), "--model"),
+])
+def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word, trained):
+    before = files(trained)
+    result = script(*(str(trained) if argument == "RUN" else argument for argument in arguments))
+    assert result.returncode == 2
+    assert word in result.stderr and result.stderr.count("\n") == 1
+    assert files(trained) == before
+
+
+def test_a_missing_package_is_named_before_anything_is_done(trained, monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "tf2onnx" else real(name, *rest))
+    with pytest.raises(UserError, match="pip install tf2onnx"):
+        export(trained, "onnx")
