@@ -142,5 +142,5 @@ def pictures(size, seed=0):
 def move(part, out):
     for source, target in zip(parts(part), parts(out)):
         if target.is_dir():
-            shutil.rmtree(target)
+            os.replace(target, source.parent / "replaced")
         os.replace(source, target)
