@@ -5,7 +5,7 @@ Importing this file imports nothing heavy, so that `--help` answers at once.
 
 from dataclasses import dataclass
 
-BACKBONES = ("resnet50", "mobilenetv2")
+BACKBONES = ("resnet50", "mobilenetv2", "res2net50")
 LOSSES = (
     "structure", "structure_official", "wbce_dice", "dice", "iou", "bce",
     "weighted_bce", "weighted_dice", "weighted_iou",

@@ -13,26 +13,35 @@ class ConvBN(layers.Layer):
     """Convolution without bias, then batch norm; `(B, H, W, C)` to `(B, H/s, W/s, filters)`.
 
     The block of the authors' PraNet (their `BasicConv2d`). It ends in a ReLU only
-    where `activation="relu"` asks for one.
+    where `activation="relu"` asks for one. Padding is symmetric, as in PyTorch: with
+    strides, Keras's "same" would pad the right and the bottom more.
     """
 
     def __init__(self, filters, kernel_size, strides=1, dilation_rate=1, activation=None, **kwargs):
         super().__init__(**kwargs)
+        strides, kernel_size, dilation_rate = map(_pair, (strides, kernel_size, dilation_rate))
+        strided = max(strides) > 1
         self.conv = layers.Conv2D(
             filters, kernel_size, strides=strides, dilation_rate=dilation_rate,
-            padding="same", use_bias=False, name="conv",
+            padding="valid" if strided else "same", use_bias=False, name="conv",
         )
+        sides = [rate * (size - 1) // 2 for size, rate in zip(kernel_size, dilation_rate)]
+        self.pad = layers.ZeroPadding2D(sides, name="pad") if strided else None
         self.norm = BatchNorm(name="norm")
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape):
         self.conv.build(input_shape)
-        self.norm.build(self.conv.compute_output_shape(input_shape))
+        self.norm.build(self.compute_output_shape(input_shape))
 
     def call(self, x, training=None):
+        if self.pad:
+            x = self.pad(x)
         return self.activation(self.norm(self.conv(x), training=training))
 
     def compute_output_shape(self, input_shape):
+        if self.pad:
+            input_shape = self.pad.compute_output_shape(input_shape)
         return self.conv.compute_output_shape(input_shape)
 
     def get_config(self):
@@ -43,6 +52,10 @@ class ConvBN(layers.Layer):
             "dilation_rate": self.conv.dilation_rate,
             "activation": keras.activations.serialize(self.activation),
         }
+
+
+def _pair(value):
+    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 @register

@@ -7,12 +7,17 @@ import keras
 
 from layers import BatchNorm, Normalize
 
+from .res2net import res2net50
+
 
 @dataclass(frozen=True)
 class Backbone:
-    """How to build one: `keras.applications` name, layers to tap, its normalisation."""
+    """How to build one: `keras.applications` name, layers to tap, its normalisation.
 
-    application: str
+    A network of ours has no such name and its taps are its outputs.
+    """
+
+    application: str | None
     taps: tuple
     normalize: dict
 
@@ -28,6 +33,11 @@ BACKBONES = {
         ("block_6_expand_relu", "block_13_expand_relu", "out_relu"),
         {"mean": 127.5, "std": 127.5},
     ),
+    "res2net50": Backbone(
+        None,
+        (),
+        {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]},
+    ),
 }
 
 
@@ -35,9 +45,10 @@ def build_backbone(name, weights=None):
     """A model from RGB `(B, H, W, 3)` in 0..255 to features at strides 8, 16 and 32.
 
     Args:
-        name: `"resnet50"` or `"mobilenetv2"`.
-        weights: None for random ones, `"imagenet"` (downloaded once by Keras) or the
-            path of a `.h5` file for `keras.applications` without its top.
+        name: `"resnet50"`, `"mobilenetv2"` or `"res2net50"`.
+        weights: None for random ones, `"imagenet"` (downloaded once by Keras; not for
+            res2net50) or the path of a `.h5` file: for `keras.applications` without its
+            top, for res2net50 from `python -m pranet.convert`.
 
     Raises:
         ValueError: unknown name, weights that cannot be downloaded or do not fit.
@@ -45,14 +56,23 @@ def build_backbone(name, weights=None):
     if name not in BACKBONES:
         raise ValueError(f"expected backbone to be one of {', '.join(BACKBONES)}, got backbone={name}")
     spec = BACKBONES[name]
-    network = _with_our_batch_norm(_network(name, spec, weights))
-    taps = keras.Model(network.input, [network.get_layer(tap).output for tap in spec.taps], name="features")
+    if spec.application:
+        network = _with_our_batch_norm(_network(name, spec.application, weights))
+        taps = keras.Model(network.input, [network.get_layer(tap).output for tap in spec.taps], name="features")
+    else:
+        if weights == "imagenet":
+            raise ValueError(
+                f"expected a file of {name} weights, because Keras has none to download, got --backbone-weights "
+                "imagenet; make one with python -m pranet.convert, or give none for random weights"
+            )
+        taps = res2net50()
+        _load(taps, weights, "weights that python -m pranet.convert made of a Res2Net50-v1b-26w-4s checkpoint")
     image = keras.Input((None, None, 3), name="image")
     return keras.Model(image, taps(Normalize(**spec.normalize, name="normalize")(image)), name=name)
 
 
-def _network(name, spec, weights):
-    build = getattr(keras.applications, spec.application)
+def _network(name, application, weights):
+    build = getattr(keras.applications, application)
     if weights == "imagenet":
         try:
             return build(input_shape=(None, None, 3), include_top=False, weights="imagenet")
@@ -63,17 +83,20 @@ def _network(name, spec, weights):
                 "give --backbone-weights PATH to a file, or none for random weights"
             ) from error
     network = build(input_shape=(None, None, 3), include_top=False, weights=None)
-    if weights is not None:
-        if not Path(weights).is_file():
-            raise ValueError(f"expected a file of {name} weights, got backbone_weights={weights}")
-        try:
-            network.load_weights(weights)
-        except Exception as error:
-            raise ValueError(
-                f"expected weights of keras.applications.{spec.application} without its top, "
-                f"got backbone_weights={weights}, which does not fit"
-            ) from error
+    _load(network, weights, f"weights of keras.applications.{application} without its top")
     return network
+
+
+def _load(network, weights, what):
+    """Read a file of weights, unless there is none. Raises ValueError."""
+    if weights is None:
+        return
+    if not Path(weights).is_file():
+        raise ValueError(f"expected a file of {what}, got backbone_weights={weights}")
+    try:
+        network.load_weights(weights)
+    except Exception as error:
+        raise ValueError(f"expected {what}, got backbone_weights={weights}, which does not fit") from error
 
 
 def _with_our_batch_norm(network):

@@ -19,6 +19,7 @@ from pranet import PraNet
 NETWORKS = {
     "pranet_mobilenetv2": lambda: PraNet("mobilenetv2", input_size=64),
     "pranet_resnet50": lambda: PraNet("resnet50", input_size=64),
+    "pranet_res2net50": lambda: PraNet("res2net50", input_size=64),
     "attention_unet": lambda: AttentionUNet(filters=8, input_size=64),
 }
 SIZES = ((64, 64), (32, 96), (128, 64))
@@ -67,7 +68,7 @@ def main(name, folder):
     results = outputs(model)
     np.savez(folder / f"{name}_{keras.backend.backend()}.npz", **results)
 
-    if name == "pranet_resnet50":  # the rest is the same code as with the smaller backbone
+    if name in ("pranet_resnet50", "pranet_res2net50"):  # the rest is the same code as with the smaller backbone
         return
 
     keras.config.set_dtype_policy("mixed_bfloat16")

@@ -1,0 +1,108 @@
+"""Res2Net50-v1b-26w-4s, the backbone of the authors' PraNet.
+
+Gao et al., "Res2Net: A New Multi-scale Backbone Architecture", TPAMI 2021,
+arXiv:1904.01169: a ResNet whose 3x3 convolution is cut into four groups that feed each
+other. v1b: a stem of three 3x3 convolutions, and average pooling before the shortcuts'
+1x1 convolutions. All padding is symmetric, as in PyTorch.
+"""
+
+import keras
+from keras import layers, ops
+
+from layers import ConvBN
+
+SCALES = 4
+BLOCKS = (3, 4, 6, 3)  # of the stages at strides 4, 8, 16 and 32
+
+
+@keras.saving.register_keras_serializable(package="polypseg")
+class Res2NetBlock(layers.Layer):
+    """1x1 convolution, split in four, 3x3 convolutions, concatenation, 1x1, shortcut.
+
+    `(B, H, W, C)` to `(B, H/strides, W/strides, filters)`. Of the four groups of `width`
+    channels the first three are convolved, each with the result of the one before added
+    to it; the fourth passes. The first block of a stage adds nothing between the groups
+    and averages the fourth over 3x3, counting the padding's zeros, and its shortcut has
+    a 1x1 convolution.
+
+    Args:
+        width: channels of each of the four groups.
+        filters: channels of the output.
+        strides: of the 3x3 convolutions and both poolings; only in the first block.
+        first: whether this is the first block of a stage.
+    """
+
+    def __init__(self, width, filters, strides=1, first=False, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        self.filters = filters
+        self.strides = strides
+        self.first = first
+        self.reduce = ConvBN(SCALES * width, 1, activation="relu", name="reduce")
+        self.scales = [
+            ConvBN(width, 3, strides=strides, activation="relu", name=f"scale{i + 1}") for i in range(SCALES - 1)
+        ]
+        self.expand = ConvBN(filters, 1, name="expand")
+        if first:
+            self.pad = layers.ZeroPadding2D(1, name="pad")
+            self.pool = layers.AveragePooling2D(3, strides, name="pool")
+            # "same" pads an odd size at its end and leaves the padding out of the mean,
+            # as PyTorch does with ceil_mode=True, count_include_pad=False.
+            self.shortcut_pool = layers.AveragePooling2D(strides, padding="same", name="shortcut_pool")
+            self.shortcut = ConvBN(filters, 1, name="shortcut")
+
+    def build(self, input_shape):
+        *space, _ = input_shape
+        self.reduce.build(input_shape)
+        for scale in self.scales:
+            scale.build((*space, self.width))
+        self.expand.build((*space, SCALES * self.width))
+        if self.first:
+            self.shortcut.build(input_shape)
+
+    def call(self, x, training=None):
+        groups = ops.split(self.reduce(x, training=training), SCALES, axis=-1)
+        outputs = []
+        for group, scale in zip(groups, self.scales):
+            if outputs and not self.first:
+                group = group + outputs[-1]
+            outputs.append(scale(group, training=training))
+        outputs.append(self.pool(self.pad(groups[-1])) if self.first else groups[-1])
+        y = self.expand(ops.concatenate(outputs, axis=-1), training=training)
+        if self.first:
+            x = self.shortcut(self.shortcut_pool(x), training=training)
+        return ops.relu(y + x)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        return (batch, height and -(-height // self.strides), width and -(-width // self.strides), self.filters)
+
+    def get_config(self):
+        return super().get_config() | {
+            "width": self.width, "filters": self.filters, "strides": self.strides, "first": self.first,
+        }
+
+
+def res2net50():
+    """A model from normalised RGB `(B, H, W, 3)` to the stages at strides 8, 16 and 32.
+
+    512, 1024 and 2048 channels; random weights.
+    """
+    image = keras.Input((None, None, 3), name="image")
+    x = ConvBN(32, 3, strides=2, activation="relu", name="stem1")(image)
+    x = ConvBN(32, 3, activation="relu", name="stem2")(x)
+    x = ConvBN(64, 3, activation="relu", name="stem3")(x)
+    x = layers.ZeroPadding2D(1, name="pool_pad")(x)  # zeros are as good as -inf: a ReLU comes before
+    x = layers.MaxPooling2D(3, 2, name="pool")(x)  # stride 4
+    stages = []
+    for stage, blocks in enumerate(BLOCKS):
+        for block in range(blocks):
+            x = Res2NetBlock(
+                width=26 * 2**stage,
+                filters=256 * 2**stage,
+                strides=2 if stage and not block else 1,
+                first=not block,
+                name=f"stage{stage + 1}_block{block + 1}",
+            )(x)
+        stages.append(x)
+    return keras.Model(image, stages[1:], name="features")
