@@ -1,6 +1,9 @@
 """PraNet as a Keras model: image in, four maps of logits out."""
 
+from pathlib import Path
+
 import keras
+import numpy as np
 
 from layers import Upsample
 
@@ -19,7 +22,7 @@ class PraNet(keras.Model):
     the side outputs of strides 32, 16 and 8. The last channel is the answer.
 
     Args:
-        backbone: `"resnet50"` or `"mobilenetv2"`.
+        backbone: `"resnet50"`, `"mobilenetv2"` or `"res2net50"`.
         channels: of the RFBs and the partial decoder.
         backbone_weights: None (random), `"imagenet"` or the path of a `.h5` file.
             Not part of the saved configuration: a saved model brings its weights.
@@ -64,9 +67,20 @@ class PraNet(keras.Model):
         super().__init__(image, logits, **kwargs)
         self.config = {"backbone": backbone, "channels": channels, "input_size": input_size}
         self.input_size = input_size
+        self.official_unused = {}  # what a converted checkpoint holds beside the weights, see official.py
 
     def get_config(self):
         return {"name": self.name} | self.config
+
+    def save_assets(self, folder):
+        if self.official_unused:
+            np.savez(Path(folder) / "official_unused.npz", **self.official_unused)
+
+    def load_assets(self, folder):
+        file = Path(folder) / "official_unused.npz"
+        if file.is_file():
+            with np.load(file) as arrays:
+                self.official_unused = dict(arrays)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -1,0 +1,195 @@
+"""The command `python -m pranet.convert`: the authors' PyTorch checkpoints to Keras, and back.
+
+    python -m pranet.convert PraNet-19.pth --out pranet_res2net50.keras
+    python -m pranet.convert res2net50_v1b_26w_4s-3cf99910.pth --out res2net50.weights.h5
+    python -m pranet.convert runs/pranet_res2net50/best.keras --to-pytorch --out PraNet.pth
+
+No code in a checkpoint is run: `.pth` goes through `torch.load(weights_only=True)`.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import pickle
+import sys
+from pathlib import Path
+
+
+def convert(source, out, to_pytorch=False):
+    """Convert one file; return a line that says what was written.
+
+    Args:
+        source: `.pth`, `.pt` or `.safetensors`, the state dict of the authors' PraNet or of
+            a Res2Net50-v1b-26w-4s; with `to_pytorch` a `.keras` file of a PraNet-Res2Net50.
+        out: `.keras` for a PraNet and `.weights.h5` for a backbone; with `to_pytorch`
+            `.pth`, `.pt` or `.safetensors`. Written whole or not at all.
+
+    Raises:
+        ValueError: a file that is not what it should be; a missing package.
+    """
+    source, out = Path(source), Path(out)
+    if not source.is_file():
+        raise ValueError(f"FILE: expected a file, got {source}, which does not exist")
+    if to_pytorch:
+        _check_name("FILE", source, (".keras",), "with --to-pytorch")
+        _check_name("--out", out, (".pth", ".pt", ".safetensors"), "with --to-pytorch")
+        _need(_reader(out))
+        _load_keras()
+        return _keras_to_pytorch(source, out)
+    _check_name("FILE", source, (".pth", ".pt", ".safetensors"), "unless --to-pytorch is given")
+    _check_name("--out", out, (".keras", ".weights.h5"), "unless --to-pytorch is given")
+    _need(_reader(source))
+    state = _read_state_dict(source)
+    backbone = any(key.startswith("layer1.") for key in state)
+    kind = "a Res2Net50 backbone" if backbone else "a PraNet"
+    _check_name("--out", out, (".weights.h5" if backbone else ".keras",), f"for {kind}")
+    _load_keras()
+    return (_backbone_to_keras if backbone else _pranet_to_keras)(source, state, out)
+
+
+def _pranet_to_keras(source, state, out):
+    from .official import pranet_from
+
+    with _named(source):
+        model = pranet_from(state)
+    _write(out, ".keras", model.save)
+    return f"{out}: PraNet-Res2Net50, {len(state)} arrays"
+
+
+def _backbone_to_keras(source, state, out):
+    from .official import CLASSIFIER, backbone_from
+
+    with _named(source):
+        backbone = backbone_from(state)
+    _write(out, ".weights.h5", backbone.get_layer("features").save_weights)
+    classifier = [key for key in state if key in CLASSIFIER]
+    left_out = f"; left out, because a backbone has no classifier: {', '.join(classifier)}" if classifier else ""
+    return f"{out}: Res2Net50, {len(state) - len(classifier)} arrays{left_out}"
+
+
+def _keras_to_pytorch(source, out):
+    import keras
+
+    from .official import state_dict
+
+    try:
+        model = keras.saving.load_model(source, compile=False)
+    except Exception as error:
+        raise ValueError(f"FILE: expected a .keras file of this toolkit, got {source} ({_reason(error)})") from error
+    with _named(source):
+        state = state_dict(model)
+    _write(out, out.suffix, lambda path: _write_state_dict(path, state))
+    return f"{out}: PraNet-Res2Net50, {len(state)} arrays"
+
+
+def _read_state_dict(path):
+    """`{key: NumPy array}`; floating point as float32."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import load_file
+
+            state = load_file(path)
+        else:
+            import torch
+
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
+            state = {
+                key: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+                for key, tensor in tensors.items()
+            }
+    except Exception as error:
+        refused = isinstance(error, pickle.UnpicklingError)
+        reason = "PyTorch refuses it: it is broken or holds other objects" if refused else _reason(error)
+        raise ValueError(f"FILE: expected a state dict, names and tensors alone, got {path} ({reason})") from error
+    return {key: array.astype("float32") if array.dtype.kind == "f" else array for key, array in state.items()}
+
+
+def _write_state_dict(path, state):
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import save
+
+        path.write_bytes(save(state))
+    else:
+        import torch
+
+        torch.save({key: torch.from_numpy(array) for key, array in state.items()}, path)
+
+
+def _write(out, suffix, save):
+    """Call `save` with a path beside `out`, then move it there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.part{suffix}")
+    try:
+        save(part)
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_name(argument, path, endings, when):
+    if not path.name.endswith(endings):
+        raise ValueError(f"{argument}: expected a name that ends in {' or '.join(endings)} {when}, got {path}")
+
+
+def _reader(path):
+    return "safetensors" if path.suffix == ".safetensors" else "torch"
+
+
+def _need(package):
+    if importlib.util.find_spec(package) is None:
+        other = "a .safetensors file" if package == "torch" else "a .pth file"
+        raise ValueError(f"expected the package {package} to be installed (pip install {package}), or {other}")
+
+
+@contextlib.contextmanager
+def _named(source):
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"FILE: {error} in {source}") from error
+
+
+def _reason(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+
+
+def _load_keras():
+    """Import Keras without the lines that TensorFlow's compiled code writes before any log level is heard."""
+    if "keras" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import keras
+
+        keras.ops.zeros(())  # finds the devices
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def main(arguments=None):
+    """A mistake ends the command with one line and exit code 2."""
+    parser = argparse.ArgumentParser("python -m pranet.convert", allow_abbrev=False)
+    parser.description = "Convert the authors' PyTorch PraNet or Res2Net50 to Keras, or a PraNet-Res2Net50 to PyTorch."
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
+    parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors; with --to-pytorch .keras")
+    parser.add_argument(
+        "--out", required=True, metavar="PATH",
+        help=".keras for a PraNet, .weights.h5 for a backbone; with --to-pytorch .pth, .pt or .safetensors",
+    )
+    parser.add_argument("--to-pytorch", action="store_true", help="from Keras to the authors' state dict")
+    given = parser.parse_args(arguments)
+    try:
+        line = convert(given.file, given.out, given.to_pytorch)
+    except (ValueError, OSError) as error:
+        parser.error(" ".join(str(error).split()))
+    sys.stdout.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    main()

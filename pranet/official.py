@@ -1,0 +1,173 @@
+"""The authors' state dict: its keys, in their order, and the variables that they stand for.
+
+A state dict is `{key: NumPy array}`. Convolution kernels are OIHW there and HWIO here; all
+else is the same array. Two things in it take no part in their network's output and have no
+variable here: the 1000-class `resnet.fc` and the batch norms' `num_batches_tracked`. A
+converted PraNet carries them along in its file; of a network trained here they are zeros.
+"""
+
+import numpy as np
+from keras import ops
+
+from .backbones import build_backbone
+from .model import PraNet
+from .res2net import BLOCKS
+
+SIZE = 352  # pixels; what the authors trained and tested at
+SHOWN = 12  # keys of each kind that an error lists
+
+
+def pranet_from(state):
+    """The authors' PraNet as a Keras model.
+
+    Raises:
+        ValueError: missing, surplus, misshapen or non-finite keys, listed.
+    """
+    model = PraNet("res2net50", input_size=SIZE)
+    model.official_unused = _assign(_pranet_keys(model), state)
+    return model
+
+
+def backbone_from(state):
+    """A Res2Net50-v1b-26w-4s as `build_backbone("res2net50")` returns it.
+
+    The ImageNet classifier, `fc.weight` and `fc.bias`, may be in the state dict and is
+    left out. Raises ValueError like `pranet_from`.
+    """
+    backbone = build_backbone("res2net50")
+    keys = {key: variable for key, variable in _backbone_keys(backbone).items() if key not in CLASSIFIER}
+    _assign(keys, {key: array for key, array in state.items() if key not in CLASSIFIER})
+    return backbone
+
+
+def state_dict(model):
+    """The state dict of a PraNet-Res2Net50, in the authors' order.
+
+    Raises:
+        ValueError: another network.
+    """
+    state = {}
+    for key, variable in _pranet_keys(model).items():
+        if isinstance(variable, Unused):
+            state[key] = model.official_unused.get(key, np.zeros(variable.shape, variable.dtype))
+        else:
+            array = ops.convert_to_numpy(variable.value)
+            state[key] = (array.transpose(3, 2, 0, 1) if array.ndim == 4 else array).copy(order="C")
+    return state
+
+
+class Unused:
+    """A key that the network's output does not depend on."""
+
+    def __init__(self, shape=(), dtype="int64"):
+        self.shape = shape
+        self.dtype = dtype
+
+
+CLASSIFIER = {"fc.weight": Unused((1000, 2048), "float32"), "fc.bias": Unused((1000,), "float32")}
+
+
+def _backbone_keys(backbone, prefix=""):
+    """`{key: variable or Unused}`."""
+    layer = backbone.get_layer("features").get_layer
+    keys = {}
+    for number, stem in enumerate(("stem1", "stem2", "stem3")):
+        norm = f"conv1.{3 * number + 1}" if number < 2 else "bn1"
+        keys |= _conv(f"conv1.{3 * number}", layer(stem).conv) | _norm(norm, layer(stem).norm)
+    for stage, blocks in enumerate(BLOCKS, 1):
+        for block in range(blocks):
+            keys |= _block(f"layer{stage}.{block}", layer(f"stage{stage}_block{block + 1}"))
+    return {prefix + key: variable for key, variable in (keys | CLASSIFIER).items()}
+
+
+def _pranet_keys(model):
+    config = getattr(model, "config", {})
+    if config.get("backbone") != "res2net50" or config.get("channels") != 32:
+        raise ValueError(
+            "expected a PraNet with the res2net50 backbone and 32 channels, as the authors' is, "
+            f"got {type(model).__name__} {config}"
+        )
+    keys = _backbone_keys(model.get_layer("res2net50"), "resnet.")
+    for stride in (2, 3, 4):
+        rfb = model.get_layer(f"rfb{stride}")
+        for number, branch in enumerate(rfb.branches):
+            for place, layer in enumerate(branch):
+                keys |= _conv_bn(f"rfb{stride}_1.branch{number}.{place}", layer)
+        keys |= _conv_bn(f"rfb{stride}_1.conv_cat", rfb.fuse) | _conv_bn(f"rfb{stride}_1.conv_res", rfb.shortcut)
+    decoder = model.get_layer("partial_decoder")
+    for number, layer in enumerate((decoder.up1, decoder.up2, decoder.up3, decoder.up4, decoder.up5), 1):
+        keys |= _conv_bn(f"agg1.conv_upsample{number}", layer)
+    keys |= _conv_bn("agg1.conv_concat2", decoder.concat2) | _conv_bn("agg1.conv_concat3", decoder.concat3)
+    keys |= _conv_bn("agg1.conv4", decoder.head) | _conv("agg1.conv5", decoder.logits)
+    for stride in (4, 3, 2):
+        reverse = model.get_layer(f"reverse{stride}")
+        for number, layer in enumerate((reverse.reduce, *reverse.inner, reverse.out), 1):
+            keys |= _conv_bn(f"ra{stride}_conv{number}", layer)
+    return keys
+
+
+def _assign(keys, state):
+    """Put a state dict into the variables, unless it has faults; return the unused arrays by key."""
+    faults = {
+        "missing": [key for key in keys if key not in state],
+        "surplus": [key for key in state if key not in keys],
+        "misshapen": [
+            f"{key} {state[key].shape} in place of {_shape(value)}"
+            for key, value in keys.items() if key in state and state[key].shape != _shape(value)
+        ],
+        "not finite": [
+            key for key, array in state.items() if array.dtype.kind == "f" and not np.isfinite(array).all()
+        ],
+    }
+    if any(faults.values()):
+        listed = "; ".join(f"{len(found)} {kind}: {_list(found)}" for kind, found in faults.items() if found)
+        raise ValueError(f"expected the {len(keys)} keys of the authors' network, got {listed}")
+    unused = {}
+    for key, variable in keys.items():
+        array = state[key]
+        if isinstance(variable, Unused):
+            unused[key] = array.astype(variable.dtype)
+        else:
+            variable.assign(array.transpose(2, 3, 1, 0) if array.ndim == 4 else array)
+    return unused
+
+
+def _shape(variable):
+    """In the authors' layout."""
+    shape = tuple(variable.shape)
+    return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
+
+
+def _list(found):
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return ", ".join(found[:SHOWN]) + more
+
+
+def _conv(key, conv):
+    return {f"{key}.weight": conv.kernel} | ({f"{key}.bias": conv.bias} if conv.use_bias else {})
+
+
+def _norm(key, norm):
+    return {
+        f"{key}.weight": norm.gamma,
+        f"{key}.bias": norm.beta,
+        f"{key}.running_mean": norm.moving_mean,
+        f"{key}.running_var": norm.moving_variance,
+        f"{key}.num_batches_tracked": Unused(),
+    }
+
+
+def _conv_bn(key, layer):
+    return _conv(f"{key}.conv", layer.conv) | _norm(f"{key}.bn", layer.norm)
+
+
+def _block(key, block):
+    keys = _conv(f"{key}.conv1", block.reduce.conv) | _norm(f"{key}.bn1", block.reduce.norm)
+    for number, scale in enumerate(block.scales):
+        keys |= _conv(f"{key}.convs.{number}", scale.conv)
+    for number, scale in enumerate(block.scales):
+        keys |= _norm(f"{key}.bns.{number}", scale.norm)
+    keys |= _conv(f"{key}.conv3", block.expand.conv) | _norm(f"{key}.bn3", block.expand.norm)
+    if block.first:
+        keys |= _conv(f"{key}.downsample.1", block.shortcut.conv) | _norm(f"{key}.downsample.2", block.shortcut.norm)
+    return keys
