@@ -13,6 +13,7 @@ import importlib.util
 import os
 import pickle
 import sys
+import warnings
 from pathlib import Path
 
 
@@ -93,7 +94,9 @@ def _read_state_dict(path):
         else:
             import torch
 
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tensors = torch.load(path, map_location="cpu", weights_only=True)
             state = {
                 key: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
                 for key, tensor in tensors.items()
