@@ -149,8 +149,9 @@ def segment(jobs, predictor, options):
     def network(batches):
         for batch in (part for whole in batches for part in portions(whole)):
             images = [job.image for job in batch]
-            if not warm:  # so that no picture's time has the network's first call in it
-                warm.append(maps([np.zeros_like(image) for image in images]))
+            if len(batch) not in warm:  # the first call with so many pictures may compile: not to be counted
+                warm.add(len(batch))
+                maps([np.zeros((1, 1, 3), np.uint8)] * len(batch))
             started = time.perf_counter()
             found = maps(images)
             milliseconds = 1e3 * (time.perf_counter() - started) / len(batch)
@@ -163,7 +164,7 @@ def segment(jobs, predictor, options):
         for batch in batches:
             yield list(pool.map(lambda job: write(job, predictor, options["threshold"]), batch))
 
-    rows, warm = [], []
+    rows, warm = [], set()
     with ThreadPoolExecutor() as pool, tqdm(total=len(jobs), unit=" pictures", leave=False, disable=None) as bar:
         for batch in Stages({"reading": reading, "network": network, "writing": writing}, depth=1):
             rows += batch
