@@ -22,8 +22,8 @@ def fold_splits(
     frames so far. The order is drawn with the seed; without groups the parts differ by one stem at most.
 
     Raises:
-        ValueError: fewer than 2 folds, or fewer groups (stems, where there are none) than folds,
-            or than 3.
+        ValueError: fewer than 2 folds, fewer groups (stems, where there are none) than folds,
+            or than 3, or two folds of which one leaves a single group to train and validate on.
     """
     stems = sorted(stems)
     members = {}
@@ -45,6 +45,8 @@ def fold_splits(
     splits = []
     for part in parts:
         rest = [name for name in drawn if name not in set(part)]
+        if len(rest) < 2:
+            raise ValueError(f"expected 2 groups or more outside each fold, to train and to validate on, got 1 with folds={folds}")
         val = _take({name: len(members[name]) for name in rest}, fraction * len(stems))
         train = [name for name in rest if name not in set(val)]
         chosen = {"train": train, "val": val, "test": part}
