@@ -12,7 +12,7 @@ from data.pipeline import evaluation_batches, load, load_for_training, scaled_si
 from data.splits import write_split
 from metrics.streaming import MeanDice, MeanIoU
 
-from .arguments import expect
+from .arguments import UserError, expect
 from .callbacks import Progress, RunFolder, SeedEpoch, StopOnNonFinite
 from .checkpoint import SaveError, best_row, is_complete, saved_epoch, saving
 from .ema import ValidateAverages
@@ -104,7 +104,7 @@ def _steps(config, data):
 def _build(config, data, folder, history):
     """The compiled network: a new one, or the one that was saved after the last epoch."""
     if history:
-        model = keras.saving.load_model(folder / "last.keras")
+        model = _load(folder / "last.keras")
         optimizer = model.optimizer
     else:
         model = build_network(config)
@@ -119,6 +119,19 @@ def _build(config, data, folder, history):
     if not history:
         model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _load(path):
+    """The network and its optimiser as they were saved."""
+    import attention_unet  # noqa: F401  registers its classes
+    import losses  # noqa: F401
+    import pranet  # noqa: F401
+
+    try:
+        return keras.saving.load_model(path)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise UserError(f"--resume: expected a whole file that train.py saved, got {path} ({reason})") from error
 
 
 def _optimizer(config, steps):
