@@ -46,7 +46,9 @@ def fold_splits(
     for part in parts:
         rest = [name for name in drawn if name not in set(part)]
         if len(rest) < 2:
-            raise ValueError(f"expected 2 groups or more outside each fold, to train and to validate on, got 1 with folds={folds}")
+            raise ValueError(
+                f"expected 2 groups or more outside each fold, to train and to validate on, got 1 with folds={folds}"
+            )
         val = _take({name: len(members[name]) for name in rest}, fraction * len(stems))
         train = [name for name in rest if name not in set(val)]
         chosen = {"train": train, "val": val, "test": part}

@@ -61,7 +61,8 @@ class TrainConfig:
             expect(not self.split_dir, "--folds", "no --split-dir beside it, since the folds are drawn", self.split_dir)
         scales = self.multi_scale
         if scales is not None:
-            good = scales and all(isinstance(rate, int | float) and 0 < rate <= 4 and round(size * rate / stride) for rate in scales)
+            numbers = scales and all(isinstance(rate, int | float) for rate in scales)
+            good = numbers and all(0 < rate <= 4 and round(size * rate / stride) for rate in scales)
             expect(good, "--multi-scale", f"factors of --input-size up to 4 that leave {stride} px or more", _join(scales))
         expect(self.epochs >= 1, "--epochs", "1 or more", self.epochs)
         expect(self.batch_size >= 1, "--batch-size", "1 or more", self.batch_size)
@@ -119,7 +120,9 @@ def _fits(value, kind):
 
 
 def _words(kind):
-    names = {"int": "a whole number", "float": "a number", "str": "text", "list": "a list", "bool": "true or false", "None": "null"}
+    names = {
+        "int": "a whole number", "float": "a number", "str": "text", "list": "a list", "bool": "true or false", "None": "null",
+    }
     text = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
     return " or ".join(names.get(part, part) for part in text.split(" | "))
 
@@ -163,7 +166,8 @@ def parse_train(arguments=None):
     group("--trained-model-path", metavar="DIR", help="where the run folder is made")
     group("--logdir", metavar="DIR", help="TensorBoard logs (default: in the run folder)")
     group("--config", metavar="FILE", help="config.json of a run to repeat; options given here win")
-    group("--resume", metavar="RUN", help="go on with an interrupted run; beside it: --data-path, if the data have moved, and --cache-gb")
+    group("--resume", metavar="RUN",
+          help="go on with an interrupted run; beside it only --data-path, if the data have moved, and --cache-gb")
     given = parser.parse(arguments)
     if "resume" in given:
         return resumed_config(given)

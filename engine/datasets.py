@@ -14,8 +14,8 @@ from .resume import check_unchanged, fingerprints
 class Data(NamedTuple):
     """Checked pairs of each subset, `{"train": [Pair, ...], "val": ..., "test": ...}`.
 
-    `report` says what the check found, or is None where the run being resumed has one; `files`
-    are the fingerprints of all pairs.
+    `report` says what the check found: a `data.verify.Report`, or its text where a run is resumed;
+    `files` are the fingerprints of all pairs.
     """
 
     subsets: dict
@@ -28,7 +28,8 @@ def prepare_data(config):
     pairs, orphans = find_pairs(config.data_path)
     if config.resume:
         pairs, files = check_unchanged(Path(config.resume), pairs)
-        return Data(_subsets(pairs, read_split(Path(config.resume) / "split", [pair.stem for pair in pairs])), None, files)
+        split = read_split(Path(config.resume) / "split", [pair.stem for pair in pairs])
+        return Data(_subsets(pairs, split), _earlier_report(config), files)
     stems = [pair.stem for pair in pairs]
     if config.split_dir:
         split = read_split(config.split_dir, stems)
@@ -41,6 +42,10 @@ def prepare_data(config):
     return Data(subsets, report, {} if report.errors else fingerprints(used))
 
 
+def _earlier_report(config):
+    return (Path(config.resume) / "data.txt").read_text(encoding="utf-8").rstrip("\n")
+
+
 def _subsets(pairs, split):
     by_stem = {pair.stem: pair for pair in pairs}
     return {name: [by_stem[stem] for stem in stems] for name, stems in split.items()}
@@ -49,9 +54,9 @@ def _subsets(pairs, split):
 def prepare_folds(config):
     """A `Data` for each fold of a cross-validation; all share one report. Raises as `prepare_data`."""
     pairs, orphans = find_pairs(config.data_path)
-    report = None
     if config.resume:
         pairs, files = check_unchanged(Path(config.resume), pairs)
+        report = _earlier_report(config)
     else:
         report = verify(pairs, orphans)
         files = {} if report.errors else fingerprints(pairs)

@@ -48,8 +48,9 @@ def check_writable(parent, argument="--trained-model-path"):
 def find_run(path, argument="--model"):
     """The run folder that `path` names: itself, or the only one inside it."""
     path = Path(path)
+    expected = "a run folder or a model file" if argument == "--model" else "a run folder"
     if not path.exists():
-        raise UserError(f"{argument}: expected a run folder or a model file, got {path}, which does not exist")
+        raise UserError(f"{argument}: expected {expected}, got {path}, which does not exist")
     runs = [path] if (path / "config.json").is_file() else sorted(file.parent for file in path.glob("*/config.json"))
     if len(runs) != 1:
         found = f"{len(runs)} runs ({', '.join(run.name for run in runs)})" if runs else "none"

@@ -181,7 +181,8 @@ def _catch_up(record, model):
     best, saved = best_row(record.history)["epoch"], saved_epoch(record.folder / "best.keras")
     if saved == best:
         return
-    expect(best == len(record.history), "--resume", f"best.keras of epoch {best} in {record.folder}", saved and f"that of epoch {saved}" or None)
+    found = f"that of epoch {saved}" if saved else None
+    expect(best == len(record.history), "--resume", f"best.keras of epoch {best} in {record.folder}", found)
     record.set_model(model)
     with saving(record.folder):
         record.save_best()

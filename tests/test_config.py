@@ -53,6 +53,8 @@ def test_config_file_is_read_back_and_options_win(tmp_path):
     ({"epochs": "ten"}, "expected a whole number for 'epochs'.*'ten'"),
     ({"epochs": True}, "expected a whole number for 'epochs'"),
     ({"lr": None}, "expected a number for 'lr'"),
+    ({"deterministic": 1}, "expected true or false for 'deterministic'.*got 1"),
+    ({"resume": "runs/x"}, "unknown key 'resume'"),
     ([1], "expected an object"),
 ])
 def test_bad_config_files(tmp_path, values, message):
@@ -90,6 +92,11 @@ def test_bad_config_files(tmp_path, values, message):
     (["--clip-value", "-0.5"], "--clip-value: expected"),
     (["--cache-gb", "-1"], "--cache-gb: expected"),
     (["--seed", "-1"], "--seed: expected"),
+    (["--ema", "1"], "--ema: expected 0 \\(off\\), or a momentum below 1"),
+    (["--accumulate", "0"], "--accumulate: expected 1 or more steps"),
+    (["--folds", "1"], "--folds: expected 2 or more, got 1"),
+    (["--folds", "3", "--split-dir", "s"], "--folds: expected no --split-dir beside it"),
+    (["--resume", "absent"], "--resume: expected a run folder, got absent, which does not exist"),
     (["--epoch"], "--epochs: expected one argument"),
     (["--bacth-size", "4"], "unknown argument --bacth-size 4; did you mean '--batch-size'"),
 ])

@@ -19,7 +19,10 @@ from engine.datasets import prepare_data
 from engine.optimizer import Adam
 from engine.schedule import WarmupSchedule
 
-SMALL = ("--model", "attention_unet", "--input-size", "32", "--batch-size", "4", "--lr", "0.02", "--schedule", "constant", "--epochs", "2")
+SMALL = (
+    "--model", "attention_unet", "--input-size", "32", "--batch-size", "4", "--lr", "0.02", "--schedule", "constant",
+    "--epochs", "2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,8 @@ def test_each_batch_comes_once_at_each_size_aligned_by_its_corners():
 
 def test_step_decay_is_a_tenth_every_fifty_epochs_and_counts_the_scales(data, tmp_path):
     config = parse_train([
-        "--data-path", str(data), *SMALL, "--schedule", "step", "--epochs", "120", "--lr", "1e-4", "--multi-scale", "0.5", "1", "1.5",
+        "--data-path", str(data), *SMALL, "--schedule", "step", "--epochs", "120", "--lr", "1e-4",
+        "--multi-scale", "0.5", "1", "1.5",
     ])
     batch_size, steps = training._steps(config, prepare_data(config))
     assert (batch_size, steps) == (4, 16 // 4 * 3)

@@ -26,7 +26,10 @@ from engine.interrupt import Interrupted
 from engine.keras_engines import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ("--model", "attention_unet", "--input-size", "32", "--batch-size", "4", "--lr", "0.02", "--schedule", "constant", "--patience", "99")
+SMALL = (
+    "--model", "attention_unet", "--input-size", "32", "--batch-size", "4", "--lr", "0.02", "--schedule", "constant",
+    "--patience", "99",
+)
 
 
 @pytest.fixture(scope="module")
@@ -279,8 +282,9 @@ def test_pictures_that_vanish_before_the_samples_are_drawn(data, tmp_path, monke
     monkeypatch.setattr(training, "write_samples", plot)
     folder = tmp_path / "runs" / "attention_unet"
     assert load_model(folder / "best.keras")
-    gone = next(p for p in (folder / "split" / "val.txt").read_text().split() if not (tmp_path / "data" / "images" / f"{p}.png").exists())
-    (tmp_path / "kept.png").rename(tmp_path / "data" / "images" / f"{gone}.png")
+    images = tmp_path / "data" / "images"
+    gone = next(stem for stem in (folder / "split" / "val.txt").read_text().split() if not (images / f"{stem}.png").exists())
+    (tmp_path / "kept.png").rename(images / f"{gone}.png")
     train("--resume", folder)
     assert (folder / "samples" / "validation.png").exists()
 
