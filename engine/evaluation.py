@@ -83,10 +83,13 @@ def score_items(items, rules, maps=None, workers=None):
         (item, None, rules) for item in items
     )
     workers = workers or cores()
-    start = time.monotonic()
-    for job in jobs:  # a small data set is done before other processes have started
-        yield score_item(*job)
-        if workers > 1 and time.monotonic() - start > _ALONE:
+    spent = 0.0  # on scores alone: while a network is waited for, other processes could not help
+    for job in jobs:  # a small data set is done before they have started
+        start = time.monotonic()
+        result = score_item(*job)
+        spent += time.monotonic() - start
+        yield result
+        if workers > 1 and spent > _ALONE:
             break
     yield from _share_out(jobs, workers)
 
