@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from attention_unet import AttentionUNet
-from engine.predictor import Predictor
+from engine.keras_engines import load_model
 from pranet import PraNet, convert, official
 from pranet.backbones import build_backbone
 
@@ -56,8 +56,8 @@ def file(state, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def predictor(file):
-    return Predictor.load(file)
+def network(file):
+    return load_model(file)
 
 
 @pytest.fixture
@@ -77,13 +77,13 @@ def assert_same(ours, theirs, order=True):
         np.testing.assert_array_equal(ours[key], array, key)
 
 
-def test_outputs_equal_the_authors(predictor):
+def test_outputs_equal_the_authors(network):
     with np.load(OFFICIAL / "expected_seed2020_352x352.npz") as expected:
         shape = (1, int(expected["height"]), int(expected["width"]), 3)
         normalised = np.random.default_rng([int(expected["seed"]), 999]).standard_normal(shape)
         image = 255 * (normalised.astype("float32") * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406])
-        assert predictor.input_size == 352
-        maps = predictor.model.predict_on_batch(image.astype("float32"))  # as the predictor does
+        assert network.input_size == 352
+        maps = network.predict_on_batch(image.astype("float32"))  # as the predictor does
         assert maps.shape == (*shape[:3], 4)
         for answer, theirs in zip(np.moveaxis(maps[0, ::8, ::8], -1, 0), np.moveaxis(expected["maps"], -1, 0)):
             assert np.abs(answer - theirs).max() < 2e-5  # 2e-6 on one processor
@@ -91,8 +91,8 @@ def test_outputs_equal_the_authors(predictor):
         np.testing.assert_allclose(maps.std((0, 1, 2)), expected["std"], atol=1e-5)
 
 
-def test_round_trip_through_a_keras_file_is_exact(state, predictor):
-    assert_same(official.state_dict(predictor.model), state)
+def test_round_trip_through_a_keras_file_is_exact(state, network):
+    assert_same(official.state_dict(network), state)
 
 
 def test_a_network_of_ours_has_the_authors_keys_and_comes_back(reuse):
@@ -106,8 +106,8 @@ def test_a_network_of_ours_has_the_authors_keys_and_comes_back(reuse):
         np.testing.assert_array_equal(again, weight)
 
 
-def test_faults_are_listed(state, predictor, reuse):
-    reuse(predictor.model)
+def test_faults_are_listed(state, network, reuse):
+    reuse(network)
     wrong = {key: array for key, array in state.items() if key not in ("ra2_conv1.bn.bias", f"resnet.bn1.{COUNT}")}
     wrong |= {
         "module.extra": np.zeros(3, "float32"),
@@ -124,7 +124,7 @@ def test_faults_are_listed(state, predictor, reuse):
         assert part in str(error.value)
     with pytest.raises(ValueError, match="922 missing: resnet.conv1.0.weight, .* and 910 more; 1 surplus: x"):
         official.pranet_from({"x": np.zeros(1)})
-    assert_same(official.state_dict(predictor.model), state)  # nothing was assigned
+    assert_same(official.state_dict(network), state)  # nothing was assigned
 
 
 def command(capsys, *arguments):
@@ -153,13 +153,13 @@ def test_command_with_pytorch(state, tmp_path, capsys):
     assert not [path for path in tmp_path.rglob("*") if "part" in path.name]
 
 
-def test_command_with_safetensors(state, file, predictor, reuse, tmp_path, capsys):
+def test_command_with_safetensors(state, file, network, reuse, tmp_path, capsys):
     pytest.importorskip("safetensors")
     from safetensors.numpy import load_file, save_file
 
     assert command(capsys, file, "--to-pytorch", "--out", tmp_path / "a.safetensors")[0] == 0
     assert_same(load_file(tmp_path / "a.safetensors"), state, order=False)  # the format has an order of its own
-    reuse(predictor.model)
+    reuse(network)
     save_file({key: array for key, array in state.items() if key != "resnet.fc.bias"}, tmp_path / "b.safetensors")
     code, _, errors = command(capsys, tmp_path / "b.safetensors", "--out", tmp_path / "b.keras")
     assert code == 2 and errors.count("\n") == 1

@@ -34,11 +34,11 @@ def files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def stir(model):
+def stir(model, spread=0.1):
     """Leave the symmetry of a new network, whose answers are almost the same everywhere."""
     random = np.random.default_rng(4)
     model.set_weights([
-        old if weight.path.endswith("variance") else old + random.normal(0, 0.1, old.shape)
+        old if weight.path.endswith("variance") else old + random.normal(0, spread, old.shape)
         for weight, old in zip(model.weights, model.get_weights())
     ])
 
@@ -95,7 +95,7 @@ def test_float16_halves_the_file_and_still_agrees(kind, trained, pictures, expec
     whole = export(trained, kind, tmp_path / PATHS[kind])
     half = export(trained, kind, tmp_path / PATHS[kind], precision="float16", overwrite=True)
     weights = 4 * 124_000  # bytes; the graph itself stays
-    assert whole.size - half.size > 0.4 * weights
+    assert whole.size - half.size > 0.3 * weights  # OpenVINO adds a conversion to float32 for each
     assert 0 < half.probability_difference and half.logit_difference <= TOLERANCE["float16"]
     for answer, truth in zip(Predictor.load(half.path)(pictures), expected):
         np.testing.assert_allclose(answer, truth, atol=0.03)
@@ -124,7 +124,7 @@ def test_side_maps_are_left_out_or_named(tmp_path):
 
     keras.utils.set_random_seed(6)
     model = PraNet("mobilenetv2", channels=8, input_size=64)
-    stir(model)
+    stir(model, 0.05)
     image = np.random.default_rng(6).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
     expected = 1 / (1 + np.exp(-np.asarray(model(image, training=False), np.float64)))
     assert np.ptp(expected[..., 3]) > 1e-3 and np.abs(expected[..., 2] - expected[..., 3]).max() > 1e-3
