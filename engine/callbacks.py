@@ -39,6 +39,14 @@ class SeedEpoch(keras.callbacks.Callback):
         states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
         for index, state in enumerate(states):
             state.assign(np.random.SeedSequence([self.seed, epoch, index]).generate_state(2))
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # Under torch dropout draws from the global generator, and so does the first epoch's data loader, before this.
+        if batch == 0 and keras.backend.backend() == "torch":
+            import torch
+
+            torch.manual_seed(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0].item())
 
 
 class RunFolder(keras.callbacks.Callback):

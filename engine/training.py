@@ -47,6 +47,7 @@ def train(config, data, folder=None):
         Interrupted: by Ctrl-C or SIGTERM.
         What was saved before is kept in each case.
     """
+    _check_backend(config)
     _make_repeatable(config)
     keras.config.set_dtype_policy(PRECISIONS[config.precision])
     with contextlib.ExitStack() as stack:
@@ -73,6 +74,14 @@ def train(config, data, folder=None):
         if trains or not (folder / SAMPLES).exists():
             write_samples(folder, data.subsets["val"])
     return folder, best_row(history)
+
+
+def _check_backend(config):
+    if config.precision == "float16" and keras.backend.backend() == "torch":
+        import torch
+
+        here = "a processor under KERAS_BACKEND=torch"
+        expect(torch.cuda.is_available(), "--precision", "float32 or bfloat16, since PyTorch trains in float16 on a GPU only", here)
 
 
 def _make_repeatable(config):
