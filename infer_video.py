@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from itertools import islice
@@ -96,23 +95,23 @@ def main():
         f"{predictor.engine}, threshold {options['threshold']:g}", flush=True,
     )
 
-    result = convert(reader, predictor, options, started)
+    stopped = Stopped()
+    result = convert(reader, predictor, options, stopped, started)
     write_facts(options["out"].with_suffix(".json"), result)
     report(result, options)
     if result["problem"]:
         raise UserError(f"--video: {options['video']}: {result['problem']}; written: {result['frames']} frames, {options['out']}")
     if result["stopped"]:
-        sys.exit(130)
+        sys.exit(128 + stopped.signal)
 
 
-def convert(reader, predictor, options, started):
+def convert(reader, predictor, options, stopped, started):
     """Write the video; return what becomes its .json."""
     from tqdm import tqdm
 
     from engine.stages import Stages
     from engine.video_writer import MaskFolder, VideoWriter
 
-    stop = threading.Event()
     width = reader.width * (1 + options["side_by_side"])
     writer = VideoWriter(options["out"], reader.height, width, reader, sound=True)
     writers = [writer]
@@ -123,11 +122,11 @@ def convert(reader, predictor, options, started):
         if masks is not None:
             lossless = masks.suffix == ".mkv"
             writers.append(VideoWriter(masks, reader.height, reader.width, reader) if lossless else MaskFolder(masks))
-        stages = Stages(steps(reader, predictor, writers, options, stop), depth=options["batch_size"])
+        stages = Stages(steps(reader, predictor, writers, options, stopped), depth=options["batch_size"])
         total = min(filter(None, (reader.length, options["max_frames"])), default=None)
         frames, first = 0, None
         began = time.perf_counter()
-        with on_interrupt(stop), tqdm(total=total, unit=" frames", leave=False, disable=None) as bar:
+        with stopped, tqdm(total=total, unit=" frames", leave=False, disable=None) as bar:
             for _ in stages:
                 first = first or time.perf_counter() - started
                 frames += 1
@@ -135,7 +134,7 @@ def convert(reader, predictor, options, started):
             if not frames:
                 raise KeyboardInterrupt
             limited = frames == options["max_frames"]
-            writer.finish(reader.rest, whole=not (stop.is_set() or limited))
+            writer.finish(reader.rest, whole=not (stopped.signal or limited))
             for other in writers[1:]:
                 other.finish()
         seconds = time.perf_counter() - began
@@ -147,7 +146,7 @@ def convert(reader, predictor, options, started):
         "video": options["video"], "model": options["model"], "engine": predictor.engine,
         "threshold": options["threshold"], "smooth": options["smooth"], "stride": options["stride"],
         "batch_size": options["batch_size"], "width": reader.width, "height": reader.height,
-        "rate": float(reader.rate), "frames": frames, "stopped": stop.is_set(), "problem": reader.problem,
+        "rate": float(reader.rate), "frames": frames, "stopped": bool(stopped.signal), "problem": reader.problem,
         "seconds": round(seconds, 3), "seconds_to_first_frame": round(first, 3),
         "frames_per_second": round(frames / seconds, 2),
         "milliseconds_per_frame": {name: round(1e3 * spent / frames, 3) for name, spent in stages.seconds.items()},
@@ -161,7 +160,7 @@ def write_facts(path, result):
         raise UserError(f"--out: expected room on the disk, got {path} ({error.strerror}); the video is whole") from error
 
 
-def steps(reader, predictor, writers, options, stop):
+def steps(reader, predictor, writers, options, stopped):
     """The stages between file and file; each function runs in its own thread."""
     import numpy as np
 
@@ -172,7 +171,7 @@ def steps(reader, predictor, writers, options, stop):
 
     def decoding():
         frames = islice(reader, options["max_frames"])
-        while not stop.is_set() and (frame := next(frames, None)):
+        while not stopped.signal and (frame := next(frames, None)):
             yield frame
 
     def network(frames):
@@ -209,23 +208,23 @@ def steps(reader, predictor, writers, options, stop):
     return order
 
 
-class on_interrupt:
-    """Context: the first Ctrl-C, or SIGTERM, sets the event, so that what is done can be finished; the next one stops at once."""
+class Stopped:
+    """Context: the first Ctrl-C, or SIGTERM, is noted, so that what is done can be finished; the next one stops at once."""
 
-    def __init__(self, event):
-        self._event = event
+    signal = 0
 
     def __enter__(self):
-        self._before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]  # nohup
+        self._before = {number: signal.signal(number, self._note) for number in heard}
 
     def __exit__(self, *error):
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _stop(self, *signals):
-        if self._event.is_set():
+    def _note(self, number, frame):
+        if self.signal:
             raise KeyboardInterrupt
-        self._event.set()
+        self.signal = number
 
 
 def report(result, options):

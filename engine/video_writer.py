@@ -45,6 +45,7 @@ class VideoWriter:
         self._convert = VideoReformatter()
         self._like, self._pts = like, 0
         lossless = self.path.suffix == ".mkv"
+        self._argument = "--masks-out" if lossless else "--out"
         with self._writing():
             self._temporary.parent.mkdir(parents=True, exist_ok=True)
             options = {} if lossless else {"movflags": "faststart"}
@@ -123,7 +124,7 @@ class VideoWriter:
             yield
         except (av.FFmpegError, OSError) as error:
             self.discard()
-            raise cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error, self._argument) from error
 
 
 class _Sound:
@@ -197,10 +198,10 @@ class MaskFolder:
             yield
         except OSError as error:
             self.discard()
-            raise cannot_write(self.path, error) from error
+            raise cannot_write(self.path, error, "--masks-out") from error
 
 
-def cannot_write(path, error, argument="--out"):
+def cannot_write(path, error, argument):
     """The `UserError` for an error of the disk."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
     return UserError(f"{argument}: expected a writable place with room on the disk, got {path} ({reason})")
