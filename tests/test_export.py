@@ -34,11 +34,11 @@ def files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def stir(model, spread=0.1):
+def stir(model, scale):
     """Leave the symmetry of a new network, whose answers are almost the same everywhere."""
     random = np.random.default_rng(4)
     model.set_weights([
-        old if weight.path.endswith("variance") else old + random.normal(0, spread, old.shape)
+        old if weight.path.endswith("variance") else old + random.normal(0, scale, old.shape)
         for weight, old in zip(model.weights, model.get_weights())
     ])
 
@@ -52,7 +52,7 @@ def trained(tmp_path_factory):
 
     keras.utils.set_random_seed(4)
     model = AttentionUNet(filters=4, gate_channels=8, input_size=SIZE)
-    stir(model)
+    stir(model, 0.1)
     folder = tmp_path_factory.mktemp("run")
     model.save(folder / "best.keras")
     (folder / "config.json").write_text("{}")
@@ -94,8 +94,8 @@ def test_float16_halves_the_file_and_still_agrees(kind, trained, pictures, expec
     require(kind)
     whole = export(trained, kind, tmp_path / PATHS[kind])
     half = export(trained, kind, tmp_path / PATHS[kind], precision="float16", overwrite=True)
-    weights = 4 * 124_000  # bytes; the graph itself stays
-    assert whole.size - half.size > 0.3 * weights  # OpenVINO adds a conversion to float32 for each
+    weights = 4 * 124_000  # bytes; the graph itself, not small beside these, grows by a step a weight
+    assert whole.size - half.size > 0.33 * weights
     assert 0 < half.probability_difference and half.logit_difference <= TOLERANCE["float16"]
     for answer, truth in zip(Predictor.load(half.path)(pictures), expected):
         np.testing.assert_allclose(answer, truth, atol=0.03)
