@@ -16,6 +16,7 @@ from .arguments import UserError
 from .engines import OpenVINOEngine
 from .export_formats import FORMATS, parts, serving_model
 from .keras_engines import KerasEngine
+from .predictor import sigmoid
 from .run import find_run
 from .startup import quiet
 
@@ -126,7 +127,7 @@ def compare(original, engine, path, maps):
         if expected.shape != got.shape or not np.isfinite(got).all():
             return np.inf, np.inf
         logit = np.abs(np.clip(expected, -10, 10) - np.clip(got, -10, 10)).max()
-        probability = np.abs(1 / (1 + np.exp(-expected)) - 1 / (1 + np.exp(-got))).max()
+        probability = np.abs(sigmoid(expected.copy()) - sigmoid(got.copy())).max()
         worst = [max(worst[0], float(logit)), max(worst[1], float(probability))]
     return worst
 
