@@ -79,7 +79,7 @@ def draw(index: int, size: tuple[int, int] = (224, 224), seed: int = 0) -> tuple
         folds *= 1 - 0.9 * alpha
         dome = np.sqrt(np.maximum(inside, 0) + 0.15) - math.sqrt(0.15)
         relief += radius * steep * dome + alpha * (0.001 * fine)
-        colour = mucosa * _mix(rng, _POLYP) ** rng.uniform(0.4, 1.1)
+        colour = mucosa * _mix(rng, _POLYP) ** rng.uniform(0.7, 1.2)
         tint += alpha * (colour * (1 + 0.06 * medium + rng.uniform(0.01, 0.05) * fine) - tint)
         covered |= (inside > 0) & (frame > 0.5)
 
