@@ -58,7 +58,8 @@ def train(config, data, folder=None):
             history = finished_epochs(folder)
         trains = not is_complete(history, config)
         if trains or saved_epoch(folder / "best.keras") != best_row(history)["epoch"]:
-            model = _build(config, data, folder, history)
+            steps = _steps(config, data)[1]
+            model = _saved_model(config, folder / "last.keras") if history else build_model(config, steps)
             batches = _batches(config, data, len(history)) if trains else None
             if not config.resume:  # only now that all has been read and built
                 folder = _begin(config, data, folder)
@@ -69,7 +70,7 @@ def train(config, data, folder=None):
             if history:
                 _catch_up(record, model)
             if trains:
-                _fit(config, model, record, batches, _steps(config, data)[1])
+                _fit(config, model, record, batches, steps)
             history = record.history
         if trains or not (folder / SAMPLES).exists():
             write_samples(folder, data.subsets["val"])
@@ -110,37 +111,36 @@ def _steps(config, data):
     return batch_size, count // batch_size * len(config.multi_scale or [1])
 
 
-def _build(config, data, folder, history):
-    """The compiled network: a new one, or the one that was saved after the last epoch."""
-    if history:
-        model = _load(folder / "last.keras")
-        optimizer = model.optimizer
-    else:
-        model = build_network(config)
-        optimizer = _optimizer(config, _steps(config, data)[1])
-    model.compile(
-        optimizer=optimizer,
-        loss=build_loss(config),
-        metrics=[MeanDice(name="dice"), MeanIoU(name="iou")],
-        jit_compile=_jit_compile(),
-    )
+def build_model(config, steps):
+    """A new network, compiled as it is trained; `steps` is the length of an epoch."""
+    model = _compile(config, build_network(config), _optimizer(config, steps))
     # Left to the first step, TensorFlow would trace that step twice.
-    if not history:
-        model.optimizer.build(model.trainable_variables)
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
-def _load(path):
+def _saved_model(config, path):
     """The network and its optimiser as they were saved."""
     import attention_unet  # noqa: F401  registers its classes
     import losses  # noqa: F401
     import pranet  # noqa: F401
 
     try:
-        return keras.saving.load_model(path)
+        model = keras.saving.load_model(path)
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:160]
         raise UserError(f"--resume: expected a whole file that train.py saved, got {path} ({reason})") from error
+    return _compile(config, model, model.optimizer)
+
+
+def _compile(config, model, optimizer):
+    model.compile(
+        optimizer=optimizer,
+        loss=build_loss(config),
+        metrics=[MeanDice(name="dice"), MeanIoU(name="iou")],
+        jit_compile=_jit_compile(),
+    )
+    return model
 
 
 def _optimizer(config, steps):
