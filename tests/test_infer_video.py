@@ -322,7 +322,8 @@ def test_stopping_leaves_a_playable_file(number, tmp_path):
     video = draw(tmp_path / "in.mp4", count=200, sound="aac")
     arguments = ["--video", str(video), "--out", str(tmp_path / "out.mp4"), "--batch-size", "1", "--masks-out", str(tmp_path / "m")]
     process = subprocess.Popen(
-        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"STUB_SECONDS": "0.03"}
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"STUB_SECONDS": "0.03"},
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a test run under nohup ignores it, and so would its child
     )
     while not list(tmp_path.glob(".part-m/*5.png")):
         assert process.poll() is None
