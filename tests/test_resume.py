@@ -93,12 +93,13 @@ def test_killed_before_and_after_each_file_the_run_comes_out_bit_for_bit(data, t
     for row in history(undisturbed):
         if float(row["val_dice"]) > best:
             best, best_epochs = float(row["val_dice"]), [*best_epochs, int(row["epoch"])]
-    assert len(best_epochs) >= 3, "the test needs several epochs with a better Dice than before"
+    assert len(best_epochs) >= 2, "the test needs an epoch with a better Dice than before"
 
     run_folder = tmp_path / "killed" / "attention_unet-2"  # the first one is not finished when its process dies
     whens = [("config.json", "before")]
-    whens += [(name, when) for name in ("history.csv", "last.keras", "curves.png") for when in ("before", "after")]
-    whens += [("best.keras", "before"), ("best.keras", "after"), ("validation.png", "before")]
+    names = ("best.keras", "history.csv", "last.keras", "curves.png")  # the first epoch is sure to be a best one
+    whens += [(name, when) for name in names for when in ("before", "after")]
+    whens += [("validation.png", "before")]
     replace = os.replace
 
     def replace_or_die(source, target):
