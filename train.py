@@ -11,8 +11,18 @@ def main():
     check_writable(config.resume or config.trained_model_path)
 
     load_tensorflow()  # heavy: after the arguments
+    from engine.devices import join, one_run_folder
+
+    join(config)
+    with one_run_folder(config) as config:
+        verify_and_train(config)
+
+
+def verify_and_train(config):
     from engine.datasets import prepare_data, prepare_folds
+    from engine.folds import cross_validate
     from engine.resume import progress
+    from engine.training import train
 
     print(f"data: {config.data_path}", flush=True)
     folds = prepare_folds(config) if config.folds else [prepare_data(config)]
@@ -23,9 +33,6 @@ def main():
         print(report, flush=True)
         if report.errors:
             raise UserError(f"--data-path: expected readable pairs, got {len(report.errors)} bad files (listed above)")
-
-    from engine.folds import cross_validate
-    from engine.training import train
 
     if config.folds:
         folder, summary = cross_validate(config, folds)

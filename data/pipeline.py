@@ -81,7 +81,7 @@ def scaled_sizes(input_size, rates, stride):
     return [round(input_size * rate / stride) * stride for rate in rates]
 
 
-def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0, augmentation="full", sizes=None):
+def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0, augmentation="full", sizes=None, part=(0, 1)):
     """Shuffled, augmented batches of the given epochs, one after the other.
 
     Each epoch has `N // batch_size` batches (the left-over pictures change from epoch
@@ -90,6 +90,7 @@ def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0
     Args:
         sizes: where given, each batch comes once at each of these heights and widths, in this
             order: `len(sizes)` times as many batches.
+        part: `(index, count)`, where each of `count` processes takes one part of each batch.
 
     Returns:
         A `tf.data.Dataset` of float32 images `(batch_size, input_size, input_size, 3)` in
@@ -101,7 +102,10 @@ def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0
         order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=[seed, epoch])
         indices = tf.data.Dataset.from_tensor_slices(order)
         drawn = indices.map(lambda index: (index, draw(seed, epoch, index)))
-        return drawn.batch(batch_size, drop_remainder=True)
+        return drawn.batch(batch_size, drop_remainder=True).map(lambda *batch: tf.nest.map_structure(own, batch))
+
+    def own(values):
+        return _part(values, batch_size, part)
 
     def finish(indices, draws):
         return AUGMENTATIONS[augmentation](*_gather(arrays, indices), draws, input_size)
@@ -124,15 +128,37 @@ def _resize(images, masks, size):
     return images, tf.cast(masks > 0.5, tf.float32)
 
 
-def evaluation_batches(arrays, batch_size):
-    """Every pair once, in order, as it is; dtypes and shapes as `training_batches`."""
+def evaluation_batches(arrays, batch_size, part=None):
+    """Every pair once, in order, as it is; dtypes and shapes as `training_batches`.
+
+    Args:
+        part: `(index, count)`, where each batch is divided among devices and, `count` of them,
+            processes. The last batch is then filled up, and a third element, float32
+            `(batch_size,)`, weighs the pictures so that a mean over the batches is that over all pairs.
+    """
+    count = len(arrays.images)
 
     def finish(indices):
         images, masks = _gather(arrays, indices)
         return tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
 
-    indices = tf.data.Dataset.range(len(arrays.images)).batch(batch_size)
-    return indices.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    def weigh(indices):
+        indices = _part(indices, batch_size, part)
+        weights = tf.where(indices < count, tf.constant(filled / count, tf.float32), 0.0)
+        return *finish(indices % count), weights
+
+    if part is None:
+        indices = tf.data.Dataset.range(count).batch(batch_size)
+        return indices.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+    filled = -(-count // batch_size) * batch_size
+    indices = tf.data.Dataset.range(filled).batch(batch_size, drop_remainder=True)
+    return indices.map(weigh, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
+
+
+def _part(values, batch_size, part):
+    """Those of a batch that belong to process `index` of `count`."""
+    index, count = part
+    return values[index * batch_size // count:(index + 1) * batch_size // count]
 
 
 def _gather(arrays, indices):

@@ -10,6 +10,10 @@ from .registry import AUGMENTATIONS, BACKBONES, LOSSES, NETWORKS, PRECISIONS
 from .run import find_run
 
 
+OF_THIS_START = ("resume", "coordinator", "num_processes", "process_id")  # not stored
+BESIDE_RESUME = ("data_path", "cache_gb", "devices", *OF_THIS_START)
+
+
 @dataclass
 class TrainConfig:
     """All that a training run depends on; `config.json` of a run folder holds it."""
@@ -41,7 +45,11 @@ class TrainConfig:
     deterministic: bool = False
     trained_model_path: str = "runs"
     logdir: str | None = None
-    resume: str | None = None  # the run folder; not stored
+    devices: str = "one"
+    resume: str | None = None  # the run folder
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
 
     def check(self):
         """Raise `UserError` for the first value out of range; fill in what depends on the model."""
@@ -82,13 +90,14 @@ class TrainConfig:
                 _join(weights),
             )
         expect(self.precision in PRECISIONS, "--precision", f"one of {', '.join(PRECISIONS)}", self.precision)
+        expect(self.devices in ("one", "all"), "--devices", "one or all", self.devices)
+        expect(self.num_processes is None or self.num_processes >= 1, "--num-processes", "1 or more", self.num_processes)
         expect(0 <= self.seed < 2**32, "--seed", "a whole number of 0 or more", self.seed)
         return self
 
     def to_json(self):
         values = dataclasses.asdict(self)
-        del values["resume"]
-        return json.dumps(values, indent=2) + "\n"
+        return json.dumps({name: value for name, value in values.items() if name not in OF_THIS_START}, indent=2) + "\n"
 
 
 def _join(values):
@@ -104,7 +113,7 @@ def read_config(path, argument="--config"):
     except ValueError as error:
         raise UserError(f"{argument}: expected JSON, got {path} ({error})") from error
     expect(isinstance(values, dict), argument, "an object with option names as keys", path)
-    fields = {field.name: field.type for field in dataclasses.fields(TrainConfig) if field.name != "resume"}
+    fields = {field.name: field.type for field in dataclasses.fields(TrainConfig) if field.name not in OF_THIS_START}
     for key, value in values.items():
         if key not in fields:
             raise UserError(f"{argument}: unknown key {key!r} in {path}{nearest(key, fields)}")
@@ -167,7 +176,12 @@ def parse_train(arguments=None):
     group("--logdir", metavar="DIR", help="TensorBoard logs (default: in the run folder)")
     group("--config", metavar="FILE", help="config.json of a run to repeat; options given here win")
     group("--resume", metavar="RUN",
-          help="go on with an interrupted run; beside it only --data-path, if the data have moved, and --cache-gb")
+          help="go on with an interrupted run; beside it only --data-path, if the data have moved, --cache-gb and --devices")
+    group = parser.group("several devices")
+    group("--devices", metavar="NAME", help="one | all: each batch is divided among all GPUs, of all processes under KERAS_BACKEND=jax")
+    group("--coordinator", metavar="HOST:PORT", help="where the processes meet: the first one's address (Slurm says it by itself)")
+    group("--num-processes", type=int, metavar="N", help="how many there are")
+    group("--process-id", type=int, metavar="I", help="which one this is, from 0; the first one writes the run folder")
     given = parser.parse(arguments)
     if "resume" in given:
         return resumed_config(given)
@@ -178,8 +192,8 @@ def parse_train(arguments=None):
 def resumed_config(given):
     """The `TrainConfig` of the run that `given["resume"]` names. Raises `UserError`."""
     for name in given:
-        if name not in ("resume", "data_path", "cache_gb"):
+        if name not in BESIDE_RESUME:
             option = "--" + name.replace("_", "-")
-            raise UserError(f"{option}: expected only --data-path and --cache-gb beside --resume, whose run keeps its options")
+            raise UserError(f"{option}: expected only --data-path, --cache-gb and --devices beside --resume, whose run keeps its options")
     folder = find_run(given["resume"], "--resume")
     return TrainConfig(**(read_config(folder / "config.json", "--resume") | given | {"resume": str(folder)})).check()

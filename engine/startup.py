@@ -30,6 +30,9 @@ def load_tensorflow():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
         import tensorflow
+        import keras
 
+        if keras.backend.backend() != "tensorflow":
+            tensorflow.config.set_visible_devices([], "GPU")  # tf.data needs none; the backend needs all
         tensorflow.config.list_physical_devices()
         tensorflow.constant(0)

@@ -15,6 +15,7 @@ from metrics.streaming import MeanDice, MeanIoU
 from .arguments import UserError, expect
 from .callbacks import Progress, RunFolder, SeedEpoch, StopOnNonFinite
 from .checkpoint import SaveError, best_row, is_complete, saved_epoch, saving
+from .devices import share, spread
 from .ema import ValidateAverages
 from .evaluation import evaluate
 from .interrupt import Interrupted, StopWhenAsked
@@ -58,20 +59,21 @@ def train(config, data, folder=None):
             history = finished_epochs(folder)
         trains = not is_complete(history, config)
         if trains or saved_epoch(folder / "best.keras") != best_row(history)["epoch"]:
-            steps = _steps(config, data)[1]
-            model = _saved_model(config, folder / "last.keras") if history else build_model(config, steps)
-            batches = _batches(config, data, len(history)) if trains else None
-            if not config.resume:  # only now that all has been read and built
-                folder = _begin(config, data, folder)
-                stack.enter_context(hold(folder))
-            else:
-                write_environment(folder, len(history))
-            record = RunFolder(folder, type(model).from_config(model.get_config()), config, history)
-            if history:
-                _catch_up(record, model)
-            if trains:
-                _fit(config, model, record, batches, steps)
-            history = record.history
+            with spread(config) as devices:
+                steps = _steps(config, data, devices)[1]
+                model = _saved_model(config, folder / "last.keras", devices) if history else build_model(config, steps, devices)
+                batches = _batches(config, data, len(history), devices) if trains else None
+                if not config.resume:  # only now that all has been read and built
+                    folder = _begin(config, data, folder)
+                    stack.enter_context(hold(folder))
+                else:
+                    write_environment(folder, len(history))
+                record = RunFolder(folder, type(model).from_config(model.get_config()), config, history)
+                if history:
+                    _catch_up(record, model)
+                if trains:
+                    _fit(config, model, record, batches, steps)
+                history = record.history
         if trains or not (folder / SAMPLES).exists():
             write_samples(folder, data.subsets["val"])
     return folder, best_row(history)
@@ -104,22 +106,23 @@ def _sizes(config):
     return config.multi_scale and scaled_sizes(config.input_size, config.multi_scale, NETWORKS[config.model].stride)
 
 
-def _steps(config, data):
+def _steps(config, data, devices):
     """Batch size and steps of an epoch."""
     count = len(data.subsets["train"])
-    batch_size = min(config.batch_size, count)
+    batch_size = min(config.batch_size, count - count % devices)
+    expect(batch_size, "--data-path", f"at least one training picture for each of the {devices} devices", count)
     return batch_size, count // batch_size * len(config.multi_scale or [1])
 
 
-def build_model(config, steps):
+def build_model(config, steps, devices=1):
     """A new network, compiled as it is trained; `steps` is the length of an epoch."""
-    model = _compile(config, build_network(config), _optimizer(config, steps))
+    model = _compile(config, build_network(config), _optimizer(config, steps), devices)
     # Left to the first step, TensorFlow would trace that step twice.
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def _saved_model(config, path):
+def _saved_model(config, path, devices):
     """The network and its optimiser as they were saved."""
     import attention_unet  # noqa: F401  registers its classes
     import losses  # noqa: F401
@@ -130,15 +133,15 @@ def _saved_model(config, path):
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:160]
         raise UserError(f"--resume: expected a whole file that train.py saved, got {path} ({reason})") from error
-    return _compile(config, model, model.optimizer)
+    return _compile(config, model, model.optimizer, devices)
 
 
-def _compile(config, model, optimizer):
+def _compile(config, model, optimizer, devices):
     model.compile(
         optimizer=optimizer,
         loss=build_loss(config),
-        metrics=[MeanDice(name="dice"), MeanIoU(name="iou")],
-        jit_compile=_jit_compile(),
+        weighted_metrics=[MeanDice(name="dice"), MeanIoU(name="iou")],
+        jit_compile=_jit_compile(devices),
     )
     return model
 
@@ -157,16 +160,17 @@ def _optimizer(config, steps):
     )
 
 
-def _batches(config, data, first_epoch):
-    """Training and validation batches."""
+def _batches(config, data, first_epoch, devices):
+    """Training and validation batches: this process's part of them."""
     train_arrays = load_for_training(data.subsets["train"], config.input_size, config.cache_gb, config.augment)
     val_arrays = load(data.subsets["val"], config.input_size, config.cache_gb)
-    batch_size, _ = _steps(config, data)
+    batch_size, _ = _steps(config, data, devices)
     return (
         training_batches(
-            train_arrays, config.input_size, batch_size, config.seed, config.epochs, first_epoch, config.augment, _sizes(config)
+            train_arrays, config.input_size, batch_size, config.seed, config.epochs, first_epoch, config.augment, _sizes(config),
+            share(),
         ),
-        evaluation_batches(val_arrays, batch_size),
+        evaluation_batches(val_arrays, batch_size, share() if devices > 1 else None),
     )
 
 
@@ -237,11 +241,11 @@ def run_name(config):
     return f"pranet_{config.backbone}" if config.model == "pranet" else config.model
 
 
-def _jit_compile():
-    """XLA everywhere but in TensorFlow on a CPU, whose convolutions it slows down several times."""
+def _jit_compile(devices):
+    """XLA everywhere but in TensorFlow on a CPU, whose convolutions it slows down several times, or on several devices."""
     if keras.backend.backend() != "tensorflow":
         return "auto"
-    return "auto" if tf.config.list_physical_devices("GPU") else False
+    return "auto" if devices == 1 and tf.config.list_physical_devices("GPU") else False
 
 
 def _tensorboard(config, folder):

@@ -12,8 +12,8 @@ LEAVES = {"pranet", "attention_unet", "losses", "metrics", "data"}
 OURS = LEAVES | {"layers", "engine"}
 MAY_IMPORT = {"engine": LEAVES, "layers": set(), **{leaf: {"layers"} for leaf in LEAVES}}
 TENSORFLOW = {
-    "data/augment.py", "data/pipeline.py", "engine/export_formats.py", "engine/keras_engines.py", "engine/optimizer.py",
-    "engine/startup.py", "engine/training.py", "layers/batch_norm.py",
+    "data/augment.py", "data/pipeline.py", "engine/devices.py", "engine/export_formats.py", "engine/keras_engines.py",
+    "engine/optimizer.py", "engine/startup.py", "engine/training.py", "layers/batch_norm.py",
 }
 
 

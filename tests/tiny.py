@@ -12,22 +12,23 @@ from layers import BatchNorm
 
 @keras.saving.register_keras_serializable(package="polypseg_tests")
 class Tiny(keras.Model):
-    """Two convolutions with what has state: batch norm and dropout."""
+    """Two convolutions with what has state, batch norm and dropout, unless `stateless`."""
 
     maps = ("answer",)
 
-    def __init__(self, input_size=32, **kwargs):
+    def __init__(self, input_size=32, filters=6, stateless=False, **kwargs):
         image = keras.Input((None, None, 3))
         x = keras.layers.Rescaling(1 / 255)(image)
-        x = keras.layers.Conv2D(6, 5, padding="same", activation="relu")(x)
-        x = BatchNorm()(x)
-        x = keras.layers.Dropout(0.2)(x)
+        x = keras.layers.Conv2D(filters, 5, padding="same", activation="relu")(x)
+        if not stateless:
+            x = BatchNorm()(x)
+            x = keras.layers.Dropout(0.2)(x)
         x = keras.layers.Conv2D(1, 5, padding="same")(x)
-        super().__init__(image, keras.layers.Activation("linear", dtype="float32")(x), **kwargs)
-        self.input_size = input_size
+        super().__init__(image, keras.layers.Activation("linear", dtype="float32", name="logits")(x), **kwargs)
+        self.input_size, self.filters, self.stateless = input_size, filters, stateless
 
     def get_config(self):
-        return {"name": self.name, "input_size": self.input_size}
+        return {name: getattr(self, name) for name in ("name", "input_size", "filters", "stateless")}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -1,0 +1,145 @@
+"""Training on two devices and in two processes gives what one of them gives."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from data.pipeline import Arrays, evaluation_batches, training_batches
+from data.synthetic import write_dataset
+from engine.arguments import UserError
+from engine.config import parse_train
+from engine.devices import join, spread
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = (
+    "--model", "attention_unet", "--input-size", 32, "--batch-size", 4, "--epochs", 2, "--lr", 0.02, "--schedule", "constant",
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """17 pictures to train with, 2 to validate: neither a multiple of the batch."""
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder, 21, size=(40, 44), seed=1)
+    return folder
+
+
+def start(data, runs, *arguments, program="tiny.py", backend="jax"):
+    command = [sys.executable, ROOT / "tests" / program, "--data-path", data, "--trained-model-path", runs, *SMALL, *arguments]
+    return subprocess.Popen(
+        [*map(str, command)], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"},
+    )
+
+
+def finish(*processes):
+    """What the processes printed."""
+    printed = [process.communicate(timeout=300) for process in processes]
+    for process, (_, errors) in zip(processes, printed):
+        assert process.returncode == 0, errors[-3000:]
+    return [output for output, _ in printed]
+
+
+def history(runs):
+    (path,) = Path(runs).glob("*/history.csv")
+    with open(path, newline="") as file:
+        return [{key: float(value) for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+def assert_same(one, other):
+    assert len(one) == len(other) == 2
+    for a, b in zip(one, other):
+        assert a == pytest.approx(b, rel=1e-4, abs=1e-6)
+    assert one[0]["loss"] != pytest.approx(one[1]["loss"], rel=1e-2), "something was learned"
+
+
+def weights(runs):
+    import tiny  # noqa: F401  registers its network
+
+    (path,) = Path(runs).glob("*/best.keras")
+    return keras.saving.load_model(path, compile=False).get_weights()
+
+
+def test_two_processes_under_jax_train_as_one_does(data, tmp_path):
+    pytest.importorskip("jax")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    alone = start(data, tmp_path / "alone")
+    both = [
+        start(
+            data, tmp_path / f"process-{index}", "--devices", "all", "--coordinator", f"127.0.0.1:{port}",
+            "--num-processes", 2, "--process-id", index,
+        )
+        for index in range(2)
+    ]
+    first, second = finish(*both)
+    finish(alone)
+    assert_same(history(tmp_path / "alone"), history(tmp_path / "process-0"))
+    for a, b in zip(weights(tmp_path / "alone"), weights(tmp_path / "process-0"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    assert "best model" in first and "epoch" not in second
+    assert not list(tmp_path.glob("process-1/*")), "the first process alone writes"
+
+
+def test_two_devices_under_a_mirrored_strategy_train_as_one_does(data, tmp_path):
+    program = {"program": "two_devices.py", "backend": "tensorflow"}
+    finish(*(start(data, tmp_path / devices, "--devices", devices, **program) for devices in ("one", "all")))
+    assert_same(history(tmp_path / "one"), history(tmp_path / "all"))
+
+
+def test_parts_make_up_the_batches_and_the_weights_the_mean():
+    random = np.random.default_rng(0)
+    arrays = Arrays(random.integers(0, 256, (7, 6, 6, 3), np.uint8), random.integers(0, 2, (7, 6, 6, 1), np.uint8))
+
+    def batches(**part):
+        return [[array.numpy() for array in batch] for batch in training_batches(arrays, 6, 4, 5, 2, augmentation="flips", **part)]
+
+    whole, parts = batches(), [batches(part=(index, 2)) for index in range(2)]
+    assert len(whole) == 2
+    for one, *two in zip(whole, *parts, strict=True):
+        for array, halves in zip(one, zip(*two)):
+            np.testing.assert_array_equal(array, np.concatenate(halves))
+
+    means = arrays.images.reshape(7, -1).mean(axis=1, dtype=np.float64)
+    sums, total = 0.0, 0.0
+    for index in range(2):
+        for images, masks, weights in evaluation_batches(arrays, 4, (index, 2)):
+            assert images.shape == (2, 6, 6, 3) and masks.shape == (2, 6, 6, 1)
+            sums += float((weights.numpy() * images.numpy().reshape(2, -1).mean(axis=1)).sum())
+            total += 2
+    assert sums / total == pytest.approx(means.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("--devices", "two"), "--devices: expected one or all, got two"),
+    (("--num-processes", "0"), "--num-processes: expected 1 or more, got 0"),
+])
+def test_options_out_of_range(arguments, message):
+    with pytest.raises(UserError, match=message):
+        parse_train(["--data-path", ".", *arguments])
+
+
+def test_what_cannot_be_spread_is_refused(monkeypatch):
+    config = parse_train(["--data-path", ".", "--devices", "all", "--coordinator", "localhost:1"])
+    with pytest.raises(UserError, match="--coordinator: expected KERAS_BACKEND=jax, since tensorflow"):
+        join(config)
+    with pytest.raises(UserError, match="--process-id: expected --devices all beside it, got 1"):
+        join(parse_train(["--data-path", ".", "--process-id", "1"]))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(UserError, match="--devices: expected KERAS_BACKEND=tensorflow or jax"), spread(config):
+        pass
+    monkeypatch.undo()
+    import tensorflow as tf
+
+    three = [tf.config.list_logical_devices("CPU")[0]] * 3
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: three)
+    with pytest.raises(UserError, match="--batch-size: expected a multiple of the 3 devices, got 16"), spread(config):
+        pass

@@ -1,0 +1,21 @@
+"""`two_devices.py ARGUMENTS OF train.py`: trains a network without state on two logical devices of this processor."""
+
+import sys
+from pathlib import Path
+
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)  # before Keras uses them
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import tiny
+
+import engine.training
+import train
+from engine.arguments import run
+
+engine.training.build_network = lambda config: tiny.Tiny(config.input_size, stateless=True)
+run(train.main)
