@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
 from engine.arguments import UserError
 from engine.export import TOLERANCE, export
@@ -43,20 +44,30 @@ def stir(model, scale):
     ])
 
 
+def run_folder(model, folder):
+    """With a network whose answers are neither all 0 nor all 1."""
+    stir(model, 0.1)
+    model.save(folder / "best.keras")
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run folder with a small network whose answers are neither all 0 nor all 1."""
     import keras
 
     from attention_unet import AttentionUNet
 
     keras.utils.set_random_seed(4)
-    model = AttentionUNet(filters=4, gate_channels=8, input_size=SIZE)
-    stir(model, 0.1)
-    folder = tmp_path_factory.mktemp("run")
-    model.save(folder / "best.keras")
-    (folder / "config.json").write_text("{}")
-    return folder
+    return run_folder(AttentionUNet(filters=4, gate_channels=8, input_size=SIZE), tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    import keras
+
+    keras.utils.set_random_seed(5)
+    return run_folder(tiny.Tiny(SIZE, filters=64), tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +76,14 @@ def pictures():
     return [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((45, 61), (32, 32), (20, 77))]
 
 
-@pytest.fixture(scope="module")
-def expected(trained, pictures):
-    answers = Predictor.load(trained)(pictures)
-    assert all(0.02 < answer.std() for answer in answers), "constants would show nothing"
-    return answers
+def answers(folder, pictures):
+    expected = Predictor.load(folder)(pictures)
+    assert all(0.02 < answer.std() for answer in expected), "constants would show nothing"
+    return expected
 
 
 @kinds
-def test_a_file_answers_as_the_keras_network(kind, trained, pictures, expected, tmp_path):
+def test_a_file_answers_as_the_keras_network(kind, trained, pictures, tmp_path):
     require(kind)
     written = export(trained, kind, tmp_path / PATHS[kind], threshold=0.35)
     assert written.logit_difference <= TOLERANCE["float32"]
@@ -83,36 +93,36 @@ def test_a_file_answers_as_the_keras_network(kind, trained, pictures, expected, 
     predictor = Predictor.load(written.path)
     assert (predictor.input_size, predictor.threshold, predictor.maps) == (SIZE, 0.35, ("answer",))
     tolerance = 0.03 if "bfloat16" in predictor.engine else 1e-4
-    for answer, truth in zip(predictor(pictures), expected):
+    for answer, truth in zip(predictor(pictures), answers(trained, pictures)):
         np.testing.assert_allclose(answer, truth, atol=tolerance)
     with pytest.raises(UserError, match="--overwrite"):
         export(trained, kind, written.path)
 
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino", "tflite"])
-def test_float16_halves_the_file_and_still_agrees(kind, trained, pictures, expected, tmp_path):
+def test_float16_halves_the_file_and_still_agrees(kind, small, pictures, tmp_path):
     require(kind)
-    whole = export(trained, kind, tmp_path / PATHS[kind])
-    half = export(trained, kind, tmp_path / PATHS[kind], precision="float16", overwrite=True)
-    weights = 4 * 124_000  # bytes; the graph itself, not small beside these, grows by a step a weight
+    whole = export(small, kind, tmp_path / PATHS[kind])
+    half = export(small, kind, tmp_path / PATHS[kind], precision="float16", overwrite=True)
+    weights = 4 * 64 * 25 * 4  # bytes; the graph itself grows by a step a weight
     assert whole.size - half.size > 0.33 * weights
     assert 0 < half.probability_difference and half.logit_difference <= TOLERANCE["float16"]
-    for answer, truth in zip(Predictor.load(half.path)(pictures), expected):
+    for answer, truth in zip(Predictor.load(half.path)(pictures), answers(small, pictures)):
         np.testing.assert_allclose(answer, truth, atol=0.03)
 
 
-def test_a_file_for_others_gives_probabilities(trained, expected, pictures, tmp_path):
+def test_a_file_for_others_gives_probabilities(small, pictures, tmp_path):
     """One output in [0, 1] for float32 RGB in 0..255, with any batch, by ONNX Runtime itself."""
     require("onnx")
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(export(trained, "onnx", tmp_path / "a.onnx").path))
+    session = onnxruntime.InferenceSession(str(export(small, "onnx", tmp_path / "a.onnx").path))
     (image,), (probability,) = session.get_inputs(), session.get_outputs()
     assert (image.name, image.type, image.shape[1:]) == ("image", "tensor(float)", [SIZE, SIZE, 3])
     assert (probability.name, probability.shape[1:]) == ("probability", [SIZE, SIZE, 1])
     batch = np.stack([pictures[1]] * 3).astype(np.float32)
     out = session.run(None, {"image": batch})[0]
-    np.testing.assert_allclose(out[..., 0], np.stack([expected[1]] * 3), atol=1e-4)
+    np.testing.assert_allclose(out[..., 0], np.stack(answers(small, pictures[1:2]) * 3), atol=1e-4)
     description = json.loads(session.get_modelmeta().custom_metadata_map["polypseg"])
     assert description["input_size"] == SIZE and {"keras", "tensorflow", "tf2onnx"} <= set(description["versions"])
 
@@ -134,7 +144,7 @@ def test_side_maps_are_left_out_or_named(tmp_path):
     assert len(model.maps) == 4 and model.maps[-1] == "answer"
 
 
-def test_a_file_that_differs_is_refused_and_removed(trained, tmp_path, monkeypatch):
+def test_a_file_that_differs_is_refused_and_removed(small, tmp_path, monkeypatch):
     import dataclasses
 
     from engine import export as module
@@ -145,11 +155,11 @@ def test_a_file_that_differs_is_refused_and_removed(trained, tmp_path, monkeypat
             return super().logits(batch) + 0.02
 
     old = tmp_path / "model"
-    export(trained, "savedmodel", old)
+    export(small, "savedmodel", old)
     before = files(tmp_path)
     monkeypatch.setitem(module.FORMATS, "savedmodel", dataclasses.replace(FORMATS["savedmodel"], engine=Off))
     with pytest.raises(UserError, match=r"within 0\.01 of the Keras network's, got a difference of 0\.02.*nothing was written"):
-        export(trained, "savedmodel", old, overwrite=True)
+        export(small, "savedmodel", old, overwrite=True)
     assert files(tmp_path) == before
     Predictor.load(old)
 

@@ -95,10 +95,11 @@ def test_history_is_what_the_saved_model_scores(trained, data):
     assert best == pytest.approx(np.mean(dices), abs=1e-4)
 
 
-def test_same_seed_same_split_order_and_first_losses(trained, data, tmp_path):
-    run, _ = trained
-    assert script("train.py", "--config", run / "config.json", "--trained-model-path", tmp_path).returncode == 0
-    again = tmp_path / "attention_unet"
+def test_same_seed_same_split_order_and_first_losses(data, tmp_path):
+    runs = tmp_path / "one", tmp_path / "other"
+    assert script("tests/tiny.py", "--data-path", data, "--trained-model-path", runs[0], *SMALL, "--seed", 7).returncode == 0
+    run, again = (folder / "attention_unet" for folder in runs)
+    assert script("tests/tiny.py", "--config", run / "config.json", "--trained-model-path", runs[1]).returncode == 0
     for part in ("train", "val", "test"):
         assert (again / "split" / f"{part}.txt").read_text() == (run / "split" / f"{part}.txt").read_text()
     assert float(history(again)[0]["loss"]) == pytest.approx(float(history(run)[0]["loss"]), rel=1e-4)
