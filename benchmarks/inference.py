@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-NETWORKS = {"mobilenetv2": 224, "resnet50": 352}
+NETWORKS = {"mobilenetv2": 224, "resnet50": 352, "res2net50": 352}
 PARTS = ("pranet", "backbone")
 ENGINES = ("keras", "function", "onnx", "openvino", "openvino-bfloat16", "tflite")
 NAMES = {

@@ -65,8 +65,10 @@ class Predictor:
         if not images:
             return []
         logits = np.moveaxis(self._engine.logits(self._batch(images))[..., channels], -1, 1)
-        work = [(answer, image.shape[:2]) for maps, image in zip(logits, images) for answer in maps]
-        done = list(self._pool.map(_enlarge, *zip(*work)))
+        done = [_enlarge(answer, image.shape[:2]) for maps, image in zip(logits, images) for answer in maps]
+        rows = [max(1, 2**18 // maps.shape[1]) for maps in done]
+        blocks = [maps[at:at + step] for maps, step in zip(done, rows) for at in range(0, len(maps), step)]
+        list((self._pool.map if len(blocks) > 1 else map)(_invert, blocks))
         count = logits.shape[1]
         return [done[start:start + count] for start in range(0, len(done), count)]
 
@@ -90,19 +92,22 @@ def _shrink(image, target):
 
 
 def _enlarge(logits, size):
-    """`(h, w)` logits to probabilities `(H, W)`."""
-    values = cv2.resize(np.ascontiguousarray(logits), size[::-1], interpolation=cv2.INTER_LINEAR)
-    rows = max(1, 2**15 // values.shape[1])  # a block that stays in the processor's cache
-    for start in range(0, len(values), rows):
-        sigmoid(values[start:start + rows])
-    return values
+    """`(h, w)` logits to `(H, W)` negated ones, cut to -80..80: steps that cost less on the small map."""
+    return cv2.resize(_negated(np.array(logits, order="C")), size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def sigmoid(values):
     """`1 / (1 + exp(-x))` of float32 logits, in place. OpenCV's exp is several times faster than NumPy's."""
+    return _invert(_negated(values))
+
+
+def _negated(values):
     np.clip(values, -80.0, 80.0, out=values)
-    np.negative(values, out=values)
+    return np.negative(values, out=values)
+
+
+def _invert(values):
+    """`1 / (1 + exp(x))`, in place."""
     cv2.exp(values, values)
     values += 1.0
-    np.reciprocal(values, out=values)
-    return values
+    return np.reciprocal(values, out=values)
