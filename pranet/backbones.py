@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from layers import BatchNorm, Normalize
 
@@ -93,10 +94,18 @@ def _load(network, weights, what):
         return
     if not Path(weights).is_file():
         raise ValueError(f"expected a file of {what}, got backbone_weights={weights}")
+    for variable in network.weights:
+        variable.assign(np.full(variable.shape, np.nan, "float32"))
     try:
         network.load_weights(weights)
     except Exception as error:
         raise ValueError(f"expected {what}, got backbone_weights={weights}, which does not fit") from error
+    missing = [v.path for v in network.weights if np.isnan(keras.ops.convert_to_numpy(v)).any()]
+    if missing:  # Keras passes over some of what a file lacks with a warning
+        raise ValueError(
+            f"expected {what}, got backbone_weights={weights}, "
+            f"which has no numbers for {len(missing)} of {len(network.weights)}, {missing[0]} among them"
+        )
 
 
 def _with_our_batch_norm(network):

@@ -75,6 +75,7 @@ def test_bad_config_files(tmp_path, values, message):
     (["--lr", "nan"], "--lr: expected"),
     (["--lr", "fast"], "--lr: invalid float value: 'fast'"),
     (["--backbone", "vgg16"], "--backbone: expected one of resnet50, mobilenetv2, res2net50, got vgg16"),
+    (["--backbone", "res2net50"], "--backbone-weights: expected none, or for res2net50 a file .*, got imagenet"),
     (["--input-size", "100"], "--input-size: expected a multiple of 32 for pranet, got 100"),
     (["--input-size", "0"], "--input-size: expected a multiple of 32"),
     (["--model", "unet"], "--model: expected one of pranet, attention_unet, got unet"),

@@ -141,6 +141,21 @@ def test_backbone_weights_from_a_file(tmp_path):
         build_backbone("resnet50", tmp_path / "absent.h5")
 
 
+def test_backbone_weights_that_a_file_has_in_part_are_refused(tmp_path, monkeypatch):
+    theirs = keras.applications.MobileNetV2(input_shape=(None, None, 3), include_top=False, weights=None)
+    theirs.save_weights(tmp_path / "w.weights.h5")
+    load = keras.Model.load_weights
+
+    def in_part(self, path):  # as Keras, which warns of some groups that a file lacks, and goes on
+        before = self.get_layer("Conv1").get_weights()
+        load(self, path)
+        self.get_layer("Conv1").set_weights(before)
+
+    monkeypatch.setattr(keras.Model, "load_weights", in_part)
+    with pytest.raises(ValueError, match="has no numbers for 1 of 260, Conv1/kernel among them"):
+        build_backbone("mobilenetv2", tmp_path / "w.weights.h5")
+
+
 def test_imagenet_weights_that_cannot_be_downloaded(monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("URL fetch failure: offline")
