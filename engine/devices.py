@@ -24,7 +24,7 @@ class Share(NamedTuple):
 
 
 def join(config):
-    """Find the other processes of a run: those that the options name, or Slurm's.
+    """Start the backend, and find the other processes of a run: those that the options name, or Slurm's.
 
     To be called before Keras is used.
 
@@ -33,6 +33,8 @@ def join(config):
     """
     given = {name: getattr(config, name) for name in OPTIONS if getattr(config, name) is not None}
     several = given or int(os.environ.get("SLURM_NTASKS", 1)) > 1
+    if config.deterministic:  # read once, when JAX starts
+        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     if config.devices != "all" or keras.backend.backend() != "jax" or not several:
         for name in given:
             expect(config.devices == "all", OPTIONS[name], "--devices all beside it", given[name])
@@ -105,6 +107,7 @@ def spread(config):
 
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         _check(config, len(devices))
+        expect(config.accumulate == 1, "--accumulate", "1 beside --devices all under TensorFlow", config.accumulate)
         with tf.distribute.MirroredStrategy([device.name for device in devices]).scope():
             yield len(devices)
     elif backend == "jax":

@@ -12,7 +12,12 @@ class Adam(keras.optimizers.Adam):
     about twice as fast. Other backends, AMSGrad and half-precision variables go to Keras.
     """
 
+    def _clip_gradients(self, grads):
+        return grads if _replicas() > 1 and self.clipvalue else super()._clip_gradients(grads)
+
     def update_step(self, gradient, variable, learning_rate):
+        if _replicas() > 1 and self.clipvalue:  # only now they are added up over the replicas
+            gradient = keras.ops.clip(gradient, -self.clipvalue, self.clipvalue)
         if backend.backend() != "tensorflow" or self.amsgrad or variable.dtype != "float32":
             return super().update_step(gradient, variable, learning_rate)
         import tensorflow as tf
@@ -31,3 +36,12 @@ class Adam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=tf.cast(gradient, "float32"),
         )
+
+
+def _replicas():
+    """Of a `tf.distribute` strategy."""
+    if backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync

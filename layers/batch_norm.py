@@ -22,6 +22,11 @@ class BatchNorm(keras.layers.BatchNormalization):
     def __init__(self, momentum=0.9, epsilon=1e-5, **kwargs):
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
 
+    def add_weight(self, *args, name=None, **kwargs):
+        if name in ("moving_mean", "moving_variance"):
+            kwargs["aggregation"] = "mean"  # over a strategy's replicas, so that all keep, and save, the same
+        return super().add_weight(*args, name=name, **kwargs)
+
     def call(self, inputs, training=None, mask=None):
         plain = (
             backend.backend() != "tensorflow"

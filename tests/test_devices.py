@@ -11,6 +11,8 @@ import keras
 import numpy as np
 import pytest
 
+from data.images import read_image, read_mask, resize_image, resize_mask
+from data.pairs import find_pairs
 from data.pipeline import Arrays, evaluation_batches, training_batches
 from data.synthetic import write_dataset
 from engine.arguments import UserError
@@ -31,11 +33,11 @@ def data(tmp_path_factory):
     return folder
 
 
-def start(data, runs, *arguments, program="tiny.py", backend="jax"):
+def start(data, runs, *arguments, program="tiny.py", backend="jax", **environment):
     command = [sys.executable, ROOT / "tests" / program, "--data-path", data, "--trained-model-path", runs, *SMALL, *arguments]
     return subprocess.Popen(
         [*map(str, command)], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"} | environment,
     )
 
 
@@ -90,9 +92,31 @@ def test_two_processes_under_jax_train_as_one_does(data, tmp_path):
 
 
 def test_two_devices_under_a_mirrored_strategy_train_as_one_does(data, tmp_path):
-    program = {"program": "two_devices.py", "backend": "tensorflow"}
-    finish(*(start(data, tmp_path / devices, "--devices", devices, **program) for devices in ("one", "all")))
+    """Gradients beyond the clip value, in part: it holds for their sum over the devices."""
+    options = {"program": "two_devices.py", "backend": "tensorflow", "STATELESS": "1"}
+    finish(*(
+        start(data, tmp_path / devices, "--devices", devices, "--clip-value", 0.003, **options) for devices in ("one", "all")
+    ))
     assert_same(history(tmp_path / "one"), history(tmp_path / "all"))
+    for a, b in zip(weights(tmp_path / "one"), weights(tmp_path / "all"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_what_a_mirrored_strategy_saves_is_what_it_validated(data, tmp_path):
+    """Each device has seen other pictures; their moving statistics have to be made one."""
+    finish(start(data, tmp_path, "--devices", "all", program="two_devices.py", backend="tensorflow"))
+    best = max(row["val_dice"] for row in history(tmp_path))
+    run = tmp_path / "attention_unet"
+    stems = (run / "split" / "val.txt").read_text().split()
+    pairs = [pair for pair in find_pairs(data)[0] if pair.stem in stems]
+    model = keras.saving.load_model(run / "best.keras", compile=False)
+    scores = []
+    for pair in pairs:
+        image = resize_image(read_image(pair.image), (32, 32))[None].astype("float32")
+        truth = resize_mask(read_mask(pair.mask), (32, 32)) > 0
+        found = np.asarray(model(image, training=False))[0, :, :, 0] >= 0
+        scores.append(2 * (truth & found).sum() / (truth.sum() + found.sum()))
+    assert best == pytest.approx(np.mean(scores), abs=1e-4)
 
 
 def test_parts_make_up_the_batches_and_the_weights_the_mean():
@@ -120,6 +144,7 @@ def test_parts_make_up_the_batches_and_the_weights_the_mean():
 
 @pytest.mark.parametrize("arguments, message", [
     (("--devices", "two"), "--devices: expected one or all, got two"),
+    (("--coordinator", "10.0.0.1"), "--coordinator: expected HOST:PORT, got 10.0.0.1"),
     (("--num-processes", "0"), "--num-processes: expected 1 or more, got 0"),
 ])
 def test_options_out_of_range(arguments, message):

@@ -1,5 +1,6 @@
-"""`two_devices.py ARGUMENTS OF train.py`: trains a network without state on two logical devices of this processor."""
+"""`two_devices.py ARGUMENTS OF train.py`: trains on two logical devices of this processor, with STATELESS a network without batch norm."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,5 +18,5 @@ import engine.training
 import train
 from engine.arguments import run
 
-engine.training.build_network = lambda config: tiny.Tiny(config.input_size, stateless=True)
+engine.training.build_network = lambda config: tiny.Tiny(config.input_size, stateless="STATELESS" in os.environ)
 run(train.main)
