@@ -1,5 +1,8 @@
 """Train a segmentation network: `python train.py --data-path DIR`; `--help` lists the options."""
 
+import importlib.util
+import sys
+
 from engine.arguments import UserError, run
 from engine.config import parse_train
 from engine.run import check_writable
@@ -13,6 +16,9 @@ def main():
     load_tensorflow()  # heavy: after the arguments
     from engine.devices import join, one_run_folder
 
+    if config.logdir and importlib.util.find_spec("tensorboard") is None:
+        note = "nothing is written there without the package tensorboard (pip install tensorboard)"
+        print(f"train.py: note: --logdir: {note}", file=sys.stderr)
     join(config)
     with one_run_folder(config) as config:
         verify_and_train(config)
@@ -30,7 +36,7 @@ def verify_and_train(config):
         print(f"unchanged since the run began\nresume: {config.resume}, {progress(config)}", flush=True)
     else:
         report = folds[0].report
-        print(report, flush=True)
+        print(report.text(None) if report.errors else report, flush=True)
         if report.errors:
             raise UserError(f"--data-path: expected readable pairs, got {len(report.errors)} bad files (listed above)")
 

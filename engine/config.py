@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,11 @@ class TrainConfig:
         expect(0 < self.data_split < 0.5, "--data-split", "a fraction above 0 and below 0.5", self.data_split)
         expect(self.cache_gb >= 0, "--cache-gb", "0 or more gigabytes", self.cache_gb)
         expect(self.backbone in BACKBONES, "--backbone", f"one of {', '.join(BACKBONES)}", self.backbone)
+        downloaded = self.model != "pranet" or self.backbone != "res2net50" or self.backbone_weights != "imagenet"
+        expect(
+            downloaded, "--backbone-weights", "none, or for res2net50 a file that python -m pranet.convert made, "
+            "since Keras has none to download", self.backbone_weights,
+        )
         expect(
             size >= stride and size % stride == 0, "--input-size", f"a multiple of {stride} for {self.model}", size
         )
@@ -84,13 +90,16 @@ class TrainConfig:
         expect(self.loss in LOSSES, "--loss", f"one of {', '.join(LOSSES)}", self.loss)
         weights = self.map_weights
         if weights is not None:
+            numbers = all(isinstance(weight, int | float) for weight in weights)
             expect(
-                len(weights) == network.maps and min(weights) >= 0 and sum(weights) > 0,
+                numbers and len(weights) == network.maps and min(weights) >= 0 and sum(weights) > 0,
                 "--map-weights", f"{network.maps} numbers of 0 or more, not all 0, for {self.model}",
                 _join(weights),
             )
         expect(self.precision in PRECISIONS, "--precision", f"one of {', '.join(PRECISIONS)}", self.precision)
         expect(self.devices in ("one", "all"), "--devices", "one or all", self.devices)
+        place = self.coordinator
+        expect(place is None or re.fullmatch(r".+:\d+", place), "--coordinator", "HOST:PORT", place)
         expect(self.num_processes is None or self.num_processes >= 1, "--num-processes", "1 or more", self.num_processes)
         expect(0 <= self.seed < 2**32, "--seed", "a whole number of 0 or more", self.seed)
         return self

@@ -8,6 +8,7 @@ from data.pairs import find_pairs
 from data.splits import group_names, random_split, read_split
 from data.verify import verify
 
+from .arguments import UserError
 from .resume import check_unchanged, fingerprints
 
 
@@ -21,6 +22,11 @@ class Data(NamedTuple):
     subsets: dict
     report: object
     files: dict
+
+    @property
+    def found(self):
+        """The report in words, every file named."""
+        return self.report if isinstance(self.report, str) else self.report.text(None)
 
 
 def prepare_data(config):
@@ -38,8 +44,21 @@ def prepare_data(config):
         split = random_split(stems, config.data_split, config.seed, groups)
     subsets = _subsets(pairs, split)
     used = [pair for part in subsets.values() for pair in part]
+    if config.split_dir and config.group_by:
+        _check_groups(split, group_names(stems, config.group_by))
     report = verify(used, orphans, split)
     return Data(subsets, report, {} if report.errors else fingerprints(used))
+
+
+def _check_groups(split, groups):
+    """Raise `UserError` where given lists part a group."""
+    subsets = {}
+    for name, part in split.items():
+        for stem in part:
+            subsets.setdefault(groups[stem], set()).add(name)
+    parted = sorted(group for group, names in subsets.items() if len(names) > 1)
+    if parted:
+        raise UserError(f"--group-by: expected each group in one subset of --split-dir, got {len(parted)} parted, {parted[0]} among them")
 
 
 def _earlier_report(config):

@@ -62,7 +62,7 @@ def _begin(config, data):
     folder = create_run(config.trained_model_path, f"{run_name(config)}_folds")
     with saving(folder):
         write_environment(folder)
-        write_text(folder / "data.txt", f"{data.report}\n")
+        write_text(folder / "data.txt", f"{data.found}\n")
         write_fingerprints(folder, data.files)
         write_text(folder / "config.json", config.to_json())
     return folder

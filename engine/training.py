@@ -92,8 +92,6 @@ def _make_repeatable(config):
     if not config.deterministic:
         return
     tf.config.experimental.enable_op_determinism()  # tf.data's too, whatever the backend
-    if keras.backend.backend() == "jax":
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
     if keras.backend.backend() == "torch":
         import torch
 
@@ -183,7 +181,7 @@ def _begin(config, data, folder):
     with saving(folder):
         write_environment(folder)
         write_split(folder / "split", {name: [pair.stem for pair in part] for name, part in data.subsets.items()})
-        write_text(folder / "data.txt", f"{data.report}\n")
+        write_text(folder / "data.txt", f"{data.found}\n")
         write_fingerprints(folder, {pair.stem: data.files[pair.stem] for part in data.subsets.values() for pair in part})
         write_text(folder / "config.json", config.to_json())
     return folder
@@ -234,6 +232,8 @@ def _fit(config, model, record, batches, steps):
 def _how_to_go_on(record):
     whole = record.folder.parent if (record.folder.parent / "config.json").exists() else record.folder  # of a fold
     saved = f"epoch {len(record.history)} is saved" if record.history else "no epoch was finished"
+    if share().index:  # its folder goes with it; the first process says how
+        return saved
     return f"{saved}; resume with: python train.py --resume {whole}"
 
 
@@ -251,7 +251,9 @@ def _jit_compile(devices):
 def _tensorboard(config, folder):
     if importlib.util.find_spec("tensorboard") is None:
         return []
-    logs = folder / "tensorboard" if config.logdir is None else f"{config.logdir}/{folder.name}"
+    fold = (folder.parent / "config.json").exists()
+    name = f"{folder.parent.name}/{folder.name}" if fold else folder.name
+    logs = folder / "tensorboard" if config.logdir is None else f"{config.logdir}/{name}"
     return [keras.callbacks.TensorBoard(logs)]
 
 
