@@ -90,7 +90,7 @@ def main():
                 maps_of = partial(predict, predictor, tta=options.get("tta", False))
                 maps = maps_of(source.items)
                 if "save_predictions" in options:
-                    several = (source.model.replace(os.sep, "_"), source.data) if len(sources) > 1 else ()
+                    several = [name.replace(os.sep, "_") for name in (source.model, source.data)] if len(sources) > 1 else []
                     maps = kept(maps, source, Path(options["out"], "predictions", *several), kept_maps)
             rules = Rules(0.5 if threshold is None else threshold, options["empty"], options.get("resize", False))
             results = []

@@ -52,7 +52,7 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
     sources = []
     for index, model in enumerate(models):
         path = Path(model)
-        folder = None if path.is_file() or path.suffix or (path / "saved_model.pb").is_file() else find_run(path)
+        folder = None if path.is_file() or (path / "saved_model.pb").is_file() else find_run(path)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else None
         if not data_paths:
             expect(folder, "--data-path", f"a folder with images/ and masks/, since {path} does not name one")
@@ -71,11 +71,12 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
 
 
 def _told_apart(sources):
-    """Rows of one name get their path as the name."""
-    names = [(source.model, source.data) for source in sources]
-    for source, name in zip(sources, names):
-        if names.count(name) > 1:
-            source.model = str(source.path)
+    """Rows of one name get the network's path as the name, and if that is the same too, the data's."""
+    for name, path in (("model", lambda source: source.path), ("data", lambda source: source.items[0].mask.parent)):
+        names = [(source.model, source.data) for source in sources]
+        for source, own in zip(sources, names):
+            if names.count(own) > 1:
+                setattr(source, name, str(path(source)))
     return sources
 
 
