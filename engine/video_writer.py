@@ -134,7 +134,7 @@ class _Sound:
         self._container, self._source = container, like.sound
         self._waiting = deque()
         self._start = round(like.start / self._source.time_base)
-        self._copied = self._source.codec_context.name in _PLAYS_IN_MP4
+        self._copied = self._source.codec_context.codec.canonical_name in _PLAYS_IN_MP4
         if self._copied:
             self._stream = container.add_stream_from_template(self._source)
         else:
@@ -161,6 +161,8 @@ class _Sound:
 
     def end(self):
         if not self._copied:
+            for frame in self._source.codec_context.decode(None):  # what the decoder holds back
+                self._container.mux(self._stream.encode(frame))
             self._container.mux(self._stream.encode(None))
 
 
