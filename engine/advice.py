@@ -3,7 +3,7 @@
 import os
 import shlex
 
-FASTER = "1.5 to 2 times as fast"  # OpenVINO against Keras in float32: docs/performance.md
+FASTER = "up to twice as fast"  # OpenVINO against Keras in float32: docs/performance.md
 
 
 def export_advice(model, predictor):
