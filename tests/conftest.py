@@ -6,6 +6,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
+
 # JAX on a processor compiles for longer than these tests compute.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
