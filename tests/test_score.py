@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from data.images import read_mask
+from engine.sources import network_sources
 from metrics import DataSetScores, score
 from metrics.protocols import PRANET, THRESHOLD
 
@@ -222,7 +224,7 @@ def test_mistakes_end_in_one_line_and_exit_code_2(arguments, words):
 
 def test_all_cores_give_what_one_gives_in_the_same_order(folders, monkeypatch):
     from engine import evaluation
-    from engine.sources import saved_sources
+    from engine.sources import network_sources, saved_sources
 
     (source,) = saved_sources([folders / "results/second"], [folders / "bowel/masks"])
     alone = list(evaluation.score_items(source.items, evaluation.Rules(), workers=1))
@@ -250,7 +252,7 @@ class Halves:
 def test_flips_are_undone_before_the_maps_are_averaged(folders):
     from data.images import read_image
     from engine.evaluation import predict
-    from engine.sources import saved_sources
+    from engine.sources import network_sources, saved_sources
 
     items = saved_sources([folders / "results/first"], [folders / "bowel/masks"])[0].items
     for item, map_ in zip(items, predict(Halves(), items, tta=True, batch_size=3)):
@@ -293,3 +295,19 @@ def test_saved_predictions_of_a_network_score_the_same(network, tmp_path):
         assert one["threshold"][name] == other["threshold"][name]
     assert one["threshold"]["mae"] != other["threshold"]["mae"]
     assert one["threshold"]["mae"] == pytest.approx(other["threshold"]["mae"], abs=0.5 / 255)
+
+
+def test_data_sets_of_one_name_and_a_run_with_a_dot_in_its(network, tmp_path):
+    run = tmp_path / "lr0.001"
+    for folder in (run / "split", tmp_path / "a", tmp_path / "b"):
+        folder.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"data_path": str(network / "bowel")}))
+    (run / "split" / "test.txt").write_text("synthetic_0001\n")
+    (source,) = network_sources([str(run)], None, "test")
+    assert source.model == "lr0.001" and [item.stem for item in source.items] == ["synthetic_0001"]
+    for name in "ab":
+        shutil.copytree(network / "bowel", tmp_path / name / "bowel")
+    both = network_sources([str(run)], [str(tmp_path / name / "bowel") for name in "ab"], "all")
+    assert len({(source.model, source.data) for source in both}) == 2
+    for name, source in zip("ab", both):
+        assert f"{name}/bowel" in source.data

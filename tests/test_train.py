@@ -15,6 +15,9 @@ import pytest
 import tiny
 
 from data.synthetic import write_dataset
+from engine.arguments import UserError
+from engine.config import parse_train
+from engine.datasets import prepare_data
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -127,6 +130,16 @@ def test_scores_of_a_run(trained, data, tmp_path):
             dices.append(2 * (truth & found).sum() / (truth.sum() + found.sum()))
     assert scores["threshold"]["dice"] == pytest.approx(np.mean(dices), abs=1e-6)
     assert script("test.py", "--model", run / "best.keras", "--data-path", data, "--subset", "all").returncode == 0
+
+
+def test_given_lists_that_part_a_patient_are_refused(data, tmp_path):
+    stems = [f"synthetic_{index:04d}" for index in range(20)]
+    for name, part in (("train", stems[:16]), ("val", stems[16:18]), ("test", stems[18:])):
+        (tmp_path / f"{name}.txt").write_text("\n".join(part) + "\n")
+    arguments = ["--data-path", str(data), "--split-dir", str(tmp_path), "--group-by"]
+    assert len(prepare_data(parse_train([*arguments, r"\d{4}$"])).subsets["train"]) == 16
+    with pytest.raises(UserError, match="--group-by: expected each group in one subset of --split-dir, got 1 parted, 001"):
+        prepare_data(parse_train([*arguments, r"\d{3}(?=\d$)"]))
 
 
 def broken_jpeg(folder):
