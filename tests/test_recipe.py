@@ -85,7 +85,7 @@ def test_step_decay_is_a_tenth_every_fifty_epochs_and_counts_the_scales(data, tm
         "--data-path", str(data), *SMALL, "--schedule", "step", "--epochs", "120", "--lr", "1e-4",
         "--multi-scale", "0.5", "1", "1.5",
     ])
-    batch_size, steps = training._steps(config, prepare_data(config))
+    batch_size, steps = training._steps(config, prepare_data(config), devices=1)
     assert (batch_size, steps) == (4, 16 // 4 * 3)
     rate = training._optimizer(config, steps)._learning_rate
     for epoch in (0, 1, 49, 50, 99, 100, 119):

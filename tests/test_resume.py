@@ -255,7 +255,7 @@ def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch)
 
 
 def test_what_cannot_be_resumed_is_refused_in_one_line(interrupted, tmp_path):
-    with pytest.raises(UserError, match="--epochs: expected only --data-path and --cache-gb beside --resume"):
+    with pytest.raises(UserError, match="--epochs: expected only --data-path, --cache-gb and --devices beside --resume"):
         parse_train(["--resume", str(interrupted), "--epochs", "9"])
     with pytest.raises(UserError, match="--resume: expected a run folder .* none inside"):
         parse_train(["--resume", str(tmp_path)])
