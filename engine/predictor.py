@@ -1,8 +1,5 @@
 """The one arrow from pixels to probability."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import cv2
 import numpy as np
 
@@ -34,7 +31,6 @@ class Predictor:
         self.threshold = engine.threshold
         self.maps = tuple(engine.maps)
         self.engine = engine.name
-        self._pool = ThreadPoolExecutor(os.cpu_count())
 
     @classmethod
     def load(cls, path):
@@ -65,31 +61,12 @@ class Predictor:
         if not images:
             return []
         logits = np.moveaxis(self._engine.logits(self._batch(images))[..., channels], -1, 1)
-        done = [_enlarge(answer, image.shape[:2]) for maps, image in zip(logits, images) for answer in maps]
-        rows = [max(1, 2**18 // maps.shape[1]) for maps in done]
-        blocks = [maps[at:at + step] for maps, step in zip(done, rows) for at in range(0, len(maps), step)]
-        list((self._pool.map if len(blocks) > 1 else map)(_invert, blocks))
-        count = logits.shape[1]
-        return [done[start:start + count] for start in range(0, len(done), count)]
+        return [[_invert(_enlarge(answer, image.shape[:2])) for answer in maps] for maps, image in zip(logits, images)]
 
     def _batch(self, images):
         """`(B, S, S, 3)` float32 in 0..255."""
-        size = self.input_size
-        batch = np.empty((len(images), size, size, 3), np.float32)
-        stripes = [stripe for index, image in enumerate(images) for stripe in _stripes(image, batch[index])]
-        list(self._pool.map(_shrink, *zip(*stripes)))
-        return batch
-
-
-def _stripes(image, target):
-    """The picture and its place in the batch, cut across where that changes no pixel, to share it among cores."""
-    grows = target.shape[0] > image.shape[0] or target.shape[1] > image.shape[1]  # then each row mixes its neighbours
-    count = next(n for n in range(1 if grows else 4, 0, -1) if not (len(image) % n or len(target) % n))
-    return zip(np.split(image, count), np.split(target, count))
-
-
-def _shrink(image, target):
-    target[...] = resize_image(image, target.shape[:2])
+        size = self.input_size, self.input_size
+        return np.stack([resize_image(image, size) for image in images]).astype(np.float32)
 
 
 def _enlarge(logits, size):
