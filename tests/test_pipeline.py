@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from data import pipeline
-from data.augment import DRAWS, augment, draw
+from data.augment import DRAWS, _blur, _colour, augment, draw
 from data.images import read_image, read_mask
 from data.pairs import find_pairs
 from data.pipeline import Arrays, evaluation_batches, load, load_for_training, training_batches
@@ -136,3 +136,32 @@ def test_colours_stay_in_range_and_vary():
     out = augment(images, images[..., :1] % 2, drawn(32), 24)[0].numpy()
     assert np.isfinite(out).all() and out.min() >= 0 and out.max() <= 255
     assert out.mean(axis=(1, 2, 3)).std() > 5
+
+
+def test_colours_follow_the_formula():
+    """Gamma, contrast about the mean, brightness, then a turn and a stretch of the chrominance, one after the other."""
+    rng = np.random.default_rng(7)
+    images = rng.integers(0, 256, (5, 9, 11, 3)).astype(np.float32)
+    draws = rng.random((5, 5)).astype(np.float32)
+    to_yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    for image, out, draw_ in zip(images, _colour(images, tf.unstack(draws, axis=1)).numpy(), draws.astype(np.float64)):
+        brightness, contrast, gamma, saturation, hue = draw_
+        x = 255 * (image.astype(np.float64) / 255) ** np.exp(0.44 * gamma - 0.22)
+        x = x.mean() + (x - x.mean()) * (0.75 + 0.5 * contrast)
+        y, i, q = np.moveaxis(x * (0.75 + 0.5 * brightness) @ to_yiq.T, -1, 0)
+        turned = (i + 1j * q) * (0.7 + 0.6 * saturation) * np.exp(1j * np.deg2rad(20 * hue - 10))
+        expected = np.stack([y, turned.real, turned.imag], axis=-1) @ np.linalg.inv(to_yiq).T
+        np.testing.assert_allclose(out, expected.clip(0, 255), atol=2e-3)
+
+
+def test_one_in_five_is_blended_with_its_blur():
+    rng = np.random.default_rng(8)
+    images = rng.random((4, 9, 6, 3)).astype(np.float32) * 255
+    chance, amount = np.float32([0.1, 0.3, 0.19, 0.9]), np.float32([0.4, 0.5, 1.0, 0.2])
+    out = _blur(tf.constant(images), (tf.constant(chance), tf.constant(amount))).numpy()
+    line = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
+    for image, result, share in zip(images, out, amount * (chance < 0.2)):
+        blurred = cv2.filter2D(image.astype(np.float64), -1, line, borderType=cv2.BORDER_REFLECT_101)
+        np.testing.assert_allclose(result, image + share * (blurred - image), atol=1e-3)
+    none = _blur(tf.constant(images), (tf.constant(chance + 0.2), tf.constant(amount))).numpy()
+    np.testing.assert_array_equal(none, images)
