@@ -104,6 +104,8 @@ def test_neutral_draws_only_resize():
     out, out_mask = augment(image, mask, neutral, 40)
     np.testing.assert_allclose(out, image, atol=0.6)
     np.testing.assert_array_equal(out_mask, mask)
+    resized = cv2.resize(image[0], (27, 27), interpolation=cv2.INTER_LINEAR)  # the same centre, other pixels
+    np.testing.assert_allclose(augment(image, mask, neutral, 27)[0][0], resized, atol=8)  # positions of 1/32 pixel
     flipped = neutral.copy()
     flipped[:, 0] = 0.9
     np.testing.assert_array_equal(augment(image, mask, flipped, 40)[1], mask[:, :, ::-1])
