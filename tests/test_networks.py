@@ -112,15 +112,21 @@ def test_backbone_taps_strides_8_16_32(name, channels):
     assert [tuple(f.shape) for f in features] == [(1, 64 // s, 96 // s, c) for s, c in zip((8, 16, 32), channels)]
 
 
-def test_backbone_normalises_like_keras_applications():
-    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+def test_backbone_equals_keras_applications(tmp_path):
+    """With every weight drawn, biases and moving statistics among them, its normalisation included."""
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     for name, spec in BACKBONES.items():
         if not spec.application:
             continue
-        keras.utils.set_random_seed(1)
-        ours = build_backbone(name)
-        keras.utils.set_random_seed(1)
         theirs = getattr(keras.applications, spec.application)(input_shape=(None, None, 3), include_top=False, weights=None)
+        for variable in theirs.weights:
+            if len(variable.shape) == 1:
+                low, high = (0.5, 1.5) if variable.path.endswith(("gamma", "variance")) else (-0.5, 0.5)
+                variable.assign(rng.uniform(low, high, variable.shape))
+        theirs.save_weights(tmp_path / f"{name}.weights.h5")
+        ours = build_backbone(name, tmp_path / f"{name}.weights.h5")
+        assert not any(variable.path.endswith("bias") for variable in ours.weights)
         taps = keras.Model(theirs.input, [theirs.get_layer(tap).output for tap in spec.taps])
         module = {"resnet50": keras.applications.resnet50, "mobilenetv2": keras.applications.mobilenet_v2}[name]
         for mine, expected in zip(ours(image), taps(module.preprocess_input(image.copy()))):
