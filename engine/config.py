@@ -33,7 +33,7 @@ class TrainConfig:
     epochs: int = 40
     batch_size: int = 16
     accumulate: int = 1
-    lr: float = 5e-4
+    lr: float = 1e-3
     schedule: str = "cosine"
     patience: int = 15
     clip_value: float = 0.5
