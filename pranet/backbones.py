@@ -109,29 +109,22 @@ def _load(network, weights, what):
 
 
 def _with_our_batch_norm(network):
-    """The same network with `BatchNorm` layers, which train faster, and no bias in the convolutions before them.
+    """The same network with `BatchNorm` layers, which train faster, and fixed biases in the convolutions before them.
 
     Their momentum is ours too: Keras gives MobileNetV2 0.999, with which the moving
-    statistics of a short run from random weights never arrive. A bias before a batch norm (Keras's ResNet50
-    has them) does nothing in training but take a tenth of the step: it becomes a part of the moving mean.
+    statistics of a short run from random weights never arrive. A bias before a batch norm (Keras's ResNet50 has
+    them) does nothing in training, because the batch's mean takes it away again, but its gradient took a tenth of the step.
     """
-    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    convs = {norm.name: norm.input._keras_history.operation for norm in norms}
-    biased = {name: conv for name, conv in convs.items() if getattr(conv, "use_bias", False)}
-    without = {conv.name for conv in biased.values()}
 
     def clone(layer):
-        if layer.name in convs:
-            return BatchNorm(name=layer.name, epsilon=layer.epsilon)
-        return layer.__class__.from_config(layer.get_config() | ({"use_bias": False} if layer.name in without else {}))
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return layer.__class__.from_config(layer.get_config())
+        return BatchNorm(name=layer.name, epsilon=layer.epsilon)
 
     copy = keras.models.clone_model(network, clone_function=clone)
-    for layer, new in zip(network.layers, copy.layers, strict=True):
-        weights = layer.get_weights()
-        if layer.name in without:
-            weights = weights[:1]
-        if layer.name in biased:
-            gamma, beta, mean, variance = weights
-            weights = [gamma, beta, mean - biased[layer.name].get_weights()[1], variance]
-        new.set_weights(weights)
+    copy.set_weights(network.get_weights())
+    for layer in copy.layers:
+        before = layer.input._keras_history.operation if isinstance(layer, BatchNorm) else None
+        if getattr(before, "bias", None) is not None:
+            before.bias.trainable = False
     return copy

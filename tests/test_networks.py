@@ -126,7 +126,7 @@ def test_backbone_equals_keras_applications(tmp_path):
                 variable.assign(rng.uniform(low, high, variable.shape))
         theirs.save_weights(tmp_path / f"{name}.weights.h5")
         ours = build_backbone(name, tmp_path / f"{name}.weights.h5")
-        assert not any(variable.path.endswith("bias") for variable in ours.weights)
+        assert not any(variable.path.endswith("bias") for variable in ours.trainable_weights)
         taps = keras.Model(theirs.input, [theirs.get_layer(tap).output for tap in spec.taps])
         module = {"resnet50": keras.applications.resnet50, "mobilenetv2": keras.applications.mobilenet_v2}[name]
         for mine, expected in zip(ours(image), taps(module.preprocess_input(image.copy()))):
