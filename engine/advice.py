@@ -3,7 +3,7 @@
 import os
 import shlex
 
-FASTER = "up to twice as fast"  # OpenVINO against Keras in float32: docs/performance.md
+FASTER = "up to three times as fast"  # OpenVINO against Keras in float32: docs/performance.md
 
 
 def export_advice(model, predictor):
