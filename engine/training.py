@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import warnings
 from pathlib import Path
 
 import keras
@@ -127,7 +128,9 @@ def _saved_model(config, path, devices):
     import pranet  # noqa: F401
 
     try:
-        model = keras.saving.load_model(path)
+        with warnings.catch_warnings():  # of an optimiser that does not fit, which would begin anew
+            warnings.filterwarnings("error", message="Skipping variable loading for optimizer")
+            model = keras.saving.load_model(path)
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:160]
         raise UserError(f"--resume: expected a whole file that train.py saved, got {path} ({reason})") from error

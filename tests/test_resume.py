@@ -19,7 +19,7 @@ import tiny
 from data.synthetic import write_dataset
 from engine import training
 from engine.arguments import UserError, run
-from engine.checkpoint import SaveError, saved_epoch
+from engine.checkpoint import SaveError, save_model, saved_epoch
 from engine.config import parse_train
 from engine.datasets import prepare_data
 from engine.interrupt import Interrupted
@@ -267,6 +267,17 @@ def test_what_cannot_be_resumed_is_refused_in_one_line(interrupted, tmp_path):
     with pytest.raises(UserError, match="--resume: expected a whole file") as error:
         train("--resume", interrupted)
     assert "\n" not in str(error.value)
+
+
+def test_an_optimiser_of_other_variables_is_refused(interrupted):
+    """Keras only warns, and the optimiser and its schedule would begin anew."""
+    model = keras.saving.load_model(interrupted / "last.keras")
+    optimizer = training.Adam(0.1)
+    optimizer.build(model.trainable_variables[1:])
+    model.compile(optimizer=optimizer, loss=model.loss)
+    save_model(model, interrupted / "last.keras", saved_epoch(interrupted / "last.keras"))
+    with pytest.raises(UserError, match="--resume: expected a whole file .* could not be loaded"):
+        train("--resume", interrupted)
 
 
 def test_pictures_that_vanish_before_the_samples_are_drawn(data, tmp_path, monkeypatch):
