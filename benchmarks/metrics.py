@@ -81,7 +81,7 @@ def main():
         line = f"{shape[0]} x {shape[1]}: " + ", ".join(f"{name} {value:.1f} ms" for name, value in times.items())
         ratios = (times["PySODMetrics"] / times[name] for name in ("8-bit map", "float map"))
         print(line + "; {:.1f} and {:.1f} times faster".format(*ratios) + f" (numbers within {off:.0e})")
-    data_set(400)
+    data_set(1000)
 
 
 def data_set(count):
