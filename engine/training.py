@@ -128,12 +128,18 @@ def _saved_model(config, path, devices):
     import pranet  # noqa: F401
 
     try:
-        with warnings.catch_warnings():  # of an optimiser that does not fit, which would begin anew
-            warnings.filterwarnings("error", message="Skipping variable loading for optimizer")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             model = keras.saving.load_model(path)
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:160]
         raise UserError(f"--resume: expected a whole file that train.py saved, got {path} ({reason})") from error
+    for warning in caught:  # Keras would go on with a new optimiser, and the rate would start over
+        if "loading for optimizer" in str(warning.message):
+            raise UserError(
+                f"--resume: expected an optimiser that fits the network, got that of another version in {path}: "
+                "go on with the version that began the run, or begin a new one"
+            )
     return _compile(config, model, model.optimizer, devices)
 
 
