@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 demo: .venv/run
 	rm -rf datasets/demo runs/demo
-	$(BIN)/python -m data.synthetic --out datasets/demo --count 750 --size 128
+	$(BIN)/python -m polypseg.data.synthetic --out datasets/demo --count 750 --size 128
 	$(BIN)/python train.py --data-path datasets/demo --backbone mobilenetv2 --backbone-weights none \
 		--input-size 96 --batch-size 4 --epochs 5 --lr 6e-3 --augment flips --trained-model-path runs/demo
 	$(BIN)/python test.py --model runs/demo --out runs/demo/scores

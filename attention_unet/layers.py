@@ -7,7 +7,7 @@ arXiv:1804.03999, in the form published on OpenGenus.
 import keras
 from keras import layers, ops
 
-from layers import BatchNorm
+from polypseg.layers import BatchNorm
 
 register = keras.saving.register_keras_serializable(package="polypseg")
 

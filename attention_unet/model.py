@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from layers import BatchNorm, Normalize
+from polypseg.layers import BatchNorm, Normalize
 
 from .layers import AttentionGate, ConvBlock
 

@@ -20,14 +20,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=15, help="turns of each network (%(default)s)")
     given = parser.parse_args()
 
-    from engine.startup import load_tensorflow
+    from polypseg.runtime import load_tensorflow
 
     load_tensorflow()
     import keras
     import numpy as np
     import tensorflow as tf
 
-    from pranet import PraNet
+    from polypseg.pranet import PraNet
 
     tf.get_logger().setLevel("ERROR")  # it counts the networks' first calls as retracing
     rng = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def NoPadding(*args, name=None):
 def keras_upsampling():
     import keras
 
-    import pranet.layers
+    import polypseg.pranet.layers
 
     def upsample(factor, align_corners=False, name=None):
         return keras.layers.UpSampling2D(factor, interpolation="bilinear", name=name)
@@ -106,7 +106,7 @@ def keras_upsampling():
 
 @contextlib.contextmanager
 def epsilon():
-    import layers.blocks
+    import polypseg.layers.blocks
 
     batch_norm = layers.blocks.BatchNorm
     with mock.patch.object(layers.blocks, "BatchNorm", lambda **kwargs: batch_norm(epsilon=1e-3, **kwargs)):

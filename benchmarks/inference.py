@@ -41,8 +41,8 @@ def prepare(folder, backbone):
     """`.keras`, `.onnx`, `.xml`, `.tflite` of PraNet and of its backbone."""
     import keras
 
-    from engine.export import export
-    from pranet import PraNet
+    from polypseg.inference.export import export
+    from polypseg.pranet import PraNet
 
     size = NETWORKS[backbone]
     keras.utils.set_random_seed(0)
@@ -61,7 +61,7 @@ def runner(part, backbone, engine, folder):
     """A function from `(1, S, S, 3)` float32 to arrays, or None where the processor cannot."""
     stem, size = folder / f"{part}_{backbone}", NETWORKS[backbone]
     if engine in ("keras", "function"):
-        from engine.keras_engines import load_model
+        from polypseg.inference.keras_engines import load_model
 
         model = load_model(folder / f"pranet_{backbone}.keras")
         model = model if part == "pranet" else model.get_layer(backbone)
@@ -117,7 +117,7 @@ def measure(part, backbone, engine, folder, runs):
     result = time_ms(lambda: run(x), runs)
     suffix = {"openvino": "xml", "openvino-bfloat16": "xml"}.get(engine, engine)
     if part == "pranet" and engine != "function":
-        from engine.predictor import Predictor
+        from polypseg.inference.predictor import Predictor
 
         predictor = Predictor.load(folder / f"pranet_{backbone}.{suffix}")
         if suffix == "xml" and predictor.engine != NAMES[engine]:  # it takes the faster one by itself

@@ -43,7 +43,7 @@ class Clock:
 
 
 def report(network, precisions, steps):
-    from engine.startup import load_tensorflow
+    from polypseg.runtime import load_tensorflow
 
     load_tensorflow()
     backbone, size, batch = NETWORKS[network]
@@ -104,10 +104,10 @@ class Variant:
     def __init__(self, backbone, size, precision, norm, batches):
         import keras
 
-        from engine.config import TrainConfig
-        from engine.registry import PRECISIONS
-        from engine.training import build_model
-        from layers import BatchNorm
+        from polypseg.experiment.config import TrainConfig
+        from polypseg.experiment.registry import PRECISIONS
+        from polypseg.training.train import build_model
+        from polypseg.layers import BatchNorm
 
         keras.config.set_dtype_policy(PRECISIONS[precision])
         config = TrainConfig(data_path=".", backbone=backbone, backbone_weights="none", input_size=size).check()
@@ -135,7 +135,7 @@ class Variant:
 def drawn_arrays(size):
     import numpy as np
 
-    from data.pipeline import MARGIN, Arrays
+    from polypseg.data.pipeline import MARGIN, Arrays
 
     rng = np.random.default_rng(0)
     side = round(size * MARGIN)
@@ -146,7 +146,7 @@ def drawn_arrays(size):
 
 
 def endless(stored, size, batch):
-    from data.pipeline import training_batches
+    from polypseg.data.pipeline import training_batches
 
     return iter(training_batches(stored, size, batch, seed=0, epochs=10**6))
 

@@ -1,6 +1,6 @@
 """Segmentation losses: pure functions in `functional`, one Keras class over them."""
 
-from .functional import border_weights
-from .losses import LOSSES, SegmentationLoss
+from polypseg.losses.functional import border_weights
+from polypseg.losses.losses import LOSSES, SegmentationLoss
 
 __all__ = ["LOSSES", "SegmentationLoss", "border_weights"]

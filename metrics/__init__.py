@@ -4,10 +4,10 @@
 wait for Keras.
 """
 
-from .ground_truth import GroundTruth
-from .overlap import overlap
-from .protocols import DataSetScores, ImageScores, score
-from .saliency import e_measure, mae, s_measure, weighted_f
+from polypseg.metrics.ground_truth import GroundTruth
+from polypseg.metrics.overlap import overlap
+from polypseg.metrics.protocols import DataSetScores, ImageScores, score
+from polypseg.metrics.saliency import e_measure, mae, s_measure, weighted_f
 
 __all__ = [
     "DataSetScores", "GroundTruth", "ImageScores", "MeanDice", "MeanIoU", "e_measure", "mae", "overlap", "s_measure",
@@ -17,7 +17,7 @@ __all__ = [
 
 def __getattr__(name):
     if name in ("MeanDice", "MeanIoU"):
-        from . import streaming
+        from polypseg.metrics import streaming
 
         return getattr(streaming, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from layers import BatchNorm, Normalize
+from polypseg.layers import BatchNorm, Normalize
 
 from .res2net import res2net50
 

@@ -9,7 +9,7 @@ convolutions of reverse attention.
 import keras
 from keras import layers, ops
 
-from layers import ConvBN, Upsample
+from polypseg.layers import ConvBN, Upsample
 
 register = keras.saving.register_keras_serializable(package="polypseg")
 

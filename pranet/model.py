@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from layers import Upsample
+from polypseg.layers import Upsample
 
 from .backbones import build_backbone
 from .layers import RFB, PartialDecoder, ReverseAttention

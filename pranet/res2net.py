@@ -9,7 +9,7 @@ other. v1b: a stem of three 3x3 convolutions, and average pooling before the sho
 import keras
 from keras import layers, ops
 
-from layers import ConvBN
+from polypseg.layers import ConvBN
 
 SCALES = 4
 BLOCKS = (3, 4, 6, 3)  # of the stages at strides 4, 8, 16 and 32

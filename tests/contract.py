@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import keras
 import numpy as np
 
-from attention_unet import AttentionUNet
-from losses.losses import SegmentationLoss
-from pranet import PraNet
+from polypseg.attention_unet import AttentionUNet
+from polypseg.losses.losses import SegmentationLoss
+from polypseg.pranet import PraNet
 
 NETWORKS = {
     "pranet_mobilenetv2": lambda: PraNet("mobilenetv2", input_size=64),

@@ -28,7 +28,7 @@ class Stub:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
-    from engine.predictor import Predictor
+    from polypseg.inference.predictor import Predictor
 
     Predictor.load = staticmethod(lambda path: Stub())
     sys.argv = sys.argv[1:]

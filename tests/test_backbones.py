@@ -15,8 +15,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pranet.backbones import build_backbone
-from pranet.res2net import Res2NetBlock
+from polypseg.pranet.backbones import build_backbone
+from polypseg.pranet.res2net import Res2NetBlock
 
 BLOCKS = {  # arguments, size of the input: even and odd
     "first": ({"width": 3, "filters": 10, "first": True}, (2, 8, 6, 7)),

@@ -5,15 +5,15 @@ import re
 
 import pytest
 
-from engine import registry
-from engine.arguments import UserError
-from engine.config import TrainConfig, parse_train
-from engine.run import create_run, find_run
+from polypseg.experiment import registry
+from polypseg.console.arguments import UserError
+from polypseg.experiment.config import TrainConfig, parse_train
+from polypseg.experiment.run_folder import create_run, find_run
 
 
 def test_names_on_the_command_line_are_the_ones_that_exist():
-    from losses.losses import LOSSES
-    from pranet.backbones import BACKBONES
+    from polypseg.losses.losses import LOSSES
+    from polypseg.pranet.backbones import BACKBONES
 
     assert set(registry.LOSSES) == set(LOSSES)
     assert set(registry.BACKBONES) == set(BACKBONES)

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attention_unet import AttentionUNet
-from engine.keras_engines import load_model
-from pranet import PraNet, convert, official
-from pranet.backbones import build_backbone
+from polypseg.attention_unet import AttentionUNet
+from polypseg.inference.keras_engines import load_model
+from polypseg.pranet import PraNet, convert, official
+from polypseg.pranet.backbones import build_backbone
 
 ROOT = Path(__file__).resolve().parent.parent
 OFFICIAL = Path(__file__).resolve().parent / "data" / "pranet_official"

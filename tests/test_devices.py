@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import pytest
 
-from data.images import read_image, read_mask, resize_image, resize_mask
-from data.pairs import find_pairs
-from data.pipeline import Arrays, evaluation_batches, training_batches
-from data.synthetic import write_dataset
-from engine.arguments import UserError
-from engine.config import parse_train
-from engine.devices import join, spread
+from polypseg.data.images import read_image, read_mask, resize_image, resize_mask
+from polypseg.data.pairs import find_pairs
+from polypseg.data.pipeline import Arrays, evaluation_batches, training_batches
+from polypseg.data.synthetic import write_dataset
+from polypseg.console.arguments import UserError
+from polypseg.experiment.config import parse_train
+from polypseg.training.devices import join, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (

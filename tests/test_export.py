@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tiny
 
-from engine.arguments import UserError
-from engine.export import TOLERANCE, export
-from engine.export_formats import FORMATS, serving_model
-from engine.predictor import Predictor
+from polypseg.console.arguments import UserError
+from polypseg.inference.export import TOLERANCE, export
+from polypseg.inference.export_formats import FORMATS, serving_model
+from polypseg.inference.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 32
@@ -56,7 +56,7 @@ def run_folder(model, folder):
 def trained(tmp_path_factory):
     import keras
 
-    from attention_unet import AttentionUNet
+    from polypseg.attention_unet import AttentionUNet
 
     keras.utils.set_random_seed(4)
     return run_folder(AttentionUNet(filters=4, gate_channels=8, input_size=SIZE), tmp_path_factory.mktemp("run"))
@@ -130,7 +130,7 @@ def test_a_file_for_others_gives_probabilities(small, pictures, tmp_path):
 def test_side_maps_are_left_out_or_named(tmp_path):
     import keras
 
-    from pranet import PraNet
+    from polypseg.pranet import PraNet
 
     keras.utils.set_random_seed(6)
     model = PraNet("mobilenetv2", channels=8, input_size=64)
@@ -147,8 +147,8 @@ def test_side_maps_are_left_out_or_named(tmp_path):
 def test_a_file_that_differs_is_refused_and_removed(small, tmp_path, monkeypatch):
     import dataclasses
 
-    from engine import export as module
-    from engine.keras_engines import SavedModelEngine
+    from polypseg.inference import export as module
+    from polypseg.inference.keras_engines import SavedModelEngine
 
     class Off(SavedModelEngine):
         def logits(self, batch):

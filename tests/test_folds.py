@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import tiny
 
-from data.folds import fold_splits
-from data.synthetic import write_dataset
-from engine import folds as folds_module
-from engine import training
-from engine.arguments import UserError
-from engine.config import parse_train
-from engine.datasets import prepare_folds
-from engine.predictor import Predictor
-from engine.run import find_run
+from polypseg.data.folds import fold_splits
+from polypseg.data.synthetic import write_dataset
+from polypseg.training import folds as folds_module
+from polypseg.training import train as training
+from polypseg.console.arguments import UserError
+from polypseg.experiment.config import parse_train
+from polypseg.training.datasets import prepare_folds
+from polypseg.inference.predictor import Predictor
+from polypseg.experiment.run_folder import find_run
 
 
 @pytest.mark.parametrize("seed", range(60))

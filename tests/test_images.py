@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from data.images import (
+from polypseg.data.images import (
     binarise,
     read_grey,
     read_image,

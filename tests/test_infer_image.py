@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import read_image, read_mask
-from engine.overlay import MARK, overlay
-from engine.panel import panel
-from engine.regions import find_regions
-from metrics.overlap import overlap
+from polypseg.data.images import read_image, read_mask
+from polypseg.drawing.overlay import MARK, overlay
+from polypseg.drawing.panel import panel
+from polypseg.inference.regions import find_regions
+from polypseg.metrics.overlap import overlap
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, ROOT / "tests" / "stub_predictor.py", ROOT / "infer_image.py", "--model", "stub"]

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.overlay import overlay
+from polypseg.drawing.overlay import overlay
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, ROOT / "tests" / "stub_predictor.py", ROOT / "infer_video.py", "--model", "stub"]

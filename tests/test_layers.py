@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from layers import BatchNorm, ConvBN, Normalize, Upsample
-from pranet.model import Quarter
+from polypseg.layers import BatchNorm, ConvBN, Normalize, Upsample
+from polypseg.pranet.model import Quarter
 
 rng = np.random.default_rng(5)
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from losses import LOSSES, SegmentationLoss, border_weights
-from metrics import MeanDice, MeanIoU
+from polypseg.losses import LOSSES, SegmentationLoss, border_weights
+from polypseg.metrics import MeanDice, MeanIoU
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from metrics import DataSetScores, GroundTruth, e_measure, mae, overlap, s_measure, score, weighted_f
-from metrics.protocols import PRANET, THRESHOLD
-from metrics.sweep import to_levels
+from polypseg.metrics import DataSetScores, GroundTruth, e_measure, mae, overlap, s_measure, score, weighted_f
+from polypseg.metrics.protocols import PRANET, THRESHOLD
+from polypseg.metrics.sweep import to_levels
 
 OVERLAP = ("dice", "iou", "precision", "recall", "wfb")
 

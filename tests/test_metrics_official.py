@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.images import read_grey, read_mask
-from metrics import DataSetScores, score
+from polypseg.data.images import read_grey, read_mask
+from polypseg.metrics import DataSetScores, score
 
 CASES = Path(__file__).parent / "data" / "metrics"
 COLUMNS = {

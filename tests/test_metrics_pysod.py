@@ -7,7 +7,7 @@ import py_sod_metrics as pysod
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from metrics import e_measure, mae, s_measure, score, weighted_f
+from polypseg.metrics import e_measure, mae, s_measure, score, weighted_f
 
 # Of the thresholds 1 - k/255 some lie a rounding above the level that they are meant for, and the
 # levels that PySODMetrics computes some a rounding below theirs. These levels suffer neither.

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import pytest
 
-from attention_unet import AttentionUNet
-from pranet import PraNet
-from pranet.backbones import BACKBONES, build_backbone
+from polypseg.attention_unet import AttentionUNet
+from polypseg.pranet import PraNet
+from polypseg.pranet.backbones import BACKBONES, build_backbone
 
 HERE = Path(__file__).resolve().parent
 NETWORKS = ("attention_unet", "pranet_mobilenetv2", "pranet_resnet50", "pranet_res2net50")
@@ -80,7 +80,7 @@ def test_attention_unet_has_the_published_number_of_parameters():
 
 
 def test_attention_gate_weighs_the_skip():
-    from attention_unet.layers import AttentionGate
+    from polypseg.attention_unet.layers import AttentionGate
 
     rng = np.random.default_rng(3)
     skip, gating = rng.normal(size=(1, 6, 8, 4)).astype("float32"), rng.normal(size=(1, 3, 4, 5)).astype("float32")
@@ -95,7 +95,7 @@ def test_attention_gate_weighs_the_skip():
 
 
 def test_reverse_attention_sees_only_what_the_coarse_map_left_out():
-    from pranet.layers import ReverseAttention
+    from polypseg.pranet.layers import ReverseAttention
 
     rng = np.random.default_rng(4)
     features = rng.normal(size=(1, 5, 6, 8)).astype("float32")

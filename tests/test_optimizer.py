@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from engine.optimizer import Adam
+from polypseg.training.optimizer import Adam
 
 
 def variables(rng):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
-from metrics import overlap
+from polypseg.metrics import overlap
 
 ROOT = Path(__file__).resolve().parent.parent
 KEYS = ["dice", "iou", "precision", "recall"]

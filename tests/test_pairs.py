@@ -1,6 +1,6 @@
 import pytest
 
-from data.pairs import Pair, find_pairs
+from polypseg.data.pairs import Pair, find_pairs
 
 
 def touch(root, *names):

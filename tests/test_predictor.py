@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.arguments import UserError
-from engine.engines import logits_of
-from engine.predictor import Predictor, sigmoid
+from polypseg.console.arguments import UserError
+from polypseg.inference.engines import logits_of
+from polypseg.inference.predictor import Predictor, sigmoid
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 24
@@ -206,7 +206,7 @@ def test_a_missing_package_is_named(package, tmp_path, monkeypatch):
 def test_these_engines_import_neither_tensorflow_nor_keras(package, tmp_path):
     path = written(package, tmp_path)
     program = (
-        "import sys, numpy\nfrom engine.predictor import Predictor\n"
+        "import sys, numpy\nfrom polypseg.inference.predictor import Predictor\n"
         "Predictor.load(sys.argv[1])([numpy.zeros((40, 30, 3), 'uint8')] * 2)\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )

@@ -8,16 +8,16 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from data.images import read_image, read_mask, resize_image, resize_mask
-from data.pairs import find_pairs
-from data.pipeline import Arrays, scaled_sizes, training_batches
-from data.synthetic import write_dataset
-from engine import training
-from engine.arguments import UserError
-from engine.config import parse_train
-from engine.datasets import prepare_data
-from engine.optimizer import Adam
-from engine.schedule import WarmupSchedule
+from polypseg.data.images import read_image, read_mask, resize_image, resize_mask
+from polypseg.data.pairs import find_pairs
+from polypseg.data.pipeline import Arrays, scaled_sizes, training_batches
+from polypseg.data.synthetic import write_dataset
+from polypseg.training import train as training
+from polypseg.console.arguments import UserError
+from polypseg.experiment.config import parse_train
+from polypseg.training.datasets import prepare_data
+from polypseg.training.optimizer import Adam
+from polypseg.training.schedule import WarmupSchedule
 
 SMALL = (
     "--model", "attention_unet", "--input-size", "32", "--batch-size", "4", "--lr", "0.02", "--schedule", "constant",

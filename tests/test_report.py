@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from engine.evaluation import Rules, SourceScores, score_items
-from engine.gallery import FALSE, HIT, MISSED, choose, draw
-from engine.scorecard import pictures, report
-from engine.sources import saved_sources
-from metrics import overlap
+from polypseg.scoring.evaluation import Rules, SourceScores, score_items
+from polypseg.scoring.gallery import FALSE, HIT, MISSED, choose, draw
+from polypseg.scoring.report import pictures, report
+from polypseg.scoring.sources import saved_sources
+from polypseg.metrics import overlap
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def page(tmp_path_factory):
     (source,) = saved_sources([folder / "maps"], [folder / "masks"], names=["a <b> model"])
     rules = Rules(empty="skip")
     results = list(score_items(source.items, rules, workers=1))
-    from data.maps import read_map
+    from polypseg.data.maps import read_map
 
     tiles = pictures(source, results, rules, lambda items: [read_map(item.map) for item in items])
     row = SourceScores(source, rules, results)

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import tiny
 
-from data.synthetic import write_dataset
-from engine import training
-from engine.arguments import UserError, run
-from engine.checkpoint import SaveError, save_model, saved_epoch
-from engine.config import parse_train
-from engine.datasets import prepare_data
-from engine.interrupt import Interrupted
-from engine.keras_engines import load_model
+from polypseg.data.synthetic import write_dataset
+from polypseg.training import train as training
+from polypseg.console.arguments import UserError, run
+from polypseg.experiment.checkpoint import SaveError, save_model, saved_epoch
+from polypseg.experiment.config import parse_train
+from polypseg.training.datasets import prepare_data
+from polypseg.training.interrupt import Interrupted
+from polypseg.inference.keras_engines import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
@@ -159,14 +159,14 @@ def test_patience_counts_on_over_an_interruption_and_a_complete_run_says_so(data
     before = (folder / "last.keras").stat().st_mtime_ns
     assert train("--resume", tmp_path)[1] == best
     assert (folder / "last.keras").stat().st_mtime_ns == before
-    from engine.resume import progress
+    from polypseg.experiment.resume import progress
 
     assert "complete after 4 epochs" in progress(parse_train(["--resume", str(folder)]))
 
 
 def stop_at_epoch(monkeypatch, epoch, number=signal.SIGINT):
     """Send this process a signal after the first step of an epoch, numbered from 1."""
-    from engine.callbacks import StopOnNonFinite
+    from polypseg.training.callbacks import StopOnNonFinite
 
     def interrupt(self, batch, logs=None):
         if self.epoch + 1 == epoch and batch == 0:
@@ -259,7 +259,7 @@ def test_what_cannot_be_resumed_is_refused_in_one_line(interrupted, tmp_path):
         parse_train(["--resume", str(interrupted), "--epochs", "9"])
     with pytest.raises(UserError, match="--resume: expected a run folder .* none inside"):
         parse_train(["--resume", str(tmp_path)])
-    from engine.run import hold
+    from polypseg.experiment.run_folder import hold
 
     with hold(interrupted), pytest.raises(UserError, match="no other process is training"):
         train("--resume", interrupted)

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data.images import read_mask
-from engine.sources import network_sources
-from metrics import DataSetScores, score
-from metrics.protocols import PRANET, THRESHOLD
+from polypseg.data.images import read_mask
+from polypseg.scoring.sources import network_sources
+from polypseg.metrics import DataSetScores, score
+from polypseg.metrics.protocols import PRANET, THRESHOLD
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -223,8 +223,8 @@ def test_mistakes_end_in_one_line_and_exit_code_2(arguments, words):
 
 
 def test_all_cores_give_what_one_gives_in_the_same_order(folders, monkeypatch):
-    from engine import evaluation
-    from engine.sources import network_sources, saved_sources
+    from polypseg.scoring import evaluation
+    from polypseg.scoring.sources import network_sources, saved_sources
 
     (source,) = saved_sources([folders / "results/second"], [folders / "bowel/masks"])
     alone = list(evaluation.score_items(source.items, evaluation.Rules(), workers=1))
@@ -250,9 +250,9 @@ class Halves:
 
 
 def test_flips_are_undone_before_the_maps_are_averaged(folders):
-    from data.images import read_image
-    from engine.evaluation import predict
-    from engine.sources import network_sources, saved_sources
+    from polypseg.data.images import read_image
+    from polypseg.scoring.evaluation import predict
+    from polypseg.scoring.sources import network_sources, saved_sources
 
     items = saved_sources([folders / "results/first"], [folders / "bowel/masks"])[0].items
     for item, map_ in zip(items, predict(Halves(), items, tta=True, batch_size=3)):
@@ -267,8 +267,8 @@ def network(tmp_path_factory):
     """An untrained network, and pictures to score it on."""
     import keras
 
-    from attention_unet import AttentionUNet
-    from data.synthetic import write_dataset
+    from polypseg.attention_unet import AttentionUNet
+    from polypseg.data.synthetic import write_dataset
 
     folder = tmp_path_factory.mktemp("network")
     write_dataset(folder / "bowel", 5, size=(50, 66), seed=3)

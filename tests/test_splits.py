@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from data.splits import SUBSETS, group_names, random_split, read_split, write_split
+from polypseg.data.splits import SUBSETS, group_names, random_split, read_split, write_split
 
 
 def names(count, seed=0):

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from engine.stages import Stages
-from engine.temporal import fill_in, smooth
+from polypseg.inference.stages import Stages
+from polypseg.inference.temporal import fill_in, smooth
 
 
 def test_results_come_in_order_and_stages_overlap():

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from metrics import MeanDice, MeanIoU, overlap
+from polypseg.metrics import MeanDice, MeanIoU, overlap
 
 METRICS = [(MeanDice, "dice"), (MeanIoU, "iou")]
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data.images import read_image, read_mask
-from data.synthetic import draw, main, write_dataset
+from polypseg.data.images import read_image, read_mask
+from polypseg.data.synthetic import draw, main, write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,7 +32,7 @@ def test_a_picture_is_a_function_of_index_seed_and_size_alone():
 
 
 def test_another_processor_draws_the_same_but_for_a_level_here_and_there():
-    code = "import sys, data.synthetic as s; sys.stdout.buffer.write(s.draw(2)[0].tobytes())"
+    code = "import sys, polypseg.data.synthetic as s; sys.stdout.buffer.write(s.draw(2)[0].tobytes())"
     older = {**os.environ, "OPENCV_CPU_DISABLE": "AVX2,FMA3", "PYTHONHASHSEED": "1"}
     command = [sys.executable, "-c", code]
     got = subprocess.run(command, cwd=ROOT, env=older, capture_output=True, check=True).stdout
@@ -127,7 +127,7 @@ def test_files_hold_what_was_drawn(tmp_path):
 
 
 def test_the_command(tmp_path):
-    command = [sys.executable, "-m", "data.synthetic", "--out", tmp_path / "set"]
+    command = [sys.executable, "-m", "polypseg.data.synthetic", "--out", tmp_path / "set"]
     options = ["--count", "2", "--size", "48", "--seed", "5"]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import tiny
 
-from data.synthetic import write_dataset
-from engine.arguments import UserError
-from engine.config import parse_train
-from engine.datasets import prepare_data
+from polypseg.data.synthetic import write_dataset
+from polypseg.console.arguments import UserError
+from polypseg.experiment.config import parse_train
+from polypseg.training.datasets import prepare_data
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,9 +80,9 @@ def test_last_line_names_the_best_model_and_its_score(trained):
 
 def test_history_is_what_the_saved_model_scores(trained, data):
     """Validation Dice of history.csv, from best.keras and the files, by other means."""
-    from data.images import read_image, read_mask, resize_image, resize_mask
-    from data.pairs import find_pairs
-    from engine.keras_engines import load_model
+    from polypseg.data.images import read_image, read_mask, resize_image, resize_mask
+    from polypseg.data.pairs import find_pairs
+    from polypseg.inference.keras_engines import load_model
 
     run, _ = trained
     model = load_model(run / "best.keras")
@@ -109,9 +109,9 @@ def test_same_seed_same_split_order_and_first_losses(data, tmp_path):
 
 
 def test_scores_of_a_run(trained, data, tmp_path):
-    from data.images import read_image, read_mask
-    from data.pairs import find_pairs
-    from engine.predictor import Predictor
+    from polypseg.data.images import read_image, read_mask
+    from polypseg.data.pairs import find_pairs
+    from polypseg.inference.predictor import Predictor
 
     run, _ = trained
     result = script("test.py", "--model", run.parent, "--out", tmp_path / "scores")
@@ -178,11 +178,11 @@ def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word):
 
 
 def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_path, monkeypatch):
-    from engine import training
-    from engine.callbacks import NonFiniteLoss
-    from engine.config import parse_train
-    from engine.datasets import prepare_data
-    from engine.keras_engines import load_model
+    from polypseg.training import train as training
+    from polypseg.training.callbacks import NonFiniteLoss
+    from polypseg.experiment.config import parse_train
+    from polypseg.training.datasets import prepare_data
+    from polypseg.inference.keras_engines import load_model
 
     class Explodes(training.WarmupSchedule):
         """A sane rate for the first epoch (4 steps), then one that no network survives."""

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.pairs import Pair, find_pairs
-from data.verify import Problem, Report, verify
+from polypseg.data.pairs import Pair, find_pairs
+from polypseg.data.verify import Problem, Report, verify
 
 
 @pytest.fixture

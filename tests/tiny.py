@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import keras
 
-from layers import BatchNorm
+from polypseg.layers import BatchNorm
 
 
 @keras.saving.register_keras_serializable(package="polypseg_tests")
@@ -40,9 +40,9 @@ def build(config):
 
 
 if __name__ == "__main__":
-    import engine.training
-    import train
-    from engine.arguments import run
+    import polypseg.training.train
+    from polypseg.commands import train
+    from polypseg.console.arguments import run
 
-    engine.training.build_network = build
+    polypseg.training.train.build_network = build
     run(train.main)

@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import tiny
 
-import engine.training
-import train
-from engine.arguments import run
+import polypseg.training.train
+from polypseg.commands import train
+from polypseg.console.arguments import run
 
-engine.training.build_network = lambda config: tiny.Tiny(config.input_size, stateless="STATELESS" in os.environ)
+polypseg.training.train.build_network = lambda config: tiny.Tiny(config.input_size, stateless="STATELESS" in os.environ)
 run(train.main)

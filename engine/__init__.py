@@ -1,1 +1,0 @@
-"""What the scripts are made of."""

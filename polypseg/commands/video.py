@@ -1,0 +1,235 @@
+"""Draw what a trained network finds on a video: `python infer_video.py --model RUN --video FILE`; `--help` lists the options."""
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from polypseg.console.arguments import Parser, UserError, expect
+from polypseg.experiment.run_folder import write_text
+
+
+@dataclass
+class Defaults:
+    batch_size: int = 8
+    smooth: int = 1
+    stride: int = 1
+
+
+def parse(arguments=None):
+    parser = Parser("infer_video.py", "Draw what a trained network finds on a video.", Defaults())
+    group = parser.group("input")
+    group("--model", "--model-path", metavar="PATH", required=True, help="run folder, .keras, SavedModel, .onnx, .xml or .tflite")
+    group("--video", "--video-path", metavar="PATH", required=True, help="what FFmpeg reads, or the number of a camera")
+    group("--max-frames", type=int, metavar="N", help="stop after N frames")
+    group = parser.group("output")
+    group("--out", metavar="FILE", help="the video to write, .mp4; times go beside it as .json (default: predictions/STEM.mp4)")
+    group("--masks-out", metavar="PATH", help="masks too, lossless: a folder for PNGs, or an .mkv file (FFV1)")
+    group("--side-by-side", action="store_true", help="the source on the left, the overlay on the right")
+    group("--overwrite", action="store_true", help="replace what is there")
+    group = parser.group("network")
+    group("--threshold", type=float, metavar="T", help="a pixel is foreground where its probability is at least T (default: the model's)")
+    group("--smooth", type=int, metavar="N", help="average the probabilities of N frames, an odd number, around each")
+    group("--stride", type=int, metavar="N", help="run the network on every Nth frame and interpolate between them")
+    group("--batch-size", "--batchsize", type=int, metavar="N", help="frames a call of the network")
+    given = parser.parse(arguments)
+    options = vars(Defaults()) | {"masks_out": None, "side_by_side": False, "overwrite": False, "max_frames": None, "threshold": None} | given
+    video = options["video"]
+    name = f"camera{video}" if video.isdigit() else Path(video).stem or "video"
+    options["out"] = Path(options.get("out", f"predictions/{name}.mp4"))
+    check(options)
+    return options
+
+
+def check(options):
+    """Raise `UserError` for the first mistake that can be seen without the model and the video."""
+    threshold, out, masks = options["threshold"], options["out"], options["masks_out"]
+    expect(threshold is None or 0 <= threshold <= 1, "--threshold", "a probability from 0 to 1", threshold)
+    for name in ("batch_size", "stride", "max_frames"):
+        value = options[name]
+        expect(value is None or value >= 1, "--" + name.replace("_", "-"), "1 or more", value)
+    smooth = options["smooth"]
+    expect(smooth >= 1 and smooth % 2 == 1, "--smooth", "an odd number of frames", smooth)
+    expect(out.suffix == ".mp4", "--out", "a name that ends in .mp4", out)
+    expect(not out.is_dir(), "--out", "a file", f"the folder {out}")
+    new = [("--out", out), ("--out", out.with_suffix(".json"))]
+    if masks is not None:
+        masks = options["masks_out"] = Path(masks)
+        if masks.suffix == ".mkv":
+            new.append(("--masks-out", masks))
+        else:
+            expect(not masks.exists() or masks.is_dir(), "--masks-out", "a folder, or a file that ends in .mkv", masks)
+            frames = sorted(masks.glob("frame_*.png"))
+            new += [("--masks-out", frames[0])] if frames else []
+    for argument, path in new:
+        if path.exists() and not options["overwrite"]:
+            raise UserError(f"{argument}: expected a new path (or --overwrite), got {path}, which exists")
+        if os.path.exists(options["video"]) and path.exists() and os.path.samefile(path, options["video"]):
+            raise UserError(f"{argument}: expected another file than --video, got {path}")
+
+
+def main():
+    started = time.perf_counter()
+    options = parse()
+
+    from polypseg.inference.video import VideoReader  # heavy: after the arguments
+
+    reader = VideoReader(options["video"])
+
+    from polypseg.inference.advice import export_advice
+    from polypseg.inference.predictor import Predictor
+
+    predictor = Predictor.load(options["model"])
+    if options["threshold"] is None:
+        options["threshold"] = predictor.threshold
+    advice = export_advice(options["model"], predictor)
+    if advice:
+        print(advice, flush=True)
+    length = f"{reader.length} frames" if reader.length else "length unknown"
+    print(
+        f"{options['video']}: {reader.width}x{reader.height}, {float(reader.rate):.4g} frames/s, {length}; "
+        f"{predictor.engine}, threshold {options['threshold']:g}", flush=True,
+    )
+
+    stopped = Stopped()
+    result = convert(reader, predictor, options, stopped, started)
+    write_facts(options["out"].with_suffix(".json"), result)
+    report(result, options)
+    if result["problem"]:
+        raise UserError(f"--video: {options['video']}: {result['problem']}; written: {result['frames']} frames, {options['out']}")
+    if result["stopped"]:
+        sys.exit(128 + stopped.signal)
+
+
+def convert(reader, predictor, options, stopped, started):
+    """Write the video; return what becomes its .json."""
+    from tqdm import tqdm
+
+    from polypseg.inference.stages import Stages
+    from polypseg.inference.video_writer import MaskFolder, VideoWriter
+
+    width = reader.width * (1 + options["side_by_side"])
+    writer = VideoWriter(options["out"], reader.height, width, reader, sound=True)
+    writers = [writer]
+    if any(writer.padded):
+        print(f"note: H.264 needs even sizes: written as {width + writer.padded[0]}x{reader.height + writer.padded[1]}, the edge doubled")
+    try:
+        masks = options["masks_out"]
+        if masks is not None:
+            lossless = masks.suffix == ".mkv"
+            writers.append(VideoWriter(masks, reader.height, reader.width, reader) if lossless else MaskFolder(masks))
+        stages = Stages(steps(reader, predictor, writers, options, stopped), depth=options["batch_size"])
+        total = min(filter(None, (reader.length, options["max_frames"])), default=None)
+        frames, first = 0, None
+        began = time.perf_counter()
+        with stopped, tqdm(total=total, unit=" frames", leave=False, disable=None) as bar:
+            for _ in stages:
+                first = first or time.perf_counter() - started
+                frames += 1
+                bar.update()
+            if not frames:
+                raise KeyboardInterrupt
+            limited = frames == options["max_frames"]
+            writer.finish(reader.rest, whole=not (stopped.signal or limited))
+            for other in writers[1:]:
+                other.finish()
+        seconds = time.perf_counter() - began
+    finally:
+        for each in writers:
+            each.discard()
+        reader.close()
+    return {
+        "video": options["video"], "model": options["model"], "engine": predictor.engine,
+        "threshold": options["threshold"], "smooth": options["smooth"], "stride": options["stride"],
+        "batch_size": options["batch_size"], "width": reader.width, "height": reader.height,
+        "rate": float(reader.rate), "frames": frames, "stopped": bool(stopped.signal), "problem": reader.problem,
+        "seconds": round(seconds, 3), "seconds_to_first_frame": round(first, 3),
+        "frames_per_second": round(frames / seconds, 2),
+        "milliseconds_per_frame": {name: round(1e3 * spent / frames, 3) for name, spent in stages.seconds.items()},
+    }
+
+
+def write_facts(path, result):
+    try:
+        write_text(path, json.dumps(result, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"--out: expected room on the disk, got {path} ({error.strerror}); the video is whole") from error
+
+
+def steps(reader, predictor, writers, options, stopped):
+    """The stages between file and file; each function runs in its own thread."""
+    import numpy as np
+
+    from polypseg.drawing.overlay import overlay
+    from polypseg.inference.temporal import fill_in, smooth
+
+    threshold, stride = options["threshold"], options["stride"]
+
+    def decoding():
+        frames = islice(reader, options["max_frames"])
+        while not stopped.signal and (frame := next(frames, None)):
+            yield frame
+
+    def network(frames):
+        numbered, size = enumerate(frames), 1  # the first frame by itself, so that it is out soon
+        while batch := list(islice(numbered, size * stride)):
+            chosen = [frame.image for number, frame in batch if number % stride == 0]
+            found = iter(predictor(chosen))
+            for number, frame in batch:
+                yield frame, next(found) if number % stride == 0 else None
+            size = options["batch_size"]
+
+    def smoothing(stream):
+        stream = fill_in(stream)
+        return smooth(stream, options["smooth"]) if options["smooth"] > 1 else stream
+
+    def drawing(stream):
+        for frame, probability in stream:
+            mask = (probability >= threshold).astype(np.uint8)
+            picture = overlay(frame.image, mask)
+            if options["side_by_side"]:
+                picture = np.hstack([frame.image, picture])
+            yield frame, mask, picture
+
+    def encoding(stream):
+        for frame, mask, picture in stream:
+            writers[0].write(picture, frame.pts, frame.sound)
+            for masks in writers[1:]:
+                masks.write(mask * np.uint8(255), frame.pts)
+            yield frame.pts
+
+    order = {"decoding": decoding, "network": network, "smoothing": smoothing, "drawing": drawing, "encoding": encoding}
+    if options["smooth"] == stride == 1:
+        del order["smoothing"]
+    return order
+
+
+class Stopped:
+    """Context: the first Ctrl-C, or SIGTERM, is noted, so that what is done can be finished; the next one stops at once."""
+
+    signal = 0
+
+    def __enter__(self):
+        heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]  # nohup
+        self._before = {number: signal.signal(number, self._note) for number in heard}
+
+    def __exit__(self, *error):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+def report(result, options):
+    milliseconds = result["milliseconds_per_frame"]
+    each = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items())
+    alone = 1e3 / max(milliseconds["network"], 1e-6)
+    print(f"milliseconds a frame: {each}; {result['frames_per_second']:.1f} frames/s, {alone:.1f} by the network alone")
+    print(f"{'stopped; ' if result['stopped'] else ''}written: {options['out']} ({result['frames']} frames)")

@@ -1,0 +1,1 @@
+"""What a terminal sees: arguments, one-line errors, progress."""

@@ -1,0 +1,1 @@
+"""The options of a run, and its folder: written and read here."""

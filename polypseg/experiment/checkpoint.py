@@ -1,0 +1,96 @@
+"""What a run folder holds of its training after each epoch, and reading it back.
+
+An epoch is finished at one moment: when `last.keras` is replaced. It carries its number, so that a
+`history.csv` with one row more, or a `best.keras` that was not yet replaced, are known for what they are.
+"""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import zipfile
+
+from polypseg.console.arguments import UserError
+from .run_folder import replace, write_text
+
+
+class SaveError(UserError):
+    """A file of the run could not be written; those that were there before are whole."""
+
+
+@contextlib.contextmanager
+def saving(folder):
+    """Turn what a full disk raises into a `SaveError` of one line."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # h5py raises either
+        reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
+        raise SaveError(f"{folder}: expected to save the network and its history, got: {reason}") from error
+
+
+def save_model(model, path, epoch):
+    """Save a `.keras` file whole or not at all; `saved_epoch` finds the epoch again."""
+    temporary = path.with_name(f".part-{path.name}")  # Keras wants the suffix
+    try:
+        model.save(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.comment = json.dumps({"epoch": epoch}).encode()
+        replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def saved_epoch(path):
+    """The epoch, from 1, after which a `.keras` file was saved; 0 where there is no such file."""
+    if not path.exists():
+        return 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return int(json.loads(archive.comment)["epoch"])
+    except (zipfile.BadZipFile, ValueError, KeyError) as error:
+        raise UserError(f"--resume: expected a whole file that train.py saved, got {path} ({error})") from error
+
+
+def write_history(path, rows):
+    """Write `history.csv`; nine digits give each float32 back exactly."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.9g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows)
+    write_text(path, text.getvalue())
+
+
+def read_history(path, epochs):
+    """The first `epochs` rows of `history.csv`. Raises `UserError` where there are fewer."""
+    rows = []
+    if epochs:
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)][:epochs]
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"--resume: expected a history, got {path} ({error})") from error
+    for row in rows:
+        row["epoch"] = int(row["epoch"])
+    if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
+        raise UserError(f"--resume: expected a row for each of {epochs} epochs in {path}, got {len(rows)}")
+    return rows
+
+
+def best_row(history):
+    """The first row with the highest validation Dice."""
+    return max(history, key=lambda row: row["val_dice"])
+
+
+def is_complete(history, config):
+    """All epochs are done, or `patience` of them brought no better validation Dice."""
+    if not history:
+        return False
+    return len(history) >= config.epochs or len(history) - best_row(history)["epoch"] >= config.patience
+
+
+def remove_parts(folder):
+    """Remove what a killed process was writing."""
+    for path in [*folder.glob(".part-*"), *folder.glob(".*.part")]:
+        with contextlib.suppress(OSError):
+            os.unlink(path)

@@ -1,0 +1,1 @@
+"""A trained network over images and videos, whatever runs it."""

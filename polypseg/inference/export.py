@@ -1,0 +1,147 @@
+"""A trained network as a file that other programs run, checked against the original."""
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from polypseg.console.arguments import UserError
+from .engines import OpenVINOEngine
+from .export_formats import FORMATS, parts, serving_model
+from .keras_engines import KerasEngine
+from .predictor import sigmoid
+from polypseg.experiment.run_folder import find_run
+from polypseg.runtime import quiet
+
+# Of logits, each cut to -10..10: beyond, float32 probabilities no longer tell them apart.
+TOLERANCE = {"float32": 0.01, "float16": 0.5}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `export` wrote: where, its bytes and the largest differences from the original."""
+
+    path: Path
+    size: int
+    logit_difference: float
+    probability_difference: float
+
+
+def export(model, kind, out=None, precision="float32", all_maps=False, threshold=0.5, overwrite=False):
+    """Write a network in another format, run both on pictures and keep the file only if they agree.
+
+    The file takes RGB `(B, S, S, 3)` float32 in 0..255, S being the network's input size
+    (B is free, but 1 in TFLite), and gives `probability`, `(B, S, S, 1)` float32.
+
+    Args:
+        model: run folder or `.keras` file.
+        kind: one of `FORMATS`.
+        out: path to write; default: beside the `.keras` file, of its name.
+        precision: `"float16"` halves the file: weights are stored so and computed with in float32.
+        all_maps: give `(B, S, S, maps)`, side outputs first.
+        threshold: stored with the file.
+        overwrite: replace what is at `out`.
+
+    Returns:
+        `Exported`.
+
+    Raises:
+        UserError: wrong arguments, a missing package, outputs that differ by more than `TOLERANCE`.
+    """
+    form = FORMATS[kind]
+    source = Path(model) if Path(model).suffix == ".keras" else find_run(model) / "best.keras"
+    out = check_target(source, form, out, overwrite)
+    check_possible(kind, precision)
+    original = KerasEngine(source)
+    maps = original.maps if all_maps else original.maps[-1:]
+    description = json.dumps({
+        "input_size": original.input_size,
+        "threshold": threshold,
+        "maps": maps,
+        "precision": precision,
+        "versions": {name: importlib.metadata.version(name) for name in ("keras", "tensorflow", *form.packages.values())},
+    })
+    folder = out.with_name(f".{out.name}.part")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        part = folder / out.name
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            serving = serving_model(original.model, original.input_size, all_maps, 1 if kind == "tflite" else None)
+            form.write(serving, part, precision, description)
+        logit, probability = compare(original, form.engine, part, len(maps))
+        if not logit <= TOLERANCE[precision]:
+            raise UserError(
+                f"--format: expected {kind} logits within {TOLERANCE[precision]} of the Keras network's, "
+                f"got a difference of {logit:.3g} (probability {probability:.3g}); nothing was written"
+            )
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        move(part, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Exported(out, size, logit, probability)
+
+
+def check_target(source, form, out, overwrite):
+    if not source.is_file():
+        raise UserError(f"--model: expected a run folder or a .keras file, got {source}, which does not exist")
+    out = source.with_name(source.stem + (form.suffix or "_savedmodel")) if out is None else Path(out)
+    if out.suffix != form.suffix:
+        raise UserError(f"--out: expected {f'a name that ends in {form.suffix}' if form.suffix else 'a folder'}, got {out}")
+    if not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK):
+        raise UserError(f"--out: expected a writable folder to put it in, got {out.parent}")
+    for path in parts(out):
+        if path.exists() and not overwrite:
+            raise UserError(f"--out: expected a new path (or --overwrite), got {path}, which exists")
+    if out.is_dir() and not (form.suffix == "" and (out / "saved_model.pb").is_file()):
+        raise UserError(f"--out: expected a path to write or a SavedModel to replace, got the folder {out}")
+    return out
+
+
+def check_possible(kind, precision):
+    if (kind, precision) == ("savedmodel", "float16"):
+        raise UserError("--precision: expected float32 for savedmodel, which TensorFlow computes in float32, got float16")
+    for module, package in FORMATS[kind].packages.items():
+        if importlib.util.find_spec(module) is None:
+            raise UserError(
+                f"--format: expected the package {package} for {kind} (pip install {package}, or all of "
+                "requirements-export.txt), got none installed"
+            )
+
+
+def compare(original, engine, path, maps):
+    """Largest differences of logits and of probability on noise and on smooth pictures."""
+    # In float32: what is checked is the file, not the processor.
+    other = engine(path, precision="float32") if engine is OpenVINOEngine else engine(path)
+    worst = [0.0, 0.0]
+    for image in pictures(original.input_size):
+        expected, got = original.logits(image)[..., -maps:], other.logits(image)
+        if expected.shape != got.shape or not np.isfinite(got).all():
+            return np.inf, np.inf
+        logit = np.abs(np.clip(expected, -10, 10) - np.clip(got, -10, 10)).max()
+        probability = np.abs(sigmoid(expected.copy()) - sigmoid(got.copy())).max()
+        worst = [max(worst[0], float(logit)), max(worst[1], float(probability))]
+    return worst
+
+
+def pictures(size, seed=0):
+    """Noise, then smooth colours with one, two and four hills a side: `(1, size, size, 3)` in 0..255."""
+    random = np.random.default_rng(seed)
+    for cells in (None, 2, 3, 5):
+        small = random.uniform(0, 255, (cells or size, cells or size, 3)).astype(np.float32)
+        yield cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 255)[None]
+
+
+def move(part, out):
+    for source, target in zip(parts(part), parts(out)):
+        if target.is_dir():
+            os.replace(target, source.parent / "replaced")
+        os.replace(source, target)

@@ -1,0 +1,91 @@
+"""The one arrow from pixels to probability."""
+
+import cv2
+import numpy as np
+
+from polypseg.data.images import resize_image
+
+from .engines import open_engine
+
+
+class Predictor:
+    """A trained network that takes pictures of any size, whatever runs it.
+
+    Picture -> network's size (by area) -> logits -> picture's size (bilinear) -> sigmoid.
+
+    Attributes:
+        input_size: height and width at which the network runs.
+        threshold: on probabilities, as stored in the file; 0.5 where none is.
+        maps: names of the network's channels, the answer last: `("answer",)` or
+            `("global map", "stride 32", "stride 16", "answer")`.
+        engine: what runs it, for the user: `"OpenVINO float32"`.
+
+    Example:
+        >>> predictor = Predictor.load("runs/pranet_resnet50")
+        >>> probability = predictor([image])[0]  # float32 (H, W) in [0, 1]
+    """
+
+    def __init__(self, engine):
+        self._engine = engine
+        self.input_size = engine.input_size
+        self.threshold = engine.threshold
+        self.maps = tuple(engine.maps)
+        self.engine = engine.name
+
+    @classmethod
+    def load(cls, path):
+        """From a run folder, a `.keras` file or what export.py writes: a SavedModel folder, `.onnx`,
+        OpenVINO's `.xml`, `.tflite`. Raises `UserError`."""
+        return cls(open_engine(path))
+
+    def __call__(self, images):
+        """Probabilities for a list of `(H, W, 3)` uint8 RGB pictures of any sizes, run as one batch.
+
+        Returns:
+            A list of `(H, W)` float32 arrays in [0, 1].
+        """
+        return [maps[0] for maps in self._predict(images, slice(-1, None))]
+
+    def all_maps(self, images):
+        """As a call, but `(H, W, S)`: all maps, in the order of `maps`.
+
+        Raises:
+            ValueError: the network, or the exported file, gives the answer only.
+        """
+        if len(self.maps) == 1:
+            raise ValueError("expected a network with side maps (or a file exported with --all-maps), got the answer only")
+        return [np.stack(maps, axis=-1) for maps in self._predict(images, slice(None))]
+
+    def _predict(self, images, channels):
+        """For each picture a list of its maps."""
+        if not images:
+            return []
+        logits = np.moveaxis(self._engine.logits(self._batch(images))[..., channels], -1, 1)
+        return [[_invert(_enlarge(answer, image.shape[:2])) for answer in maps] for maps, image in zip(logits, images)]
+
+    def _batch(self, images):
+        """`(B, S, S, 3)` float32 in 0..255."""
+        size = self.input_size, self.input_size
+        return np.stack([resize_image(image, size) for image in images]).astype(np.float32)
+
+
+def _enlarge(logits, size):
+    """`(h, w)` logits to `(H, W)` negated ones, cut to -80..80: steps that cost less on the small map."""
+    return cv2.resize(_negated(np.array(logits, order="C")), size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def sigmoid(values):
+    """`1 / (1 + exp(-x))` of float32 logits, in place. OpenCV's exp is several times faster than NumPy's."""
+    return _invert(_negated(values))
+
+
+def _negated(values):
+    np.clip(values, -80.0, 80.0, out=values)
+    return np.negative(values, out=values)
+
+
+def _invert(values):
+    """`1 / (1 + exp(x))`, in place."""
+    cv2.exp(values, values)
+    values += 1.0
+    return np.reciprocal(values, out=values)

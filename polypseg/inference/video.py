@@ -1,0 +1,185 @@
+"""Reading video: what FFmpeg reads, upright, with its own timestamps and its sound."""
+
+import os
+import platform
+from fractions import Fraction
+from itertools import chain
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from polypseg.console.arguments import UserError
+
+_CAMERAS = {"Linux": ("v4l2", "/dev/video{}"), "Darwin": ("avfoundation", "{}"), "Windows": ("vfwcap", "{}")}
+
+
+class Frame(NamedTuple):
+    """A picture of a video.
+
+    Attributes:
+        image: `(H, W, 3)` uint8 RGB, upright.
+        pts: time of display in units of the video's `time_base`, from 0, rising.
+        sound: the packets of sound that came before it in the file.
+    """
+
+    image: np.ndarray
+    pts: int
+    sound: list
+
+
+class VideoReader:
+    """The frames of a video file, an address that FFmpeg knows, or a camera (`"0"`, `"1"`, ...).
+
+    Frames are turned upright, and brought to the first one's size should it change. What is damaged
+    is left out; `problem` says what.
+
+    Attributes:
+        height, width: of the upright frames.
+        rate: frames a second, a `Fraction`.
+        time_base: seconds in a unit of `Frame.pts`, a `Fraction`.
+        length: expected number of frames, or None.
+        sound: the stream of sound, or None.
+        sample_aspect_ratio: width : height of a pixel, or None.
+        colour: matrix, primaries and transfer curve as FFmpeg numbers them.
+        start: seconds at which the first frame is shown; the sound's times count from there.
+        rest: the packets of sound behind the frame that was given last.
+        problem: after the last frame: what was wrong with the file, or None.
+
+    Raises:
+        UserError: there is no video at `source`.
+    """
+
+    def __init__(self, source):
+        self.source, self.problem, self.rest = source, None, []
+        name, form = source, None
+        self.live = source.isdigit()
+        if self.live:
+            form, pattern = _CAMERAS.get(platform.system(), _CAMERAS["Linux"])
+            name = pattern.format(source)
+        elif "://" not in source:
+            if not os.path.exists(source):
+                raise UserError(f"--video: expected a video file or the number of a camera, got {source}, which does not exist")
+            if not os.path.isfile(source):
+                raise UserError(f"--video: expected a video file, got {source}, which is not a file")
+            if not os.path.getsize(source):
+                raise UserError(f"--video: expected a video, got {source}, an empty file")
+        try:
+            self._container = av.open(name, format=form)
+            self._packets = self._container.demux(*self._streams())
+            self._decoded, self._ahead = self._decode(), []
+            first = self._first()
+        except (av.FFmpegError, OSError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            what = f"a camera that can be opened, got number {source}" if self.live else f"a video, got {source}"
+            raise UserError(f"--video: expected {what} ({_reason(error)})") from error
+        stream = self._video
+        self._matrix = _display_matrix(first)
+        self._size = first.width, first.height
+        turned = abs(self._matrix[1]) > abs(self._matrix[0])
+        self.height, self.width = self._size if turned else self._size[::-1]
+        ratio = stream.sample_aspect_ratio
+        self.sample_aspect_ratio = 1 / ratio if ratio and turned else ratio
+        self.colour = {
+            "colorspace": first.colorspace, "color_primaries": first.color_primaries, "color_trc": first.color_trc
+        }
+        self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        self.time_base = stream.time_base
+        self.start = float((first.pts or 0) * self.time_base)
+        self._step = max(1, round(1 / (self.rate * self.time_base)))
+        seconds = None
+        if stream.duration:
+            seconds = float(stream.duration * stream.time_base)
+        elif self._container.duration:
+            seconds = self._container.duration / av.time_base
+        self._seconds = None if self.live else seconds
+        self.length = stream.frames or (round(seconds * self.rate) if self._seconds else None)
+
+    def _streams(self):
+        container = self._container
+        videos = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
+        if not videos:
+            raise ValueError("no video in it")
+        self._video = videos[0]
+        self._video.thread_type = "AUTO"
+        self.sound = next((stream for stream in container.streams.audio if stream.codec_context.codec), None)
+        return [self._video] + ([self.sound] if self.sound else [])
+
+    def _first(self):
+        """Decode until the first frame; keep what was read for the iteration."""
+        for kind, value in self._decoded:
+            self._ahead.append((kind, value))
+            if kind == "frame":
+                return value
+        raise ValueError(self.problem or "no frames in it")
+
+    def _decode(self):
+        """`("frame", ...)` and `("sound", packet)` in the file's order."""
+        bad = 0
+        while True:
+            try:
+                packet = next(self._packets, None)
+            except av.FFmpegError as error:
+                self.problem = f"it cannot be read to its end ({_reason(error)})"
+                break
+            if packet is None:
+                break
+            if packet.stream is self.sound:
+                if packet.size and packet.pts is not None:
+                    yield "sound", packet
+                continue
+            try:
+                for frame in packet.decode():
+                    yield "frame", frame
+            except av.FFmpegError:
+                bad += 1
+        if bad and not self.problem:
+            self.problem = f"{bad} packet{'s' * (bad > 1)} in it cannot be decoded"
+
+    def __iter__(self):
+        start, last, count = None, -1, 0
+        for kind, value in chain(self._ahead, self._decoded):
+            if kind == "sound":
+                self.rest.append(value)
+                continue
+            start = value.pts or 0 if start is None else start
+            pts = last + self._step if value.pts is None else value.pts - start
+            last = max(pts, last + 1)
+            count += 1
+            sound, self.rest = self.rest, []
+            yield Frame(self._picture(value), last, sound)
+        self._check_length(count, float((last + self._step) * self.time_base))
+
+    def _check_length(self, count, end):
+        if self.live or not self._seconds:
+            return
+        missing = self.length - count
+        if missing > 0 and end < self._seconds - 1.5 / float(self.rate):
+            reason = f" ({self.problem})" if self.problem else ""
+            self.problem = f"expected {self.length} frames, as it announces, got {count}; the rest is missing or damaged{reason}"
+
+    def _picture(self, frame):
+        width, height = self._size
+        image = frame.to_ndarray(format="rgb24", width=width, height=height)
+        a, b, c, d = self._matrix
+        if abs(b) > abs(a):
+            image = image.transpose(1, 0, 2)
+            a, d = c, b
+        return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+    def close(self):
+        self._container.close()
+
+
+def _display_matrix(frame):
+    """`a, b, c, d` with x' = a x + c y, y' = b x + d y: how the picture is to be turned to be upright."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+    return a, b, c, d
+
+
+def _reason(error):
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__

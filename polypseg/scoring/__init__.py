@@ -1,0 +1,1 @@
+"""Maps or networks to rows, tables and the report page."""

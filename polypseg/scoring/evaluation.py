@@ -1,0 +1,170 @@
+"""Probability maps of a network, and the scores of maps, image by image."""
+
+import os
+import time
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from polypseg.data.images import read_image, read_mask
+from polypseg.data.maps import read_map
+from polypseg.metrics import DataSetScores, ImageScores, overlap, score
+
+_FLIPS = ((1,), (0,), (0, 1))
+# Starting a pool takes about as long.
+_ALONE = 1.0
+
+
+class Scored(NamedTuple):
+    """One picture: its pair, its probability map and its numbers."""
+
+    pair: tuple
+    probability: np.ndarray
+    scores: dict
+
+
+def predict(predictor, items, tta=False, batch_size=8):
+    """Yield the probability map `(H, W)` float32 of each item's image, one batch in memory at a time.
+
+    Args:
+        predictor: see `Predictor`.
+        items: anything with `image`, a path.
+        tta: average over the picture and its three flips.
+    """
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(items), batch_size):
+            images = list(pool.map(lambda item: read_image(item.image), items[start:start + batch_size]))
+            maps = predictor(images)
+            if tta:
+                for axes in _FLIPS:
+                    flipped = predictor([np.ascontiguousarray(np.flip(image, axes)) for image in images])
+                    maps = [total + np.flip(map_, axes) for total, map_ in zip(maps, flipped)]
+                maps = [total / np.float32(1 + len(_FLIPS)) for total in maps]
+            yield from maps
+
+
+def evaluate(predictor, pairs, threshold=0.5, batch_size=8):
+    """Yield a `Scored` for each pair, in order: the overlap only."""
+    for pair, probability in zip(pairs, predict(predictor, pairs, batch_size=batch_size)):
+        yield Scored(pair, probability, overlap(read_mask(pair.mask), probability >= threshold))
+
+
+class Rules(NamedTuple):
+    """How maps are scored; see `metrics.score`. `resize`: a map of another size than its mask is scaled."""
+
+    threshold: float = 0.5
+    empty: str = "one"
+    resize: bool = False
+
+
+class Result(NamedTuple):
+    stem: str
+    scores: ImageScores
+    top: int  # the highest grey level of a saved map; 255 for others
+
+
+def score_items(items, rules, maps=None, workers=None):
+    """Yield the `Result` of each item, in order, on all processor cores.
+
+    Args:
+        items: `Item`s.
+        rules: `Rules`.
+        maps: their maps, an iterable; default: read from the files that the items name.
+        workers: processes to use; default: as many as there are cores.
+
+    Raises:
+        ValueError: an unreadable file, a map of another size than its mask, nan: one line with the file's name.
+    """
+    jobs = ((item, map_, rules) for item, map_ in zip(items, maps)) if maps is not None else (
+        (item, None, rules) for item in items
+    )
+    workers = workers or cores()
+    spent = 0.0  # on scores alone: while a network is waited for, other processes could not help
+    for job in jobs:  # a small data set is done before they have started
+        start = time.monotonic()
+        result = score_item(*job)
+        spent += time.monotonic() - start
+        yield result
+        if workers > 1 and spent > _ALONE:
+            break
+    yield from _share_out(jobs, workers)
+
+
+def _share_out(jobs, workers):
+    pending = deque()
+    job = next(jobs, None)
+    if job is None:
+        return
+    # A fresh interpreter each, because TensorFlow's threads do not survive a fork.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread)
+    try:
+        while job is not None or pending:
+            while job is not None and len(pending) < 3 * workers:  # no more maps in memory than that
+                pending.append(pool.submit(score_item, *job))
+                job = next(jobs, None)
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _one_thread():
+    cv2.setNumThreads(1)
+
+
+def score_item(item, map_, rules):
+    """The `Result` of one item; `map_` is its map, or None to read it."""
+    mask = read_mask(item.mask)
+    given = read_map(item.map) if map_ is None else map_
+    name = item.map if map_ is None else item.image
+    if given.shape != mask.shape:
+        if not rules.resize:
+            raise ValueError(
+                f"{name}: expected the size of its mask, {_size(mask)}, got {_size(given)}; --resize scales the map"
+            )
+        given = resize_map(given, mask.shape)
+    try:
+        scores = score(mask, given, rules.threshold, rules.empty)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    top = int(given.max()) if given.dtype == np.uint8 else 255
+    return Result(item.stem, scores, top)
+
+
+class SourceScores:
+    """All that was found out about one `Source`.
+
+    Attributes:
+        source, rules, results: what was scored and how, and the `Result`s.
+        total: as `DataSetScores.result`; `curves`: protocol to mean curves.
+        empty: how many masks have no foreground.
+    """
+
+    def __init__(self, source, rules, results):
+        self.source, self.rules, self.results = source, rules, results
+        scores = DataSetScores()
+        for result in results:
+            scores.add(result.scores)
+        self.total = scores.result()
+        self.curves = {protocol: scores.curves(protocol) for protocol in ("threshold", "pranet")}
+        self.empty = sum(result.scores.area == 0 for result in results)
+
+
+def resize_map(map_, size):
+    """A map as float32 in [0, 1] of (height, width): by area or, if a side grows, bilinearly."""
+    values = np.divide(map_, 255, dtype=np.float32) if map_.dtype == np.uint8 else map_.astype(np.float32)
+    shrinks = size[0] <= values.shape[0] and size[1] <= values.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.clip(cv2.resize(values, size[::-1], interpolation=method), 0, 1)
+
+
+def cores():
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _size(array):
+    return f"{array.shape[1]} x {array.shape[0]}"

@@ -1,0 +1,195 @@
+"""What is to be scored: the pictures of a network's split, or the maps that a program saved."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from polypseg.console.arguments import UserError, expect
+from polypseg.experiment.run_folder import find_run
+
+SUBSETS = ("train", "val", "test", "all")
+# Folder names that say nothing about whose maps or masks they hold.
+_PLAIN = {"masks", "mask", "gt", "ground truth", "images", "predictions", "prediction", "maps", "pred", "preds"}
+
+
+class Item(NamedTuple):
+    """A mask, the picture it belongs to (if known) and the saved map of it (if it is not to be computed)."""
+
+    stem: str
+    mask: Path
+    image: Path | None
+    map: Path | None = None
+
+
+@dataclass
+class Source:
+    """One row of the table: a network or a program's maps, on one data set."""
+
+    model: str
+    data: str
+    items: list
+    path: Path  # of the network, or the folder of maps
+    config: dict | None = None  # of the run
+
+
+def network_sources(models, data_paths, subset, stems=None, names=None):
+    """The `Source`s of networks: each with the data its run was trained on, or with each of `data_paths`.
+
+    Args:
+        subset: of the run's split, or "all".
+        stems: files with a stem a line, one or one for each of `data_paths`: these pictures instead of the subset.
+
+    Raises UserError.
+    """
+    from polypseg.data.pairs import find_pairs
+
+    expect(
+        names is None or len(names) == len(models), "--names", f"a name for each of {len(models)} models",
+        names and " ".join(names),
+    )
+    lists = _lists(stems, len(data_paths or [None]), "--data-path")
+    sources = []
+    for index, model in enumerate(models):
+        path = Path(model)
+        folder = None if path.is_file() or (path / "saved_model.pb").is_file() else find_run(path)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else None
+        if not data_paths:
+            expect(folder, "--data-path", f"a folder with images/ and masks/, since {path} does not name one")
+        for data_path, listed in zip(data_paths or [config["data_path"]], lists):
+            pairs, _ = find_pairs(data_path)
+            chosen, part = pairs, ""
+            if listed:
+                chosen = _listed(pairs, listed, data_path)
+            elif subset != "all":
+                chosen, part = _split(folder, subset, pairs, data_path), f" {subset}"
+            sources.append(Source(
+                names[index] if names else (folder or path).name, _telling_name(data_path) + part,
+                [Item(pair.stem, pair.mask, pair.image) for pair in chosen], path, config,
+            ))
+    return _told_apart(sources)
+
+
+def _told_apart(sources):
+    """Rows of one name get the network's path as the name, and if that is the same too, the data's."""
+    for name, path in (("model", lambda source: source.path), ("data", lambda source: source.items[0].mask.parent)):
+        names = [(source.model, source.data) for source in sources]
+        for source, own in zip(sources, names):
+            if names.count(own) > 1:
+                setattr(source, name, str(path(source)))
+    return sources
+
+
+def _split(folder, subset, pairs, data_path):
+    expect(folder, "--subset", "all, since a model file brings no split", subset)
+    stems = (folder / "split" / f"{subset}.txt").read_text(encoding="utf-8").split("\n")
+    wanted = {stem for stem in stems if stem}
+    missing = sorted(wanted - {pair.stem for pair in pairs})
+    if missing or not wanted:
+        raise UserError(
+            f"--data-path: expected the {len(wanted)} pictures of the run's {subset} split in {data_path}, "
+            f"got {len(wanted) - len(missing)} of them" + (f"; missing: {', '.join(missing[:5])}" if missing else "")
+        )
+    return [pair for pair in pairs if pair.stem in wanted]
+
+
+def _listed(pairs, listed, data_path):
+    stems, path = listed
+    missing = sorted(stems - {pair.stem for pair in pairs})
+    expect(not missing, "--stems", f"stems of pairs in {data_path}", f"also {', '.join(missing)} in {path}")
+    return [pair for pair in pairs if pair.stem in stems]
+
+
+def _lists(paths, count, argument):
+    """`(stems, path)` for each of `count` data sets; None where there is no list."""
+    if paths is None:
+        return [None] * count
+    expect(len(paths) in (1, count), "--stems", f"one file, or one for each of {count} {argument}", f"{len(paths)} files")
+    lists = []
+    for path in paths:
+        try:
+            stems = {line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()} - {""}
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--stems: expected a text file with a stem a line, got {path} ({error})") from error
+        expect(stems, "--stems", "a text file with a stem a line", f"the empty file {path}")
+        lists.append((stems, path))
+    return lists * count if len(lists) == 1 else lists
+
+
+def saved_sources(predictions, masks, stems=None, names=None):
+    """The `Source`s of folders of maps, each with its folder of masks, or all with the only one.
+
+    `stems`: files with a stem a line, one or one for each folder of maps: only these masks.
+
+    Raises UserError, which names every mask that has no map.
+    """
+    from polypseg.data.images import IMAGE_SUFFIXES
+    from polypseg.data.maps import MAP_SUFFIXES
+
+    expect(
+        len(masks) in (1, len(predictions)), "--masks", f"one folder, or one for each of {len(predictions)} --predictions",
+        f"{len(masks)} folders",
+    )
+    expect(
+        names is None or len(names) == len(predictions), "--names", f"a name for each of {len(predictions)} --predictions",
+        names and " ".join(names),
+    )
+    masks = list(masks) * len(predictions) if len(masks) == 1 else masks
+    lists = _lists(stems, len(predictions), "--predictions")
+    sources = []
+    for index, (maps_folder, masks_folder, listed) in enumerate(zip(predictions, masks, lists)):
+        maps, wanted = (
+            _files(argument, folder, suffixes)
+            for argument, folder, suffixes in (
+                ("--predictions", maps_folder, MAP_SUFFIXES), ("--masks", masks_folder, IMAGE_SUFFIXES),
+            )
+        )
+        if listed:
+            absent = sorted(listed[0] - wanted.keys())
+            expect(not absent, "--stems", f"stems of masks in {masks_folder}", f"also {', '.join(absent)} in {listed[1]}")
+            wanted = {stem: mask for stem, mask in wanted.items() if stem in listed[0]}
+        missing = [stem for stem in wanted if stem not in maps]
+        if missing:
+            raise UserError(
+                f"--predictions: expected a map for each of the {len(wanted)} masks in {masks_folder}, "
+                f"got {len(wanted) - len(missing)} in {maps_folder}; missing: {', '.join(missing)}"
+            )
+        images = _pictures_beside(masks_folder)
+        data = _telling_name(masks_folder)
+        sources.append(Source(
+            names[index] if names else _telling_name(maps_folder, data), data,
+            [Item(stem, mask, images.get(stem), maps[stem]) for stem, mask in wanted.items()], Path(maps_folder),
+        ))
+    return _told_apart(sources)
+
+
+def _files(argument, folder, suffixes):
+    from polypseg.data.maps import find_by_stem
+
+    try:
+        files = find_by_stem(folder, suffixes)
+    except ValueError as error:
+        raise UserError(f"{argument}: {error}") from error
+    expect(files, argument, f"files ending in {', '.join(suffixes)}", f"none in {folder}")
+    return files
+
+
+def _pictures_beside(masks_folder):
+    """The pictures of a data set in the usual layout, by stem, for a report to show; may be empty."""
+    from polypseg.data.maps import find_by_stem
+
+    for name in ("images", "image", "Original"):
+        folder = Path(masks_folder).resolve().parent / name
+        if folder.is_dir():
+            try:
+                return find_by_stem(folder)
+            except ValueError:
+                return {}
+    return {}
+
+
+def _telling_name(folder, data=None):
+    """The last part of a path that says something, other than the name of the data set."""
+    parts = [part for part in Path(folder).resolve().parts[1:] if part.lower() not in _PLAIN]
+    telling = [part for part in parts if part != data]
+    return (telling or parts or [str(folder)])[-1]

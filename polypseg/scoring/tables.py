@@ -1,0 +1,149 @@
+"""Scores as tables (terminal, Markdown, LaTeX) and as files."""
+
+import csv
+import io
+import json
+import math
+
+from polypseg.metrics.protocols import PRANET, THRESHOLD
+
+# Columns in the order of the papers: key in metrics.json, heading, heading in LaTeX, whether less is better.
+COLUMNS = {
+    "pranet": (
+        ("mean_dice", "mDice", "mDice", False), ("mean_iou", "mIoU", "mIoU", False), ("wfb", "wFb", r"$F_\beta^w$", False),
+        ("s_measure", "Sm", r"$S_\alpha$", False), ("mean_e_measure", "mean E", r"mean $E_\phi$", False),
+        ("max_e_measure", "max E", r"max $E_\phi$", False), ("mae", "MAE", "MAE", True),
+    ),
+    "threshold": (
+        ("dice", "Dice", "Dice", False), ("iou", "IoU", "IoU", False), ("wfb", "wFb", r"$F_\beta^w$", False),
+        ("s_measure", "Sm", r"$S_\alpha$", False), ("e_measure", "E", r"$E_\phi$", False), ("mae", "MAE", "MAE", True),
+        ("precision", "precision", "precision", False), ("recall", "recall", "recall", False),
+    ),
+}
+
+
+def protocol_words(protocol, rows):
+    """One line that says how a table's numbers were made."""
+    if protocol == "pranet":
+        return "Protocol pranet: each map stretched to [0, 1], 256 thresholds (as the authors of PraNet evaluate)"
+    thresholds = ", ".join(dict.fromkeys(f"{row.rules.threshold:g}" for row in rows))
+    return f"Protocol threshold: the map as it is, foreground where probability >= {thresholds}"
+
+
+def cells(rows, protocol, digits):
+    """Headings, and for each `SourceScores` of `rows` its cells as text."""
+    heads = ["model", "data", "images", *(column[1] for column in COLUMNS[protocol])]
+    lines = [
+        [
+            row.source.model, row.source.data, str(row.total["n"]),
+            *(number(row.total[protocol][column[0]], digits) for column in COLUMNS[protocol]),
+        ]
+        for row in rows
+    ]
+    return heads, lines
+
+
+def number(value, digits):
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def plain(rows, digits=4):
+    """Both protocols' tables for a terminal."""
+    parts = []
+    for protocol in COLUMNS:
+        heads, lines = cells(rows, protocol, digits)
+        widths = [max(map(len, column)) for column in zip(heads, *lines)]
+        text = ["  ".join(
+            cell.ljust(width) if index < 2 else cell.rjust(width) for index, (cell, width) in enumerate(zip(line, widths))
+        ) for line in (heads, *lines)]
+        parts.append("\n".join([protocol_words(protocol, rows), *text]))
+    return "\n\n".join(parts)
+
+
+def markdown(rows, digits=3):
+    """Both tables; of several models on one data set the best number is bold."""
+    parts = []
+    for protocol in COLUMNS:
+        heads, lines = cells(rows, protocol, digits)
+        best = best_cells(rows, lines, protocol)
+        body = [
+            [f"**{cell}**" if (row, column) in best else cell.replace("|", "\\|") for column, cell in enumerate(line)]
+            for row, line in enumerate(lines)
+        ]
+        rule = ["---", "---", *("---:" for _ in heads[2:])]
+        parts.append("\n".join([
+            protocol_words(protocol, rows) + ".", "", *("| " + " | ".join(line) + " |" for line in (heads, rule, *body)),
+        ]))
+    return "\n\n".join(parts) + "\n"
+
+
+def latex(rows, digits=3):
+    """Two `tabular`s for the package booktabs."""
+    parts = []
+    for protocol in COLUMNS:
+        _, lines = cells(rows, protocol, digits)
+        best = best_cells(rows, lines, protocol)
+        heads = ["Model", "Data", "Images", *(column[2] for column in COLUMNS[protocol])]
+        body = [
+            " & ".join(
+                rf"\textbf{{{cell}}}" if (row, column) in best else escape(cell) for column, cell in enumerate(line)
+            ) + r" \\"
+            for row, line in enumerate(lines)
+        ]
+        parts.append("\n".join([
+            f"% {protocol_words(protocol, rows)}", rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}", r"\toprule",
+            " & ".join(heads) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
+        ]))
+    return "\n\n".join(parts) + "\n"
+
+
+def best_cells(rows, lines, protocol):
+    """(row, column) of the best printed number of each data set that several models are compared on."""
+    best = set()
+    for data in {row.source.data for row in rows}:
+        same = [index for index, row in enumerate(rows) if row.source.data == data]
+        for column, (_, _, _, less) in enumerate(COLUMNS[protocol], start=3):
+            values = {index: float(lines[index][column]) for index in same if lines[index][column] != "-"}
+            if len(values) > 1:
+                target = (min if less else max)(values.values())
+                best |= {(index, column) for index, value in values.items() if value == target}
+    return best
+
+
+def escape(text):
+    """Text for LaTeX."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+
+
+def metrics_json(rows):
+    """One result with the keys of `DataSetScores.result`, or several below "results"; nan becomes null."""
+    results = [
+        row.total | {"settings": row.rules._asdict() | {"empty_masks": row.empty}} for row in rows
+    ]
+    named = [{"model": row.source.model, "data": row.source.data} | result for row, result in zip(rows, results)]
+    return json.dumps(without_nan(results[0] if len(rows) == 1 else {"results": named}), indent=2) + "\n"
+
+
+def per_image_csv(rows):
+    """A row an image; with several sources each starts with model and data. What is undefined stays empty."""
+    several = len(rows) > 1
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    heads = [*THRESHOLD, "mask_share", *(f"pranet_{name}" for name in PRANET)]
+    writer.writerow([*(("model", "data") if several else ()), "stem", *heads])
+    for row in rows:
+        for stem, scores, _ in row.results:
+            values = [*scores.threshold.values(), scores.area, *scores.pranet.values()]
+            names = (row.source.model, row.source.data) if several else ()
+            writer.writerow([*names, stem, *("" if math.isnan(value) else f"{value:.6f}" for value in values)])
+    return file.getvalue()
+
+
+def without_nan(value):
+    """The same with None for each nan, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,122 @@
+"""What happens around the steps of a training run."""
+
+import math
+import sys
+import time
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from polypseg.experiment.checkpoint import best_row, is_complete, save_model, saving, write_history
+from .ema import averages
+from polypseg.drawing.curves import plot_curves
+
+
+class NonFiniteLoss(ValueError):
+    """The loss became NaN or infinite."""
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Raise `NonFiniteLoss` at the step it happens, before anything is saved."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not math.isfinite(logs["loss"]):
+            raise NonFiniteLoss(f"the loss became {logs['loss']} in epoch {self.epoch + 1}, step {batch + 1}")
+
+
+class SeedEpoch(keras.callbacks.Callback):
+    """What dropout draws follows from (seed, epoch), as the order of the data does: Keras does not save its state."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch, logs=None):
+        states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
+        for index, state in enumerate(states):
+            state.assign(np.random.SeedSequence([self.seed, epoch, index]).generate_state(2))
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # Under torch dropout draws from the global generator, and so does the first epoch's data loader, before this.
+        if batch == 0 and keras.backend.backend() == "torch":
+            import torch
+
+            torch.manual_seed(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0].item())
+
+
+class RunFolder(keras.callbacks.Callback):
+    """After each epoch: `history.csv`, `last.keras`, `best.keras` (by validation Dice), `curves.png`; and the end.
+
+    Args:
+        folder: the run folder.
+        plain: an uncompiled twin of the model; `best.keras` is saved from it, without
+            optimiser state, ready to be used.
+        config: its `epochs` and `patience` say when the run is complete.
+        history: the rows of the epochs before.
+    """
+
+    def __init__(self, folder, plain, config, history):
+        super().__init__()
+        self.folder, self.plain, self.config = folder, plain, config
+        self.history = list(history)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs):
+        numbers = {"lr": keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)} | logs
+        # The digits that history.csv keeps: a resumed run compares the same numbers.
+        row = {"epoch": epoch + 1} | {name: float(f"{float(value):.9g}") for name, value in numbers.items()}
+        row["seconds"] = round(time.perf_counter() - self.started, 2)
+        history = [*self.history, row]
+        with saving(self.folder):
+            write_history(self.folder / "history.csv", history)
+            save_model(self.model, self.folder / "last.keras", epoch + 1)
+            self.history = history
+            if best_row(history) is row:
+                self.save_best()
+            plot_curves(history, self.folder / "curves.png")
+        self.model.stop_training = is_complete(history, self.config)
+
+    def save_best(self):
+        """Save what the model is now, or the averages of its weights, as `best.keras`."""
+        with averages(self.model):
+            self.plain.set_weights(self.model.get_weights())
+        save_model(self.plain, self.folder / "best.keras", len(self.history))
+
+
+class Progress(keras.callbacks.Callback):
+    """One bar that is redrawn for each step, and a line that stays for each epoch; `best` is the Dice so far."""
+
+    def __init__(self, epochs, steps, best=-1.0):
+        super().__init__()
+        self.epochs, self.steps, self.best = epochs, steps, best
+
+    def on_epoch_begin(self, epoch, logs=None):
+        width = len(str(self.epochs))
+        self.title = f"epoch {epoch + 1:{width}}/{self.epochs}"
+        self.started = time.perf_counter()
+        self.bar = tqdm(
+            total=self.steps, desc=self.title, leave=False, dynamic_ncols=True, file=sys.stderr,
+            disable=not sys.stderr.isatty(), bar_format="{desc} {bar} {n}/{total} {remaining} left{postfix}",
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.set_postfix_str(f"loss {logs['loss']:.3f}, Dice {logs['dice']:.3f}", refresh=False)
+        self.bar.update()
+
+    def on_epoch_end(self, epoch, logs):
+        self.bar.close()
+        mark = " *" if logs["val_dice"] > self.best else ""
+        self.best = max(self.best, logs["val_dice"])
+        seconds = time.perf_counter() - self.started
+        print(
+            f"{self.title}  loss {logs['loss']:.3f}  Dice {logs['dice']:.3f}  |  validation: loss {logs['val_loss']:.3f}  "
+            f"Dice {logs['val_dice']:.4f}  IoU {logs['val_iou']:.4f}  |  {seconds:.0f} s{mark}",
+            flush=True,
+        )

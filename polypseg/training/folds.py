@@ -1,0 +1,102 @@
+"""Cross-validation: a run for each fold, and one table of scores of pictures that a network had not seen."""
+
+import csv
+import dataclasses
+import gc
+import io
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from polypseg.experiment.checkpoint import saving
+from polypseg.scoring.evaluation import evaluate
+from polypseg.inference.predictor import Predictor
+from polypseg.experiment.resume import write_fingerprints
+from polypseg.experiment.run_folder import create_run, hold, write_environment, write_text
+from .train import run_name, train
+
+SCORES = ("dice", "iou")
+
+
+def cross_validate(config, folds):
+    """Train and test each fold in `fold-1`, `fold-2`, ... of one folder; those that are done are not done again.
+
+    Writes `out_of_fold.csv` (stem, fold, dice, iou: each picture by the network that was not trained or
+    chosen on it, at the mask's own size, threshold 0.5) and `folds.json` (mean and standard deviation over
+    folds, n - 1 in the denominator).
+
+    Args:
+        config: a checked `TrainConfig` with `folds`.
+        folds: from `prepare_folds`.
+
+    Returns:
+        The folder and the content of `folds.json`.
+    """
+    folder = Path(config.resume) if config.resume else _begin(config, folds[0])
+    rows, validation = [], []
+    with hold(folder):
+        for number, data in enumerate(folds, 1):
+            target = folder / f"fold-{number}"
+            counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in data.subsets.items())
+            print(f"fold {number} of {len(folds)}: {counts}", flush=True)
+            begun = (target / "config.json").is_file()
+            fold_config = dataclasses.replace(
+                config, folds=None, group_by=None, split_dir=str(target / "split"), trained_model_path=str(folder),
+                resume=str(target) if begun else None,
+            )
+            _, best = train(fold_config, data, target)
+            keras.backend.clear_session()
+            gc.collect()
+            validation.append({name: best[f"val_{name}"] for name in SCORES})
+            rows += [row | {"fold": number} for row in _test(target, data.subsets["test"])]
+        summary = _summary(validation, rows)
+        with saving(folder):
+            write_text(folder / "out_of_fold.csv", _csv(("stem", "fold", *SCORES), rows))
+            write_text(folder / "folds.json", json.dumps(summary, indent=2) + "\n")
+    return folder, summary
+
+
+def _begin(config, data):
+    folder = create_run(config.trained_model_path, f"{run_name(config)}_folds")
+    with saving(folder):
+        write_environment(folder)
+        write_text(folder / "data.txt", f"{data.found}\n")
+        write_fingerprints(folder, data.files)
+        write_text(folder / "config.json", config.to_json())
+    return folder
+
+
+def _test(folder, pairs):
+    """The rows of `test.csv` of a fold: read, or computed and written."""
+    path = folder / "test.csv"
+    if not path.exists():
+        rows = [{"stem": scored.pair.stem} | scored.scores for scored in evaluate(Predictor.load(folder), pairs)]
+        with saving(folder):
+            write_text(path, _csv(("stem", *SCORES), rows))
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{"stem": row["stem"]} | {name: float(row[name]) for name in SCORES} for row in csv.DictReader(file)]
+
+
+def _csv(names, rows):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _summary(validation, rows):
+    folds = range(1, len(validation) + 1)
+    test = [{name: np.mean([row[name] for row in rows if row["fold"] == fold]) for name in SCORES} for fold in folds]
+    return {
+        "folds": len(validation),
+        "images": len(rows),
+        "validation": {name: _spread([fold[name] for fold in validation]) for name in SCORES},
+        "test": {name: _spread([fold[name] for fold in test]) for name in SCORES},
+    }
+
+
+def _spread(values):
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "of_each_fold": [float(v) for v in values]}
