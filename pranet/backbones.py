@@ -49,7 +49,7 @@ def build_backbone(name, weights=None):
         name: `"resnet50"`, `"mobilenetv2"` or `"res2net50"`.
         weights: None for random ones, `"imagenet"` (downloaded once by Keras; not for
             res2net50) or the path of a `.h5` file: for `keras.applications` without its
-            top, for res2net50 from `python -m pranet.convert`.
+            top, for res2net50 from `convert.py`.
 
     Raises:
         ValueError: unknown name, weights that cannot be downloaded or do not fit.
@@ -64,10 +64,10 @@ def build_backbone(name, weights=None):
         if weights == "imagenet":
             raise ValueError(
                 f"expected a file of {name} weights, because Keras has none to download, got --backbone-weights "
-                "imagenet; make one with python -m pranet.convert, or give none for random weights"
+                "imagenet; make one with convert.py, or give none for random weights"
             )
         taps = res2net50()
-        _load(taps, weights, "weights that python -m pranet.convert made of a Res2Net50-v1b-26w-4s checkpoint")
+        _load(taps, weights, "weights that convert.py made of a Res2Net50-v1b-26w-4s checkpoint")
     image = keras.Input((None, None, 3), name="image")
     return keras.Model(image, taps(Normalize(**spec.normalize, name="normalize")(image)), name=name)
 

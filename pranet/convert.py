@@ -1,20 +1,18 @@
-"""The command `python -m pranet.convert`: the authors' PyTorch checkpoints to Keras, and back.
-
-    python -m pranet.convert PraNet-19.pth --out pranet_res2net50.keras
-    python -m pranet.convert res2net50_v1b_26w_4s-3cf99910.pth --out res2net50.weights.h5
-    python -m pranet.convert runs/pranet_res2net50/best.keras --to-pytorch --out PraNet.pth
+"""The authors' PyTorch checkpoints to Keras, and back.
 
 No code in a checkpoint is run: `.pth` goes through `torch.load(weights_only=True)`.
 """
 
-import argparse
 import contextlib
 import importlib.util
 import os
 import pickle
+import runpy
 import sys
 import warnings
 from pathlib import Path
+
+from polypseg.runtime import quiet
 
 
 def convert(source, out, to_pytorch=False):
@@ -158,41 +156,14 @@ def _reason(error):
 
 
 def _load_keras():
-    """Import Keras without the lines that TensorFlow's compiled code writes before any log level is heard."""
-    if "keras" in sys.modules:
-        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    try:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+    with quiet():
         import keras
 
         keras.ops.zeros(())  # finds the devices
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
-def main(arguments=None):
-    """A mistake ends the command with one line and exit code 2."""
-    parser = argparse.ArgumentParser("python -m pranet.convert", allow_abbrev=False)
-    parser.description = "Convert the authors' PyTorch PraNet or Res2Net50 to Keras, or a PraNet-Res2Net50 to PyTorch."
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
-    parser.add_argument("file", metavar="FILE", help=".pth, .pt or .safetensors; with --to-pytorch .keras")
-    parser.add_argument(
-        "--out", required=True, metavar="PATH",
-        help=".keras for a PraNet, .weights.h5 for a backbone; with --to-pytorch .pth, .pt or .safetensors",
-    )
-    parser.add_argument("--to-pytorch", action="store_true", help="from Keras to the authors' state dict")
-    given = parser.parse_args(arguments)
-    try:
-        line = convert(given.file, given.out, given.to_pytorch)
-    except (ValueError, OSError) as error:
-        parser.error(" ".join(str(error).split()))
-    sys.stdout.write(f"{line}\n")
-
-
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # the command of earlier versions
+    sys.stderr.write("note: python -m pranet.convert is now: python convert.py, or polypseg convert\n")
+    sys.argv[:1] = ["polypseg", "convert"]
+    runpy.run_module("polypseg", run_name="__main__")

@@ -155,13 +155,13 @@ def test_weights_of_a_file(backbone, tmp_path):
 
 
 def test_wrong_weights(backbone, tmp_path):
-    with pytest.raises(ValueError, match="expected a file .*pranet.convert.* got backbone_weights=absent.h5"):
+    with pytest.raises(ValueError, match="expected a file .*convert.py.* got backbone_weights=absent.h5"):
         build_backbone("res2net50", "absent.h5")
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     other.save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ValueError, match="other.weights.h5, which does not fit"):
         build_backbone("res2net50", tmp_path / "other.weights.h5")
-    with pytest.raises(ValueError, match="got --backbone-weights imagenet; make one with python -m pranet.convert"):
+    with pytest.raises(ValueError, match="got --backbone-weights imagenet; make one with convert.py"):
         build_backbone("res2net50", "imagenet")
 
 

@@ -6,8 +6,9 @@ import re
 import pytest
 
 from polypseg.experiment import registry
-from polypseg.console.arguments import UserError
-from polypseg.experiment.config import TrainConfig, parse_train
+from polypseg.errors import InputError
+from polypseg.commands.train import parse as parse_train
+from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.run_folder import create_run, find_run
 
 
@@ -60,12 +61,12 @@ def test_config_file_is_read_back_and_options_win(tmp_path):
 def test_bad_config_files(tmp_path, values, message):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(values))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(InputError, match=message):
         parse_train(["--config", str(path), "--data-path", "d"])
     path.write_text("{")
-    with pytest.raises(UserError, match="expected JSON"):
+    with pytest.raises(InputError, match="expected JSON"):
         parse_train(["--config", str(path)])
-    with pytest.raises(UserError, match="readable file"):
+    with pytest.raises(InputError, match="readable file"):
         parse_train(["--config", str(tmp_path / "absent.json")])
 
 
@@ -103,7 +104,7 @@ def test_bad_config_files(tmp_path, values, message):
 ])
 def test_mistakes_name_argument_expectation_and_what_came(arguments, message):
     given = arguments if not arguments else ["--data-path", "d", *arguments]
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         parse_train(given)
     assert "\n" not in str(caught.value)
 
@@ -122,15 +123,15 @@ def test_help_shows_each_option_with_its_default(capsys):
 def test_run_folders_are_numbered_and_found(tmp_path):
     first, second = create_run(tmp_path / "runs", "pranet"), create_run(tmp_path / "runs", "pranet")
     assert (first.name, second.name) == ("pranet", "pranet-2")
-    with pytest.raises(UserError, match="none inside"):
+    with pytest.raises(InputError, match="none inside"):
         find_run(tmp_path / "runs")
     (first / "config.json").write_text("{}")
     assert find_run(tmp_path / "runs") == find_run(first) == first
     (second / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"2 runs \(pranet, pranet-2\)"):
+    with pytest.raises(InputError, match=r"2 runs \(pranet, pranet-2\)"):
         find_run(tmp_path / "runs")
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(InputError, match="does not exist"):
         find_run(tmp_path / "absent")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="--trained-model-path"):
+    with pytest.raises(InputError, match="--trained-model-path"):
         create_run(tmp_path / "file", "pranet")

@@ -8,11 +8,14 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from polypseg.attention_unet import AttentionUNet
+from polypseg.commands.convert import main as run_convert
+from polypseg.console.run import run
 from polypseg.inference.keras_engines import load_model
 from polypseg.pranet import PraNet, convert, official
 from polypseg.pranet.backbones import build_backbone
@@ -130,10 +133,11 @@ def test_faults_are_listed(state, network, reuse):
 def command(capsys, *arguments):
     """Exit code and both outputs, in this process."""
     try:
-        code = convert.main([str(argument) for argument in arguments])
+        with mock.patch("sys.argv", ["convert.py", *map(str, arguments)]):
+            run(run_convert)
     except SystemExit as stop:
-        code = stop.code
-    return code or 0, *capsys.readouterr()
+        return stop.code, *capsys.readouterr()
+    return 0, *capsys.readouterr()
 
 
 def test_command_with_pytorch(state, tmp_path, capsys):
@@ -141,9 +145,9 @@ def test_command_with_pytorch(state, tmp_path, capsys):
     tensors = {key: torch.from_numpy(array) for key, array in state.items()}
     torch.save(tensors, tmp_path / "PraNet-19.pth", _use_new_zipfile_serialization=False)  # as before PyTorch 1.6
     result = subprocess.run(
-        [sys.executable, "-m", "pranet.convert", "PraNet-19.pth", "--out", "new/pranet.keras"],
+        [sys.executable, ROOT / "convert.py", "PraNet-19.pth", "--out", "new/pranet.keras"],
         cwd=tmp_path, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == "new/pranet.keras: PraNet-Res2Net50, 922 arrays\n"
@@ -239,9 +243,20 @@ def test_code_in_a_checkpoint_is_not_run(content, tmp_path, capsys, monkeypatch,
 
 def test_help_waits_for_nothing_heavy():
     result = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "pranet.convert", "--help"],
+        [sys.executable, "-X", "importtime", "convert.py", "--help"],
         cwd=ROOT, capture_output=True, text=True,
     )
     assert result.returncode == 0 and "--to-pytorch" in result.stdout
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
     assert "argparse" in imported and not imported & {"keras", "numpy", "tensorflow", "torch"}
+
+
+def test_the_command_of_earlier_versions_works_with_a_hint(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "pranet.convert", "absent.pth", "--out", "x.keras"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )
+    lines = result.stderr.splitlines()
+    assert result.returncode == 2
+    assert lines[-2] == "note: python -m pranet.convert is now: python convert.py, or polypseg convert"
+    assert lines[-1] == "polypseg convert: error: FILE: expected a file, got absent.pth, which does not exist"

@@ -15,8 +15,8 @@ from polypseg.data.images import read_image, read_mask, resize_image, resize_mas
 from polypseg.data.pairs import find_pairs
 from polypseg.data.pipeline import Arrays, evaluation_batches, training_batches
 from polypseg.data.synthetic import write_dataset
-from polypseg.console.arguments import UserError
-from polypseg.experiment.config import parse_train
+from polypseg.errors import InputError
+from polypseg.commands.train import parse as parse_train
 from polypseg.training.devices import join, spread
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,23 +148,23 @@ def test_parts_make_up_the_batches_and_the_weights_the_mean():
     (("--num-processes", "0"), "--num-processes: expected 1 or more, got 0"),
 ])
 def test_options_out_of_range(arguments, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(InputError, match=message):
         parse_train(["--data-path", ".", *arguments])
 
 
 def test_what_cannot_be_spread_is_refused(monkeypatch):
     config = parse_train(["--data-path", ".", "--devices", "all", "--coordinator", "localhost:1"])
-    with pytest.raises(UserError, match="--coordinator: expected KERAS_BACKEND=jax, since tensorflow"):
+    with pytest.raises(InputError, match="--coordinator: expected KERAS_BACKEND=jax, since tensorflow"):
         join(config)
-    with pytest.raises(UserError, match="--process-id: expected --devices all beside it, got 1"):
+    with pytest.raises(InputError, match="--process-id: expected --devices all beside it, got 1"):
         join(parse_train(["--data-path", ".", "--process-id", "1"]))
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    with pytest.raises(UserError, match="--devices: expected KERAS_BACKEND=tensorflow or jax"), spread(config):
+    with pytest.raises(InputError, match="--devices: expected KERAS_BACKEND=tensorflow or jax"), spread(config):
         pass
     monkeypatch.undo()
     import tensorflow as tf
 
     three = [tf.config.list_logical_devices("CPU")[0]] * 3
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: three)
-    with pytest.raises(UserError, match="--batch-size: expected a multiple of the 3 devices, got 16"), spread(config):
+    with pytest.raises(InputError, match="--batch-size: expected a multiple of the 3 devices, got 16"), spread(config):
         pass

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 
-from polypseg.console.arguments import UserError
+from polypseg.errors import InputError
 from polypseg.inference.export import TOLERANCE, export
 from polypseg.inference.export_formats import FORMATS, serving_model
 from polypseg.inference.predictor import Predictor
@@ -95,7 +95,7 @@ def test_a_file_answers_as_the_keras_network(kind, trained, pictures, tmp_path):
     tolerance = 0.03 if "bfloat16" in predictor.engine else 1e-4
     for answer, truth in zip(predictor(pictures), answers(trained, pictures)):
         np.testing.assert_allclose(answer, truth, atol=tolerance)
-    with pytest.raises(UserError, match="--overwrite"):
+    with pytest.raises(InputError, match="--overwrite"):
         export(trained, kind, written.path)
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_differs_is_refused_and_removed(small, tmp_path, monkeypatch
     export(small, "savedmodel", old)
     before = files(tmp_path)
     monkeypatch.setitem(module.FORMATS, "savedmodel", dataclasses.replace(FORMATS["savedmodel"], engine=Off))
-    with pytest.raises(UserError, match=r"within 0\.01 of the Keras network's, got a difference of 0\.02.*nothing was written"):
+    with pytest.raises(InputError, match=r"within 0\.01 of the Keras network's, got a difference of 0\.02.*nothing was written"):
         export(small, "savedmodel", old, overwrite=True)
     assert files(tmp_path) == before
     Predictor.load(old)
@@ -199,5 +199,5 @@ def test_a_missing_package_is_named_before_anything_is_done(trained, monkeypatch
 
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "tf2onnx" else real(name, *rest))
-    with pytest.raises(UserError, match="pip install tf2onnx"):
+    with pytest.raises(InputError, match="pip install tf2onnx"):
         export(trained, "onnx")

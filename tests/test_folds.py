@@ -11,8 +11,8 @@ from polypseg.data.folds import fold_splits
 from polypseg.data.synthetic import write_dataset
 from polypseg.training import folds as folds_module
 from polypseg.training import train as training
-from polypseg.console.arguments import UserError
-from polypseg.experiment.config import parse_train
+from polypseg.errors import InputError
+from polypseg.commands.train import parse as parse_train
 from polypseg.training.datasets import prepare_folds
 from polypseg.inference.predictor import Predictor
 from polypseg.experiment.run_folder import find_run
@@ -87,7 +87,7 @@ def test_a_cross_validation_goes_on_with_the_fold_it_was_stopped_in(tmp_path, mo
         validate(*arguments)
     first = (folder / "fold-1" / "last.keras").stat().st_mtime_ns
     assert not (folder / "folds.json").exists()
-    with pytest.raises(UserError, match="--model: expected one run, got the cross-validation .*/fold-1"):
+    with pytest.raises(InputError, match="--model: expected one run, got the cross-validation .*/fold-1"):
         find_run(tmp_path / "runs")
 
     found, summary = validate("--resume", folder)

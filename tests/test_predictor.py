@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from polypseg.console.arguments import UserError
+from polypseg.errors import InputError
 from polypseg.inference.engines import logits_of
 from polypseg.inference.predictor import Predictor, sigmoid
 
@@ -156,7 +156,7 @@ def test_a_file_with_the_answer_only(package, tmp_path):
 @kinds
 @pytest.mark.parametrize("text", ["", "[]", '{"input_size": 24}'])
 def test_a_foreign_file_is_refused(package, text, tmp_path):
-    with pytest.raises(UserError, match="--model: expected a file written by export.py, got .*network") as caught:
+    with pytest.raises(InputError, match="--model: expected a file written by export.py, got .*network") as caught:
         Predictor.load(written(package, tmp_path, text=text))
     assert "\n" not in str(caught.value)
 
@@ -167,7 +167,7 @@ def test_a_damaged_file_is_refused_in_one_line(package, tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"hello", whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises(UserError, match="--model: expected a .*, got .*network") as caught:
+        with pytest.raises(InputError, match="--model: expected a .*, got .*network") as caught:
             Predictor.load(path)
         assert "\n" not in str(caught.value)
 
@@ -175,7 +175,7 @@ def test_a_damaged_file_is_refused_in_one_line(package, tmp_path):
 def test_openvino_without_its_weights(tmp_path):
     path = written("openvino", tmp_path)
     path.with_suffix(".bin").unlink()
-    with pytest.raises(UserError, match="expected a whole .xml file"):
+    with pytest.raises(InputError, match="expected a whole .xml file"):
         Predictor.load(path)
 
 
@@ -187,7 +187,7 @@ def test_what_is_not_a_model(name, word, tmp_path):
     (tmp_path / "empty").mkdir()
     for file in ("notes.txt", "network.bin", "network.keras"):
         (tmp_path / file).write_text("hello")
-    with pytest.raises(UserError, match=word) as caught:
+    with pytest.raises(InputError, match=word) as caught:
         Predictor.load(tmp_path / name)
     assert "\n" not in str(caught.value)
 
@@ -198,7 +198,7 @@ def test_a_missing_package_is_named(package, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=f"pip install {package.replace('_', '-')}"):
+    with pytest.raises(InputError, match=f"pip install {package.replace('_', '-')}"):
         Predictor.load(path)
 
 

@@ -13,8 +13,8 @@ from polypseg.data.pairs import find_pairs
 from polypseg.data.pipeline import Arrays, scaled_sizes, training_batches
 from polypseg.data.synthetic import write_dataset
 from polypseg.training import train as training
-from polypseg.console.arguments import UserError
-from polypseg.experiment.config import parse_train
+from polypseg.errors import InputError
+from polypseg.commands.train import parse as parse_train
 from polypseg.training.datasets import prepare_data
 from polypseg.training.optimizer import Adam
 from polypseg.training.schedule import WarmupSchedule
@@ -51,7 +51,7 @@ def test_sizes_are_the_authors():
     config = parse_train(["--data-path", "d", "--multi-scale", "0.75", "1", "1.25"])
     assert config.multi_scale == [0.75, 1, 1.25]
     for bad in (("0",), ("-1", "1"), ("0.01",), ("nan",), ("5",)):
-        with pytest.raises(UserError, match="--multi-scale: expected factors"):
+        with pytest.raises(InputError, match="--multi-scale: expected factors"):
             parse_train(["--data-path", "d", "--multi-scale", *bad])
 
 
@@ -122,7 +122,7 @@ def test_accumulated_steps_equal_one_of_the_larger_batch():
 
 
 def test_more_accumulated_steps_than_the_run_has_are_refused(data, tmp_path):
-    with pytest.raises(UserError, match="--accumulate: expected at most the 8 steps of the run, got 9"):
+    with pytest.raises(InputError, match="--accumulate: expected at most the 8 steps of the run, got 9"):
         train(data, *SMALL, "--accumulate", 9, "--trained-model-path", tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -18,9 +18,10 @@ import tiny
 
 from polypseg.data.synthetic import write_dataset
 from polypseg.training import train as training
-from polypseg.console.arguments import UserError, run
+from polypseg.console.run import run
+from polypseg.errors import InputError
 from polypseg.experiment.checkpoint import SaveError, save_model, saved_epoch
-from polypseg.experiment.config import parse_train
+from polypseg.commands.train import parse as parse_train
 from polypseg.training.datasets import prepare_data
 from polypseg.training.interrupt import Interrupted
 from polypseg.inference.keras_engines import load_model
@@ -225,10 +226,10 @@ def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch)
     other, image = ((tmp_path / "data" / "images" / f"{name}.png") for name in ("synthetic_0000", stem))
     before, kept = image.read_bytes(), (interrupted / "last.keras").read_bytes()
     image.write_bytes(before + b"x")
-    with pytest.raises(UserError, match=rf"--data-path: expected the 20 pictures that .*, got 1 changed \({stem}\)"):
+    with pytest.raises(InputError, match=rf"--data-path: expected the 20 pictures that .*, got 1 changed \({stem}\)"):
         train("--resume", interrupted)
     image.unlink()
-    with pytest.raises(UserError, match=rf"got 1 missing \({stem}\)"):
+    with pytest.raises(InputError, match=rf"got 1 missing \({stem}\)"):
         train("--resume", interrupted)
     image.write_bytes(before)
 
@@ -255,16 +256,16 @@ def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch)
 
 
 def test_what_cannot_be_resumed_is_refused_in_one_line(interrupted, tmp_path):
-    with pytest.raises(UserError, match="--epochs: expected only --data-path, --cache-gb and --devices beside --resume"):
+    with pytest.raises(InputError, match="--epochs: expected only --data-path, --cache-gb and --devices beside --resume"):
         parse_train(["--resume", str(interrupted), "--epochs", "9"])
-    with pytest.raises(UserError, match="--resume: expected a run folder .* none inside"):
+    with pytest.raises(InputError, match="--resume: expected a run folder .* none inside"):
         parse_train(["--resume", str(tmp_path)])
     from polypseg.experiment.run_folder import hold
 
-    with hold(interrupted), pytest.raises(UserError, match="no other process is training"):
+    with hold(interrupted), pytest.raises(InputError, match="no other process is training"):
         train("--resume", interrupted)
     (interrupted / "last.keras").write_bytes((interrupted / "last.keras").read_bytes()[:-100])
-    with pytest.raises(UserError, match="--resume: expected a whole file") as error:
+    with pytest.raises(InputError, match="--resume: expected a whole file") as error:
         train("--resume", interrupted)
     assert "\n" not in str(error.value)
 
@@ -276,7 +277,7 @@ def test_an_optimiser_of_other_variables_is_refused(interrupted):
     optimizer.build(model.trainable_variables[1:])
     model.compile(optimizer=optimizer, loss=model.loss)
     save_model(model, interrupted / "last.keras", saved_epoch(interrupted / "last.keras"))
-    with pytest.raises(UserError, match="--resume: expected an optimiser that fits the network, got .*last.keras"):
+    with pytest.raises(InputError, match="--resume: expected an optimiser that fits the network, got .*last.keras"):
         train("--resume", interrupted)
 
 
@@ -304,7 +305,7 @@ def test_pictures_that_vanish_before_the_samples_are_drawn(data, tmp_path, monke
 def test_loading_runs_no_code_of_the_file(tmp_path):
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: x[..., :1])])
     model.save(tmp_path / "evil.keras")
-    with pytest.raises(UserError, match="expected a .keras file of this toolkit"):
+    with pytest.raises(InputError, match="expected a .keras file of this toolkit"):
         load_model(tmp_path / "evil.keras")
 
 

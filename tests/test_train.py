@@ -15,8 +15,8 @@ import pytest
 import tiny
 
 from polypseg.data.synthetic import write_dataset
-from polypseg.console.arguments import UserError
-from polypseg.experiment.config import parse_train
+from polypseg.errors import InputError
+from polypseg.commands.train import parse as parse_train
 from polypseg.training.datasets import prepare_data
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -138,7 +138,7 @@ def test_given_lists_that_part_a_patient_are_refused(data, tmp_path):
         (tmp_path / f"{name}.txt").write_text("\n".join(part) + "\n")
     arguments = ["--data-path", str(data), "--split-dir", str(tmp_path), "--group-by"]
     assert len(prepare_data(parse_train([*arguments, r"\d{4}$"])).subsets["train"]) == 16
-    with pytest.raises(UserError, match="--group-by: expected each group in one subset of --split-dir, got 1 parted, 001"):
+    with pytest.raises(InputError, match="--group-by: expected each group in one subset of --split-dir, got 1 parted, 001"):
         prepare_data(parse_train([*arguments, r"\d{3}(?=\d$)"]))
 
 
@@ -180,7 +180,7 @@ def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word):
 def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_path, monkeypatch):
     from polypseg.training import train as training
     from polypseg.training.callbacks import NonFiniteLoss
-    from polypseg.experiment.config import parse_train
+    from polypseg.commands.train import parse as parse_train
     from polypseg.training.datasets import prepare_data
     from polypseg.inference.keras_engines import load_model
 

@@ -42,7 +42,7 @@ def build(config):
 if __name__ == "__main__":
     import polypseg.training.train
     from polypseg.commands import train
-    from polypseg.console.arguments import run
+    from polypseg.console.run import run
 
     polypseg.training.train.build_network = build
     run(train.main)

@@ -16,7 +16,7 @@ import tiny
 
 import polypseg.training.train
 from polypseg.commands import train
-from polypseg.console.arguments import run
+from polypseg.console.run import run
 
 polypseg.training.train.build_network = lambda config: tiny.Tiny(config.input_size, stateless="STATELESS" in os.environ)
 run(train.main)

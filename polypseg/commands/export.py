@@ -3,7 +3,8 @@
 import os
 from dataclasses import dataclass
 
-from polypseg.console.arguments import Parser, expect
+from polypseg.console.parser import Parser
+from polypseg.errors import expect
 
 FORMATS = ("savedmodel", "onnx", "openvino", "tflite")
 
@@ -15,7 +16,7 @@ class Defaults:
 
 
 def parse(arguments=None):
-    parser = Parser("export.py", "Write a trained network for other programs, checked against the original.", Defaults())
+    parser = Parser("Write a trained network for other programs, checked against the original.", Defaults())
     group = parser.group("input and output")
     group("--model", "--model-path", metavar="RUN", required=True, help="run folder, or a .keras file")
     group("--format", metavar="NAME", required=True, help=" | ".join(FORMATS))

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from polypseg.console.arguments import Parser, UserError, expect
+from polypseg.console.parser import Parser
+from polypseg.console.run import warn
+from polypseg.errors import InputError, expect
 
 
 @dataclass
@@ -18,7 +20,7 @@ class Defaults:
 
 
 def parse(arguments=None):
-    parser = Parser("infer_image.py", "Segment pictures with a trained network.", Defaults())
+    parser = Parser("Segment pictures with a trained network.", Defaults())
     group = parser.group("input")
     group("--model", "--model-path", metavar="PATH", required=True, help="run folder, .keras, SavedModel, .onnx, .xml or .tflite")
     group("--image", "--image-path", metavar="PATH", required=True, nargs="+", help="pictures, folders or patterns ('a/**/*.jpg')")
@@ -41,7 +43,7 @@ def parse(arguments=None):
 
 
 def find_images(arguments):
-    """The files that paths, folders and patterns name, each once. Raises `UserError`."""
+    """The files that paths, folders and patterns name, each once. Raises `InputError`."""
     from polypseg.data.images import IMAGE_SUFFIXES
 
     found = {}
@@ -56,7 +58,7 @@ def find_images(arguments):
             )
             if not paths:
                 kind = "a folder with" if os.path.isdir(argument) else "a file, a folder or a pattern of"
-                raise UserError(f"--image: expected {kind} pictures ({' '.join(IMAGE_SUFFIXES)}), got {argument}")
+                raise InputError(f"--image: expected {kind} pictures ({' '.join(IMAGE_SUFFIXES)}), got {argument}")
         found |= {os.path.abspath(path): Path(path) for path in paths}
     return list(found.values())
 
@@ -98,7 +100,7 @@ def main():
     taken = [path for path in (table, *(path for job in jobs for path in job.targets.values())) if path.exists()]
     if taken and not options["overwrite"]:
         more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
-        raise UserError(f"--out: expected new files (or --overwrite), got {taken[0]}, which exists{more}")
+        raise InputError(f"--out: expected new files (or --overwrite), got {taken[0]}, which exists{more}")
 
     from polypseg.inference.advice import export_advice  # heavy: after the arguments
     from polypseg.inference.predictor import Predictor
@@ -115,7 +117,7 @@ def main():
         write_table(table, rows)
         print(f"written: {len(rows)} picture{'s' * (len(rows) > 1)} in {out}/ ({', '.join(jobs[0].targets)}), {table}")
     for problem in problems:
-        print(f"infer_image.py: error: --image: {problem}", file=sys.stderr)
+        warn(f"error: --image: {problem}")
     if problems:
         sys.exit(2)
 
@@ -220,7 +222,7 @@ def write(job, predictor, threshold):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_png(path, pictures[kind]())
         except OSError as error:
-            raise UserError(f"--out: expected a writable folder with room on the disk, got {path} ({error.strerror})") from error
+            raise InputError(f"--out: expected a writable folder with room on the disk, got {path} ({error.strerror})") from error
     return {
         "file": job.path, "width": width, "height": height, "area": regions.area, "area_fraction": f"{fraction:.6f}",
         "regions": len(regions.boxes), "boxes": "; ".join(" ".join(map(str, box)) for box in regions.boxes),
@@ -241,4 +243,4 @@ def write_table(path, rows):
     try:
         write_text(path, text.getvalue())
     except OSError as error:
-        raise UserError(f"--out: expected a writable folder with room on the disk, got {path} ({error.strerror})") from error
+        raise InputError(f"--out: expected a writable folder with room on the disk, got {path} ({error.strerror})") from error

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from polypseg.console.arguments import Parser, expect
+from polypseg.console.parser import Parser
+from polypseg.console.run import program
+from polypseg.errors import expect
 from polypseg.experiment.run_folder import check_writable, write_text
 from polypseg.scoring.sources import SUBSETS, network_sources, saved_sources
 
@@ -19,7 +21,7 @@ class Defaults:
 
 def parse(arguments=None):
     parser = Parser(
-        "test.py", "Score networks, or maps that any program saved, against masks, at the masks' own size.", Defaults()
+        "Score networks, or maps that any program saved, against masks, at the masks' own size.", Defaults()
     )
     group = parser.group("a network")
     group("--model", "--model-path", nargs="+", metavar="RUN", help="run folder or model file; several: one table")
@@ -102,7 +104,7 @@ def main():
                 galleries.append(pictures(source, results, rules, maps_of, len(sources)))
             if all(result.top <= 1 for result in results):
                 bar.write(
-                    f"test.py: warning: the maps in {source.path} hold no grey level above 1 of 255; "
+                    f"{program()}: warning: the maps in {source.path} hold no grey level above 1 of 255; "
                     "labels 0 and 1 have to be saved as 0 and 255", file=sys.stderr,
                 )
     print(plain(rows))

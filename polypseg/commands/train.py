@@ -1,16 +1,83 @@
 """Train a segmentation network: `python train.py --data-path DIR`; `--help` lists the options."""
 
 import importlib.util
-import sys
 
-from polypseg.console.arguments import UserError
-from polypseg.experiment.config import parse_train
-from polypseg.experiment.run_folder import check_writable
+from polypseg.console.parser import Parser
+from polypseg.console.run import warn
+from polypseg.errors import InputError
+from polypseg.experiment.config import OF_THIS_START, TrainConfig, read_config
+from polypseg.experiment.registry import BACKBONES, LOSSES, NETWORKS, PRECISIONS
+from polypseg.experiment.run_folder import check_writable, find_run
 from polypseg.runtime import load_tensorflow
+
+BESIDE_RESUME = ("data_path", "cache_gb", "devices", *OF_THIS_START)
+
+
+def parse(arguments=None):
+    """The checked `TrainConfig` of a command line."""
+    defaults = TrainConfig()
+    parser = Parser("Train a segmentation network on a folder of images and masks.", defaults)
+    group = parser.group("data")
+    group("--data-path", metavar="DIR", help="folder with images/ and masks/, files matched by stem")
+    group("--split-dir", "--split-file", metavar="PATH",
+          help="given split: a folder with train.txt, val.txt, test.txt; their common prefix; or a CSV stem,subset")
+    group("--data-split", type=float, metavar="F", help="without --split-dir: fraction for val, and again for test")
+    group("--group-by", metavar="REGEX", help="pictures whose stems match alike (one patient) are never parted")
+    group("--folds", type=int, metavar="K", help="cross-validation: K runs, each tested on another Kth of the pictures")
+    group("--cache-gb", type=float, metavar="GB", help="decoded pictures beyond this size go to a temporary file")
+    group = parser.group("network")
+    group("--model", metavar="NAME", help=" | ".join(NETWORKS))
+    group("--backbone", metavar="NAME", help=f"of PraNet: {' | '.join(BACKBONES)}")
+    group("--backbone-weights", metavar="W", help="imagenet | none | path of a .h5 file")
+    group("--input-size", "--inputsize", type=int, metavar="PX", help="height and width the network sees")
+    group("--multi-scale", type=float, nargs="+", metavar="F",
+          help="train on each batch at these multiples of the input size, one step each; PraNet's authors: 0.75 1 1.25")
+    group = parser.group("training")
+    group("--epochs", "--epoch", type=int, metavar="N", help="passes over the training pictures")
+    group("--batch-size", "--batchsize", type=int, metavar="N", help="pictures a step")
+    group("--accumulate", type=int, metavar="N", help="add up the gradients of N steps: an effective batch N times as large")
+    group("--lr", type=float, metavar="LR", help="highest learning rate of Adam")
+    group("--schedule", metavar="NAME",
+          help="cosine | constant, after a warm-up; step: a tenth every 50 epochs, as PraNet's authors")
+    group("--patience", type=int, metavar="N", help="stop after N epochs without a better validation Dice")
+    group("--clip-value", "--gclip", type=float, metavar="C", help="clip each gradient to [-C, C]; 0: off")
+    group("--augment", metavar="NAME", help="full (flips, turns, zoom, colour, blur) | flips (and quarter turns) | none")
+    group("--ema", type=float, metavar="M", help="validate and keep the moving average of the weights, momentum M; 0: off")
+    group("--loss", metavar="NAME", help=f"{' | '.join(LOSSES)} (default: structure for pranet, dice for attention_unet)")
+    group("--map-weights", type=float, nargs="+", metavar="W", help="weight of each side output, coarse to fine (default: 1)")
+    group("--precision", metavar="NAME", help=" | ".join(PRECISIONS))
+    group("--seed", type=int, metavar="N", help="of split, order, augmentation and initial weights")
+    group("--deterministic", action="store_true", help="the same numbers bit for bit on the same machine; slower")
+    group = parser.group("run")
+    group("--trained-model-path", metavar="DIR", help="where the run folder is made")
+    group("--logdir", metavar="DIR", help="TensorBoard logs (default: in the run folder)")
+    group("--config", metavar="FILE", help="config.json of a run to repeat; options given here win")
+    group("--resume", metavar="RUN",
+          help="go on with an interrupted run; beside it only --data-path, if the data have moved, --cache-gb and --devices")
+    group = parser.group("several devices")
+    group("--devices", metavar="NAME", help="one | all: each batch is divided among all GPUs, of all processes under KERAS_BACKEND=jax")
+    group("--coordinator", metavar="HOST:PORT", help="where the processes meet: the first one's address (Slurm says it by itself)")
+    group("--num-processes", type=int, metavar="N", help="how many there are")
+    group("--process-id", type=int, metavar="I", help="which one this is, from 0; the first one writes the run folder")
+    given = parser.parse(arguments)
+    if "resume" in given:
+        return resumed_config(given)
+    from_file = read_config(given.pop("config")) if "config" in given else {}
+    return TrainConfig(**(from_file | given)).check()
+
+
+def resumed_config(given):
+    """The `TrainConfig` of the run that `given["resume"]` names. Raises `InputError`."""
+    for name in given:
+        if name not in BESIDE_RESUME:
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"{option}: expected only --data-path, --cache-gb and --devices beside --resume, whose run keeps its options")
+    folder = find_run(given["resume"], "--resume")
+    return TrainConfig(**(read_config(folder / "config.json", "--resume") | given | {"resume": str(folder)})).check()
 
 
 def main():
-    config = parse_train()
+    config = parse()
     check_writable(config.resume or config.trained_model_path)
 
     load_tensorflow()  # heavy: after the arguments
@@ -18,7 +85,7 @@ def main():
 
     if config.logdir and importlib.util.find_spec("tensorboard") is None:
         note = "nothing is written there without the package tensorboard (pip install tensorboard)"
-        print(f"train.py: note: --logdir: {note}", file=sys.stderr)
+        warn(f"note: --logdir: {note}")
     join(config)
     with one_run_folder(config) as config:
         verify_and_train(config)
@@ -38,7 +105,7 @@ def verify_and_train(config):
         report = folds[0].report
         print(report.text(None) if report.errors else report, flush=True)
         if report.errors:
-            raise UserError(f"--data-path: expected readable pairs, got {len(report.errors)} bad files (listed above)")
+            raise InputError(f"--data-path: expected readable pairs, got {len(report.errors)} bad files (listed above)")
 
     if config.folds:
         folder, summary = cross_validate(config, folds)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from polypseg.console.arguments import Parser, UserError, expect
+from polypseg.console.parser import Parser
+from polypseg.errors import InputError, expect
 from polypseg.experiment.run_folder import write_text
 
 
@@ -21,7 +22,7 @@ class Defaults:
 
 
 def parse(arguments=None):
-    parser = Parser("infer_video.py", "Draw what a trained network finds on a video.", Defaults())
+    parser = Parser("Draw what a trained network finds on a video.", Defaults())
     group = parser.group("input")
     group("--model", "--model-path", metavar="PATH", required=True, help="run folder, .keras, SavedModel, .onnx, .xml or .tflite")
     group("--video", "--video-path", metavar="PATH", required=True, help="what FFmpeg reads, or the number of a camera")
@@ -46,7 +47,7 @@ def parse(arguments=None):
 
 
 def check(options):
-    """Raise `UserError` for the first mistake that can be seen without the model and the video."""
+    """Raise `InputError` for the first mistake that can be seen without the model and the video."""
     threshold, out, masks = options["threshold"], options["out"], options["masks_out"]
     expect(threshold is None or 0 <= threshold <= 1, "--threshold", "a probability from 0 to 1", threshold)
     for name in ("batch_size", "stride", "max_frames"):
@@ -67,9 +68,9 @@ def check(options):
             new += [("--masks-out", frames[0])] if frames else []
     for argument, path in new:
         if path.exists() and not options["overwrite"]:
-            raise UserError(f"{argument}: expected a new path (or --overwrite), got {path}, which exists")
+            raise InputError(f"{argument}: expected a new path (or --overwrite), got {path}, which exists")
         if os.path.exists(options["video"]) and path.exists() and os.path.samefile(path, options["video"]):
-            raise UserError(f"{argument}: expected another file than --video, got {path}")
+            raise InputError(f"{argument}: expected another file than --video, got {path}")
 
 
 def main():
@@ -100,7 +101,7 @@ def main():
     write_facts(options["out"].with_suffix(".json"), result)
     report(result, options)
     if result["problem"]:
-        raise UserError(f"--video: {options['video']}: {result['problem']}; written: {result['frames']} frames, {options['out']}")
+        raise InputError(f"--video: {options['video']}: {result['problem']}; written: {result['frames']} frames, {options['out']}")
     if result["stopped"]:
         sys.exit(128 + stopped.signal)
 
@@ -157,7 +158,7 @@ def write_facts(path, result):
     try:
         write_text(path, json.dumps(result, indent=2) + "\n")
     except OSError as error:
-        raise UserError(f"--out: expected room on the disk, got {path} ({error.strerror}); the video is whole") from error
+        raise InputError(f"--out: expected room on the disk, got {path} ({error.strerror}); the video is whole") from error
 
 
 def steps(reader, predictor, writers, options, stopped):

@@ -11,11 +11,11 @@ import json
 import os
 import zipfile
 
-from polypseg.console.arguments import UserError
+from polypseg.errors import InputError
 from .run_folder import replace, write_text
 
 
-class SaveError(UserError):
+class SaveError(InputError):
     """A file of the run could not be written; those that were there before are whole."""
 
 
@@ -49,7 +49,7 @@ def saved_epoch(path):
         with zipfile.ZipFile(path) as archive:
             return int(json.loads(archive.comment)["epoch"])
     except (zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise UserError(f"--resume: expected a whole file that train.py saved, got {path} ({error})") from error
+        raise InputError(f"--resume: expected a whole file that train.py saved, got {path} ({error})") from error
 
 
 def write_history(path, rows):
@@ -62,18 +62,18 @@ def write_history(path, rows):
 
 
 def read_history(path, epochs):
-    """The first `epochs` rows of `history.csv`. Raises `UserError` where there are fewer."""
+    """The first `epochs` rows of `history.csv`. Raises `InputError` where there are fewer."""
     rows = []
     if epochs:
         try:
             with open(path, newline="", encoding="utf-8") as file:
                 rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)][:epochs]
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"--resume: expected a history, got {path} ({error})") from error
+            raise InputError(f"--resume: expected a history, got {path} ({error})") from error
     for row in rows:
         row["epoch"] = int(row["epoch"])
     if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
-        raise UserError(f"--resume: expected a row for each of {epochs} epochs in {path}, got {len(rows)}")
+        raise InputError(f"--resume: expected a row for each of {epochs} epochs in {path}, got {len(rows)}")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Options of a training run: defaults, command line, `config.json`, checks."""
+"""Options of a training run: defaults, `config.json`, checks."""
 
 import dataclasses
 import json
@@ -6,13 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from polypseg.console.arguments import Parser, UserError, expect, nearest
+from polypseg.errors import InputError, expect, nearest
 from .registry import AUGMENTATIONS, BACKBONES, LOSSES, NETWORKS, PRECISIONS
-from .run_folder import find_run
 
 
 OF_THIS_START = ("resume", "coordinator", "num_processes", "process_id")  # not stored
-BESIDE_RESUME = ("data_path", "cache_gb", "devices", *OF_THIS_START)
 
 
 @dataclass
@@ -53,7 +51,7 @@ class TrainConfig:
     process_id: int | None = None
 
     def check(self):
-        """Raise `UserError` for the first value out of range; fill in what depends on the model."""
+        """Raise `InputError` for the first value out of range; fill in what depends on the model."""
         expect(self.data_path, "--data-path", "a folder with images/ and masks/")
         expect(self.model in NETWORKS, "--model", f"one of {', '.join(NETWORKS)}", self.model)
         network = NETWORKS[self.model]
@@ -64,7 +62,7 @@ class TrainConfig:
         expect(self.backbone in BACKBONES, "--backbone", f"one of {', '.join(BACKBONES)}", self.backbone)
         downloaded = self.model != "pranet" or self.backbone != "res2net50" or self.backbone_weights != "imagenet"
         expect(
-            downloaded, "--backbone-weights", "none, or for res2net50 a file that python -m pranet.convert made, "
+            downloaded, "--backbone-weights", "none, or for res2net50 a file that convert.py made, "
             "since Keras has none to download", self.backbone_weights,
         )
         expect(
@@ -114,20 +112,20 @@ def _join(values):
 
 
 def read_config(path, argument="--config"):
-    """The values of a run's `config.json`, as a dict. Raises `UserError`."""
+    """The values of a run's `config.json`, as a dict. Raises `InputError`."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{argument}: expected a readable file, got {path} ({error.strerror})") from error
+        raise InputError(f"{argument}: expected a readable file, got {path} ({error.strerror})") from error
     except ValueError as error:
-        raise UserError(f"{argument}: expected JSON, got {path} ({error})") from error
+        raise InputError(f"{argument}: expected JSON, got {path} ({error})") from error
     expect(isinstance(values, dict), argument, "an object with option names as keys", path)
     fields = {field.name: field.type for field in dataclasses.fields(TrainConfig) if field.name not in OF_THIS_START}
     for key, value in values.items():
         if key not in fields:
-            raise UserError(f"{argument}: unknown key {key!r} in {path}{nearest(key, fields)}")
+            raise InputError(f"{argument}: unknown key {key!r} in {path}{nearest(key, fields)}")
         if not _fits(value, fields[key]):
-            raise UserError(f"{argument}: expected {_words(fields[key])} for {key!r} in {path}, got {value!r}")
+            raise InputError(f"{argument}: expected {_words(fields[key])} for {key!r} in {path}, got {value!r}")
     return values
 
 
@@ -143,66 +141,3 @@ def _words(kind):
     }
     text = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
     return " or ".join(names.get(part, part) for part in text.split(" | "))
-
-
-def parse_train(arguments=None):
-    """The checked `TrainConfig` of a command line."""
-    defaults = TrainConfig()
-    parser = Parser("train.py", "Train a segmentation network on a folder of images and masks.", defaults)
-    group = parser.group("data")
-    group("--data-path", metavar="DIR", help="folder with images/ and masks/, files matched by stem")
-    group("--split-dir", "--split-file", metavar="PATH",
-          help="given split: a folder with train.txt, val.txt, test.txt; their common prefix; or a CSV stem,subset")
-    group("--data-split", type=float, metavar="F", help="without --split-dir: fraction for val, and again for test")
-    group("--group-by", metavar="REGEX", help="pictures whose stems match alike (one patient) are never parted")
-    group("--folds", type=int, metavar="K", help="cross-validation: K runs, each tested on another Kth of the pictures")
-    group("--cache-gb", type=float, metavar="GB", help="decoded pictures beyond this size go to a temporary file")
-    group = parser.group("network")
-    group("--model", metavar="NAME", help=" | ".join(NETWORKS))
-    group("--backbone", metavar="NAME", help=f"of PraNet: {' | '.join(BACKBONES)}")
-    group("--backbone-weights", metavar="W", help="imagenet | none | path of a .h5 file")
-    group("--input-size", "--inputsize", type=int, metavar="PX", help="height and width the network sees")
-    group("--multi-scale", type=float, nargs="+", metavar="F",
-          help="train on each batch at these multiples of the input size, one step each; PraNet's authors: 0.75 1 1.25")
-    group = parser.group("training")
-    group("--epochs", "--epoch", type=int, metavar="N", help="passes over the training pictures")
-    group("--batch-size", "--batchsize", type=int, metavar="N", help="pictures a step")
-    group("--accumulate", type=int, metavar="N", help="add up the gradients of N steps: an effective batch N times as large")
-    group("--lr", type=float, metavar="LR", help="highest learning rate of Adam")
-    group("--schedule", metavar="NAME",
-          help="cosine | constant, after a warm-up; step: a tenth every 50 epochs, as PraNet's authors")
-    group("--patience", type=int, metavar="N", help="stop after N epochs without a better validation Dice")
-    group("--clip-value", "--gclip", type=float, metavar="C", help="clip each gradient to [-C, C]; 0: off")
-    group("--augment", metavar="NAME", help="full (flips, turns, zoom, colour, blur) | flips (and quarter turns) | none")
-    group("--ema", type=float, metavar="M", help="validate and keep the moving average of the weights, momentum M; 0: off")
-    group("--loss", metavar="NAME", help=f"{' | '.join(LOSSES)} (default: structure for pranet, dice for attention_unet)")
-    group("--map-weights", type=float, nargs="+", metavar="W", help="weight of each side output, coarse to fine (default: 1)")
-    group("--precision", metavar="NAME", help=" | ".join(PRECISIONS))
-    group("--seed", type=int, metavar="N", help="of split, order, augmentation and initial weights")
-    group("--deterministic", action="store_true", help="the same numbers bit for bit on the same machine; slower")
-    group = parser.group("run")
-    group("--trained-model-path", metavar="DIR", help="where the run folder is made")
-    group("--logdir", metavar="DIR", help="TensorBoard logs (default: in the run folder)")
-    group("--config", metavar="FILE", help="config.json of a run to repeat; options given here win")
-    group("--resume", metavar="RUN",
-          help="go on with an interrupted run; beside it only --data-path, if the data have moved, --cache-gb and --devices")
-    group = parser.group("several devices")
-    group("--devices", metavar="NAME", help="one | all: each batch is divided among all GPUs, of all processes under KERAS_BACKEND=jax")
-    group("--coordinator", metavar="HOST:PORT", help="where the processes meet: the first one's address (Slurm says it by itself)")
-    group("--num-processes", type=int, metavar="N", help="how many there are")
-    group("--process-id", type=int, metavar="I", help="which one this is, from 0; the first one writes the run folder")
-    given = parser.parse(arguments)
-    if "resume" in given:
-        return resumed_config(given)
-    from_file = read_config(given.pop("config")) if "config" in given else {}
-    return TrainConfig(**(from_file | given)).check()
-
-
-def resumed_config(given):
-    """The `TrainConfig` of the run that `given["resume"]` names. Raises `UserError`."""
-    for name in given:
-        if name not in BESIDE_RESUME:
-            option = "--" + name.replace("_", "-")
-            raise UserError(f"{option}: expected only --data-path, --cache-gb and --devices beside --resume, whose run keeps its options")
-    folder = find_run(given["resume"], "--resume")
-    return TrainConfig(**(read_config(folder / "config.json", "--resume") | given | {"resume": str(folder)})).check()

@@ -6,7 +6,7 @@ import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from polypseg.console.arguments import UserError
+from polypseg.errors import InputError
 from .checkpoint import is_complete, read_history, remove_parts, saved_epoch
 from .run_folder import write_text
 
@@ -39,13 +39,13 @@ def check_unchanged(folder, pairs):
         The pairs of the run and their fingerprints.
 
     Raises:
-        UserError: pictures are missing or have changed.
+        InputError: pictures are missing or have changed.
     """
     try:
         with open(folder / FILES, newline="", encoding="utf-8") as file:
             begun = {row["stem"]: (row["image"], row["mask"]) for row in csv.DictReader(file)}
     except (OSError, KeyError) as error:
-        raise UserError(f"--resume: expected the list of the run's files, got {folder / FILES} ({error})") from error
+        raise InputError(f"--resume: expected the list of the run's files, got {folder / FILES} ({error})") from error
     pairs = [pair for pair in pairs if pair.stem in begun]
     now = fingerprints(pairs)
     missing = [stem for stem in begun if stem not in now]
@@ -53,7 +53,7 @@ def check_unchanged(folder, pairs):
     if missing or changed:
         found = [f"{len(stems)} {what} ({', '.join(stems[:5])}{', ...' if len(stems) > 5 else ''})"
                  for what, stems in (("missing", missing), ("changed", changed)) if stems]
-        raise UserError(f"--data-path: expected the {len(begun)} pictures that the run began with, got {' and '.join(found)}")
+        raise InputError(f"--data-path: expected the {len(begun)} pictures that the run began with, got {' and '.join(found)}")
     return pairs, now
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from polypseg.console.arguments import UserError
+from polypseg.errors import InputError
 
 try:
     import fcntl
@@ -30,19 +30,19 @@ def create_run(parent, name):
             return folder
         except FileExistsError:
             if parent.exists() and not parent.is_dir():
-                raise UserError(f"--trained-model-path: expected a folder, got the file {parent}") from None
+                raise InputError(f"--trained-model-path: expected a folder, got the file {parent}") from None
             number += 1
         except OSError as error:
-            raise UserError(f"--trained-model-path: expected a writable folder, got {parent} ({error.strerror})") from None
+            raise InputError(f"--trained-model-path: expected a writable folder, got {parent} ({error.strerror})") from None
 
 
 def check_writable(parent, argument="--trained-model-path"):
-    """Raise `UserError` now rather than after the data have been read."""
+    """Raise `InputError` now rather than after the data have been read."""
     folder = Path(parent).absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{argument}: expected a writable folder, got {parent}")
+        raise InputError(f"{argument}: expected a writable folder, got {parent}")
 
 
 def find_run(path, argument="--model"):
@@ -50,13 +50,13 @@ def find_run(path, argument="--model"):
     path = Path(path)
     expected = "a run folder or a model file" if argument == "--model" else "a run folder"
     if not path.exists():
-        raise UserError(f"{argument}: expected {expected}, got {path}, which does not exist")
+        raise InputError(f"{argument}: expected {expected}, got {path}, which does not exist")
     runs = [path] if (path / "config.json").is_file() else sorted(file.parent for file in path.glob("*/config.json"))
     if len(runs) != 1:
         found = f"{len(runs)} runs ({', '.join(run.name for run in runs)})" if runs else "none"
-        raise UserError(f"{argument}: expected a run folder (one with config.json), got {path} with {found} inside")
+        raise InputError(f"{argument}: expected a run folder (one with config.json), got {path} with {found} inside")
     if argument == "--model" and (runs[0] / "fold-1").is_dir():
-        raise UserError(f"{argument}: expected one run, got the cross-validation {runs[0]}; name a fold, as {runs[0]}/fold-1")
+        raise InputError(f"{argument}: expected one run, got the cross-validation {runs[0]}; name a fold, as {runs[0]}/fold-1")
     return runs[0]
 
 
@@ -92,7 +92,7 @@ def hold(folder):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise UserError(f"--resume: expected a run that no other process is training, got {folder}") from None
+        raise InputError(f"--resume: expected a run that no other process is training, got {folder}") from None
     except OSError:  # a network drive without locks
         pass
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from polypseg.console.arguments import UserError
+from polypseg.errors import InputError
 from polypseg.experiment.run_folder import find_run
 
 KEY = "polypseg"  # of the description inside an exported file
@@ -22,11 +22,11 @@ SIDECAR = Path("assets.extra") / f"{KEY}.json"  # of a SavedModel; the folder is
 
 
 def open_engine(path):
-    """The engine of a run folder or a model file. Raises `UserError`, one line."""
+    """The engine of a run folder or a model file. Raises `InputError`, one line."""
     path = Path(path)
     kinds = {".onnx": OnnxEngine, ".xml": OpenVINOEngine, ".tflite": LiteRTEngine}
     if not path.exists():
-        raise UserError(f"--model: expected a run folder or a model file, got {path}, which does not exist")
+        raise InputError(f"--model: expected a run folder or a model file, got {path}, which does not exist")
     if path.suffix == ".keras" or (path.is_dir() and not (path / "saved_model.pb").is_file()):
         from .keras_engines import KerasEngine
 
@@ -36,7 +36,7 @@ def open_engine(path):
 
         return SavedModelEngine(path)
     if path.suffix not in kinds:
-        raise UserError(
+        raise InputError(
             "--model: expected a run folder, a SavedModel folder, .keras, .onnx, .xml (OpenVINO) or .tflite, "
             f"got {path}"
         )
@@ -54,7 +54,7 @@ class ExportedEngine:
             self.threshold = float(description["threshold"])
             self.maps = tuple(description["maps"])
         except (TypeError, KeyError, ValueError) as error:
-            raise UserError(f"--model: expected a file written by export.py, got {path} without its description") from error
+            raise InputError(f"--model: expected a file written by export.py, got {path} without its description") from error
 
 
 class OnnxEngine(ExportedEngine):
@@ -106,7 +106,7 @@ class OpenVINOEngine(ExportedEngine):
         while node.get_type_name() in ("Convert", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
             node = node.input_value(0).get_node()
         if node.get_type_name() != "Sigmoid":
-            raise UserError(f"--model: expected a file written by export.py, got {path}, which does not end in a sigmoid")
+            raise InputError(f"--model: expected a file written by export.py, got {path}, which does not end in a sigmoid")
         node.output(0).replace(node.input_value(0))
 
     def logits(self, batch):
@@ -167,7 +167,7 @@ def need(module, path):
         return importlib.import_module(module)
     except ImportError as error:
         package = PACKAGES[module]
-        raise UserError(
+        raise InputError(
             f"--model: expected the package {package} to run {path} (pip install {package}), got: {error}"
         ) from error
 
@@ -182,6 +182,6 @@ class readable:
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is not None and isinstance(error, Exception) and not isinstance(error, UserError):
+        if error is not None and isinstance(error, Exception) and not isinstance(error, InputError):
             reason = " ".join(str(error).split())[:160]
-            raise UserError(f"--model: expected a whole {self.path.suffix} file of export.py, got {self.path} ({reason})") from error
+            raise InputError(f"--model: expected a whole {self.path.suffix} file of export.py, got {self.path} ({reason})") from error

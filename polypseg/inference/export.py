@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from polypseg.console.arguments import UserError
+from polypseg.errors import InputError
 from .engines import OpenVINOEngine
 from .export_formats import FORMATS, parts, serving_model
 from .keras_engines import KerasEngine
@@ -53,7 +53,7 @@ def export(model, kind, out=None, precision="float32", all_maps=False, threshold
         `Exported`.
 
     Raises:
-        UserError: wrong arguments, a missing package, outputs that differ by more than `TOLERANCE`.
+        InputError: wrong arguments, a missing package, outputs that differ by more than `TOLERANCE`.
     """
     form = FORMATS[kind]
     source = Path(model) if Path(model).suffix == ".keras" else find_run(model) / "best.keras"
@@ -79,7 +79,7 @@ def export(model, kind, out=None, precision="float32", all_maps=False, threshold
             form.write(serving, part, precision, description)
         logit, probability = compare(original, form.engine, part, len(maps))
         if not logit <= TOLERANCE[precision]:
-            raise UserError(
+            raise InputError(
                 f"--format: expected {kind} logits within {TOLERANCE[precision]} of the Keras network's, "
                 f"got a difference of {logit:.3g} (probability {probability:.3g}); nothing was written"
             )
@@ -92,26 +92,26 @@ def export(model, kind, out=None, precision="float32", all_maps=False, threshold
 
 def check_target(source, form, out, overwrite):
     if not source.is_file():
-        raise UserError(f"--model: expected a run folder or a .keras file, got {source}, which does not exist")
+        raise InputError(f"--model: expected a run folder or a .keras file, got {source}, which does not exist")
     out = source.with_name(source.stem + (form.suffix or "_savedmodel")) if out is None else Path(out)
     if out.suffix != form.suffix:
-        raise UserError(f"--out: expected {f'a name that ends in {form.suffix}' if form.suffix else 'a folder'}, got {out}")
+        raise InputError(f"--out: expected {f'a name that ends in {form.suffix}' if form.suffix else 'a folder'}, got {out}")
     if not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK):
-        raise UserError(f"--out: expected a writable folder to put it in, got {out.parent}")
+        raise InputError(f"--out: expected a writable folder to put it in, got {out.parent}")
     for path in parts(out):
         if path.exists() and not overwrite:
-            raise UserError(f"--out: expected a new path (or --overwrite), got {path}, which exists")
+            raise InputError(f"--out: expected a new path (or --overwrite), got {path}, which exists")
     if out.is_dir() and not (form.suffix == "" and (out / "saved_model.pb").is_file()):
-        raise UserError(f"--out: expected a path to write or a SavedModel to replace, got the folder {out}")
+        raise InputError(f"--out: expected a path to write or a SavedModel to replace, got the folder {out}")
     return out
 
 
 def check_possible(kind, precision):
     if (kind, precision) == ("savedmodel", "float16"):
-        raise UserError("--precision: expected float32 for savedmodel, which TensorFlow computes in float32, got float16")
+        raise InputError("--precision: expected float32 for savedmodel, which TensorFlow computes in float32, got float16")
     for module, package in FORMATS[kind].packages.items():
         if importlib.util.find_spec(module) is None:
-            raise UserError(
+            raise InputError(
                 f"--format: expected the package {package} for {kind} (pip install {package}, or all of "
                 "requirements-export.txt), got none installed"
             )

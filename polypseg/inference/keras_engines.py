@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from polypseg.console.arguments import UserError
+from polypseg.errors import InputError
 from .engines import SIDECAR, ExportedEngine, logits_of, readable
 from polypseg.runtime import load_tensorflow
 
@@ -16,11 +16,11 @@ class KerasEngine:
 
     def __init__(self, path):
         if not path.is_file():
-            raise UserError(f"--model: expected a run folder or a .keras file, got {path}, which does not exist")
+            raise InputError(f"--model: expected a run folder or a .keras file, got {path}, which does not exist")
         self.model = load_model(path)
         self.input_size = getattr(self.model, "input_size", None)
         if not self.input_size:
-            raise UserError(f"--model: expected a network that was saved with an input size, got {path}, which has none")
+            raise InputError(f"--model: expected a network that was saved with an input size, got {path}, which has none")
         self.maps = self.model.maps
         self.name = "Keras"
 
@@ -45,7 +45,7 @@ class SavedModelEngine(ExportedEngine):
 
 
 def load_model(path):
-    """The Keras model of a `.keras` file, without its optimiser. Raises `UserError`."""
+    """The Keras model of a `.keras` file, without its optimiser. Raises `InputError`."""
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         load_tensorflow()
     import keras
@@ -57,7 +57,7 @@ def load_model(path):
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:160]
-        raise UserError(f"--model: expected a .keras file of this toolkit, got {path} ({reason})") from error
+        raise InputError(f"--model: expected a .keras file of this toolkit, got {path} ({reason})") from error
     if keras.backend.backend() == "tensorflow" and not _has_gpu():
         model.jit_compile = False  # XLA compiles for long, and its convolutions are slow on a processor
     return model

@@ -35,7 +35,7 @@ class Predictor:
     @classmethod
     def load(cls, path):
         """From a run folder, a `.keras` file or what export.py writes: a SavedModel folder, `.onnx`,
-        OpenVINO's `.xml`, `.tflite`. Raises `UserError`."""
+        OpenVINO's `.xml`, `.tflite`. Raises `InputError`."""
         return cls(open_engine(path))
 
     def __call__(self, images):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from polypseg.console.arguments import UserError
+from polypseg.errors import InputError
 
 _CAMERAS = {"Linux": ("v4l2", "/dev/video{}"), "Darwin": ("avfoundation", "{}"), "Windows": ("vfwcap", "{}")}
 
@@ -47,7 +47,7 @@ class VideoReader:
         problem: after the last frame: what was wrong with the file, or None.
 
     Raises:
-        UserError: there is no video at `source`.
+        InputError: there is no video at `source`.
     """
 
     def __init__(self, source):
@@ -59,21 +59,21 @@ class VideoReader:
             name = pattern.format(source)
         elif "://" not in source:
             if not os.path.exists(source):
-                raise UserError(f"--video: expected a video file or the number of a camera, got {source}, which does not exist")
+                raise InputError(f"--video: expected a video file or the number of a camera, got {source}, which does not exist")
             if not os.path.isfile(source):
-                raise UserError(f"--video: expected a video file, got {source}, which is not a file")
+                raise InputError(f"--video: expected a video file, got {source}, which is not a file")
             if not os.path.getsize(source):
-                raise UserError(f"--video: expected a video, got {source}, an empty file")
+                raise InputError(f"--video: expected a video, got {source}, an empty file")
         try:
             self._container = av.open(name, format=form)
             self._packets = self._container.demux(*self._streams())
             self._decoded, self._ahead = self._decode(), []
             first = self._first()
         except (av.FFmpegError, OSError, ValueError) as error:
-            if isinstance(error, UserError):
+            if isinstance(error, InputError):
                 raise
             what = f"a camera that can be opened, got number {source}" if self.live else f"a video, got {source}"
-            raise UserError(f"--video: expected {what} ({_reason(error)})") from error
+            raise InputError(f"--video: expected {what} ({_reason(error)})") from error
         stream = self._video
         self._matrix = _display_matrix(first)
         self._size = first.width, first.height

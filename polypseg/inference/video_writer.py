@@ -12,7 +12,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from polypseg.data.images import write_png
 
-from polypseg.console.arguments import UserError
+from polypseg.errors import InputError
 
 # FFmpeg's number of a colour matrix -> what converts to it. Others become BT.601.
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
@@ -35,7 +35,7 @@ class VideoWriter:
         sound: whether `like`'s sound comes along.
 
     Raises:
-        UserError: it cannot be written, now or at any frame.
+        InputError: it cannot be written, now or at any frame.
     """
 
     def __init__(self, path, height, width, like, sound=False):
@@ -204,6 +204,6 @@ class MaskFolder:
 
 
 def cannot_write(path, error, argument):
-    """The `UserError` for an error of the disk."""
+    """The `InputError` for an error of the disk."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return UserError(f"{argument}: expected a writable place with room on the disk, got {path} ({reason})")
+    return InputError(f"{argument}: expected a writable place with room on the disk, got {path} ({reason})")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from polypseg.console.arguments import UserError, expect
+from polypseg.errors import InputError, expect
 from polypseg.experiment.run_folder import find_run
 
 SUBSETS = ("train", "val", "test", "all")
@@ -40,7 +40,7 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
         subset: of the run's split, or "all".
         stems: files with a stem a line, one or one for each of `data_paths`: these pictures instead of the subset.
 
-    Raises UserError.
+    Raises InputError.
     """
     from polypseg.data.pairs import find_pairs
 
@@ -86,7 +86,7 @@ def _split(folder, subset, pairs, data_path):
     wanted = {stem for stem in stems if stem}
     missing = sorted(wanted - {pair.stem for pair in pairs})
     if missing or not wanted:
-        raise UserError(
+        raise InputError(
             f"--data-path: expected the {len(wanted)} pictures of the run's {subset} split in {data_path}, "
             f"got {len(wanted) - len(missing)} of them" + (f"; missing: {', '.join(missing[:5])}" if missing else "")
         )
@@ -110,7 +110,7 @@ def _lists(paths, count, argument):
         try:
             stems = {line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()} - {""}
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--stems: expected a text file with a stem a line, got {path} ({error})") from error
+            raise InputError(f"--stems: expected a text file with a stem a line, got {path} ({error})") from error
         expect(stems, "--stems", "a text file with a stem a line", f"the empty file {path}")
         lists.append((stems, path))
     return lists * count if len(lists) == 1 else lists
@@ -121,7 +121,7 @@ def saved_sources(predictions, masks, stems=None, names=None):
 
     `stems`: files with a stem a line, one or one for each folder of maps: only these masks.
 
-    Raises UserError, which names every mask that has no map.
+    Raises InputError, which names every mask that has no map.
     """
     from polypseg.data.images import IMAGE_SUFFIXES
     from polypseg.data.maps import MAP_SUFFIXES
@@ -150,7 +150,7 @@ def saved_sources(predictions, masks, stems=None, names=None):
             wanted = {stem: mask for stem, mask in wanted.items() if stem in listed[0]}
         missing = [stem for stem in wanted if stem not in maps]
         if missing:
-            raise UserError(
+            raise InputError(
                 f"--predictions: expected a map for each of the {len(wanted)} masks in {masks_folder}, "
                 f"got {len(wanted) - len(missing)} in {maps_folder}; missing: {', '.join(missing)}"
             )
@@ -169,7 +169,7 @@ def _files(argument, folder, suffixes):
     try:
         files = find_by_stem(folder, suffixes)
     except ValueError as error:
-        raise UserError(f"{argument}: {error}") from error
+        raise InputError(f"{argument}: {error}") from error
     expect(files, argument, f"files ending in {', '.join(suffixes)}", f"none in {folder}")
     return files
 

@@ -8,7 +8,7 @@ from polypseg.data.pairs import find_pairs
 from polypseg.data.splits import group_names, random_split, read_split
 from polypseg.data.verify import verify
 
-from polypseg.console.arguments import UserError
+from polypseg.errors import InputError
 from polypseg.experiment.resume import check_unchanged, fingerprints
 
 
@@ -51,14 +51,14 @@ def prepare_data(config):
 
 
 def _check_groups(split, groups):
-    """Raise `UserError` where given lists part a group."""
+    """Raise `InputError` where given lists part a group."""
     subsets = {}
     for name, part in split.items():
         for stem in part:
             subsets.setdefault(groups[stem], set()).add(name)
     parted = sorted(group for group, names in subsets.items() if len(names) > 1)
     if parted:
-        raise UserError(f"--group-by: expected each group in one subset of --split-dir, got {len(parted)} parted, {parted[0]} among them")
+        raise InputError(f"--group-by: expected each group in one subset of --split-dir, got {len(parted)} parted, {parted[0]} among them")
 
 
 def _earlier_report(config):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import keras
 
-from polypseg.console.arguments import UserError, expect
+from polypseg.errors import InputError, expect
 
 OPTIONS = {"coordinator": "--coordinator", "num_processes": "--num-processes", "process_id": "--process-id"}
 
@@ -29,7 +29,7 @@ def join(config):
     To be called before Keras is used.
 
     Raises:
-        UserError: the backend is not JAX, or the others do not answer.
+        InputError: the backend is not JAX, or the others do not answer.
     """
     given = {name: getattr(config, name) for name in OPTIONS if getattr(config, name) is not None}
     several = given or int(os.environ.get("SLURM_NTASKS", 1)) > 1
@@ -51,7 +51,7 @@ def join(config):
         jax.distributed.initialize(**given)
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:160]
-        raise UserError(f"--coordinator: expected all processes of the run to meet there, got: {reason}") from error
+        raise InputError(f"--coordinator: expected all processes of the run to meet there, got: {reason}") from error
 
 
 def share():
@@ -96,7 +96,7 @@ def spread(config):
     Yields their number. `MirroredStrategy` under TensorFlow, `keras.distribution.DataParallel` under JAX.
 
     Raises:
-        UserError: the backend cannot, or the batch cannot be divided among them.
+        InputError: the backend cannot, or the batch cannot be divided among them.
     """
     if config.devices == "one":
         yield 1
@@ -119,7 +119,7 @@ def spread(config):
         finally:
             keras.distribution.set_distribution(None)
     else:
-        raise UserError(f"--devices: expected KERAS_BACKEND=tensorflow or jax for all devices, got {backend}")
+        raise InputError(f"--devices: expected KERAS_BACKEND=tensorflow or jax for all devices, got {backend}")
 
 
 def _check(config, devices):

@@ -13,7 +13,7 @@ from polypseg.data.pipeline import evaluation_batches, load, load_for_training, 
 from polypseg.data.splits import write_split
 from polypseg.metrics.streaming import MeanDice, MeanIoU
 
-from polypseg.console.arguments import UserError, expect
+from polypseg.errors import InputError, expect
 from .callbacks import Progress, RunFolder, SeedEpoch, StopOnNonFinite
 from polypseg.experiment.checkpoint import SaveError, best_row, is_complete, saved_epoch, saving
 from .devices import share, spread
@@ -133,10 +133,10 @@ def _saved_model(config, path, devices):
             model = keras.saving.load_model(path)
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:160]
-        raise UserError(f"--resume: expected a whole file that train.py saved, got {path} ({reason})") from error
+        raise InputError(f"--resume: expected a whole file that train.py saved, got {path} ({reason})") from error
     for warning in caught:  # Keras would go on with a new optimiser, and the rate would start over
         if "loading for optimizer" in str(warning.message):
-            raise UserError(
+            raise InputError(
                 f"--resume: expected an optimiser that fits the network, got that of another version in {path}: "
                 "go on with the version that began the run, or begin a new one"
             )

@@ -1,47 +1,18 @@
-"""The command line that all scripts share: spelling, help, one-line errors."""
+"""The command line that all commands share: spelling, help, defaults."""
 
 import argparse
-import difflib
-import os
 import sys
 
+from polypseg.errors import InputError, nearest
 
-class UserError(Exception):
-    """A mistake of the user's: one line, that names the argument, what was expected and what came."""
-
-
-def expect(condition, argument, expected, got=None):
-    """Raise `UserError` unless the condition holds."""
-    if not condition:
-        raise UserError(f"{argument}: expected {expected}, got {'nothing' if got is None else got}")
-
-
-def nearest(word, known):
-    """`; did you mean 'x'?` or nothing."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def run(main):
-    """Run a script's main function; a user's mistake becomes one line and exit code 2."""
-    name = os.path.basename(sys.argv[0])
-    try:
-        main()
-    except (UserError, ValueError, OSError) as error:
-        if "\n" in str(error):  # not one of ours
-            raise
-        print(f"{name}: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt as stop:
-        print(f"{name}: stopped" + (f"; {stop}" if str(stop) else ""), file=sys.stderr)
-        sys.exit(getattr(stop, "exit_code", 130))
+from .run import program
 
 
 class Parser:
     """Long options in kebab-case or with underscores; defaults in the help."""
 
-    def __init__(self, name, description, defaults):
-        self._parser = _OneLineErrors(prog=name, description=description, allow_abbrev=False, add_help=False)
+    def __init__(self, description, defaults=None):
+        self._parser = _OneLineErrors(prog=program(), description=description, allow_abbrev=False, add_help=False)
         self._defaults = defaults
         self._options = {}
         self._parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
@@ -78,4 +49,4 @@ class _OneLineErrors(argparse.ArgumentParser):
             message = f"unknown argument {words[1]}{nearest(unknown, options)}"
         elif words[0].startswith("argument "):
             message = words[0].removeprefix("argument ").split("/")[0] + ": " + words[1]
-        raise UserError(message)
+        raise InputError(message)

@@ -1,0 +1,39 @@
+"""`polypseg COMMAND ...`, and `python -m polypseg COMMAND ...`."""
+
+import importlib
+import sys
+
+from polypseg.console.run import run
+from polypseg.errors import nearest
+
+COMMANDS = {
+    "train": "train a network on a folder of images and masks",
+    "test": "score networks, or saved maps, against masks",
+    "image": "segment images with a trained network",
+    "video": "draw what a trained network finds on a video",
+    "export": "write a trained network for other programs",
+    "convert": "convert the authors' PyTorch checkpoints to Keras, and back",
+}
+USAGE = "usage: polypseg COMMAND ...\n\n" + "".join(f"  {name:9}{what}\n" for name, what in COMMANDS.items()) + """
+polypseg COMMAND --help lists the options of a command.
+"""
+
+
+def main():
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print(USAGE, end="")
+    elif name == "--version":
+        from polypseg import __version__
+
+        print(f"polypseg {__version__}")
+    elif name in COMMANDS:
+        sys.argv[:2] = [f"polypseg {name}"]
+        run(importlib.import_module(f"polypseg.commands.{name}").main)
+    else:
+        print(f"polypseg: error: unknown command {name}{nearest(name, COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
