@@ -2,15 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING or __name__ == "attention_unet":  # `import attention_unet` in a checkout gives the classes of `polypseg.attention_unet`
+from polypseg.runtime import lazy
+
+if TYPE_CHECKING or __name__ == "attention_unet":  # `import attention_unet` in a checkout: the classes of polypseg.attention_unet
     from polypseg.attention_unet.model import AttentionUNet
 
 __all__ = ["AttentionUNet"]
-
-
-def __getattr__(name):
-    if name == "AttentionUNet":  # on first use: the SPEC beside it is read without Keras
-        from polypseg.attention_unet.model import AttentionUNet
-
-        return AttentionUNet
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(__name__, {"AttentionUNet": "polypseg.attention_unet.model"})  # SPEC is read without Keras

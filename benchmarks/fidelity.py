@@ -95,21 +95,21 @@ def NoPadding(*args, name=None):
 def keras_upsampling():
     import keras
 
-    import polypseg.pranet.layers
+    from polypseg.pranet import layers as blocks
 
     def upsample(factor, align_corners=False, name=None):
         return keras.layers.UpSampling2D(factor, interpolation="bilinear", name=name)
 
-    with mock.patch.object(pranet.layers, "Upsample", upsample):
+    with mock.patch.object(blocks, "Upsample", upsample):
         yield
 
 
 @contextlib.contextmanager
 def epsilon():
-    import polypseg.layers.blocks
+    from polypseg.layers import blocks
 
-    batch_norm = layers.blocks.BatchNorm
-    with mock.patch.object(layers.blocks, "BatchNorm", lambda **kwargs: batch_norm(epsilon=1e-3, **kwargs)):
+    batch_norm = blocks.BatchNorm
+    with mock.patch.object(blocks, "BatchNorm", lambda **kwargs: batch_norm(epsilon=1e-3, **kwargs)):
         yield
 
 

@@ -15,9 +15,10 @@ import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 
 from polypseg.data.images import write_png  # noqa: E402
-from polypseg.scoring.evaluation import Rules, cores, score_items  # noqa: E402
-from polypseg.scoring.sources import saved_sources  # noqa: E402
 from polypseg.metrics import score  # noqa: E402
+from polypseg.runtime import cores  # noqa: E402
+from polypseg.scoring.evaluation import Rules, score_items  # noqa: E402
+from polypseg.scoring.sources import saved_sources  # noqa: E402
 
 
 def drawn_pair(shape, seed):

@@ -106,8 +106,8 @@ class Variant:
 
         from polypseg.experiment.config import TrainConfig
         from polypseg.experiment.registry import PRECISIONS
-        from polypseg.training.train import build_model
         from polypseg.layers import BatchNorm
+        from polypseg.training.train import build_model
 
         keras.config.set_dtype_policy(PRECISIONS[precision])
         config = TrainConfig(data_path=".", backbone=backbone, backbone_weights="none", input_size=size).check()

@@ -1,6 +1,16 @@
 """The few building blocks that both networks share."""
 
-from polypseg.layers.batch_norm import BatchNorm
-from polypseg.layers.blocks import ConvBN, Normalize, Upsample
+from typing import TYPE_CHECKING
+
+from polypseg.runtime import lazy
+
+if TYPE_CHECKING:
+    from polypseg.layers.batch_norm import BatchNorm
+    from polypseg.layers.blocks import ConvBN, Normalize, Upsample
 
 __all__ = ["BatchNorm", "ConvBN", "Normalize", "Upsample"]
+__getattr__ = lazy(
+    __name__,
+    {"BatchNorm": "polypseg.layers.batch_norm"}
+    | dict.fromkeys(("ConvBN", "Normalize", "Upsample"), "polypseg.layers.blocks"),
+)

@@ -8,6 +8,7 @@ from polypseg.metrics.ground_truth import GroundTruth
 from polypseg.metrics.overlap import overlap
 from polypseg.metrics.protocols import DataSetScores, ImageScores, score
 from polypseg.metrics.saliency import e_measure, mae, s_measure, weighted_f
+from polypseg.runtime import lazy
 
 __all__ = [
     "DataSetScores", "GroundTruth", "ImageScores", "MeanDice", "MeanIoU", "e_measure", "mae", "overlap", "s_measure",
@@ -15,9 +16,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
-    if name in ("MeanDice", "MeanIoU"):
-        from polypseg.metrics import streaming
-
-        return getattr(streaming, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(__name__, dict.fromkeys(("MeanDice", "MeanIoU"), "polypseg.metrics.streaming"))

@@ -5,9 +5,10 @@
 Importing this package imports nothing else: each of these names is loaded when it is first used.
 """
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from polypseg.runtime import lazy
 
 if TYPE_CHECKING:
     from polypseg.attention_unet.model import AttentionUNet
@@ -19,24 +20,21 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-_EXPORTS = {
-    "AttentionUNet": "attention_unet.model",
-    "PraNet": "pranet.model",
-    "Predictor": "inference.predictor",
-    "TrainConfig": "experiment.config",
-    "evaluate": "scoring.evaluation",
-    "train": "training.train",
-}
-__all__ = [
-    "AttentionUNet", "PraNet", "Predictor", "TrainConfig", "evaluate", "train",
-]
+__all__ = ["AttentionUNet", "PraNet", "Predictor", "TrainConfig", "evaluate", "train"]
 
-# In a wheel the leaves (data, layers, losses, metrics and the networks) lie in this folder; in a checkout beside it.
+# In a wheel the leaves (data, layers, losses, metrics and the networks) lie in this folder, in a
+# checkout beside it.
 if not Path(__file__).with_name("layers").is_dir():
     __path__.append(str(Path(__file__).resolve().parent.parent))
 
-
-def __getattr__(name):
-    if name in _EXPORTS:
-        return getattr(importlib.import_module(f"{__name__}.{_EXPORTS[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(
+    __name__,
+    {
+        "AttentionUNet": "polypseg.attention_unet.model",
+        "PraNet": "polypseg.pranet.model",
+        "Predictor": "polypseg.inference.predictor",
+        "TrainConfig": "polypseg.experiment.config",
+        "evaluate": "polypseg.scoring.evaluation",
+        "train": "polypseg.training.train",
+    },
+)

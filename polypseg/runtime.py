@@ -1,10 +1,54 @@
-"""A quiet start of TensorFlow."""
+"""What the process runs on: processor cores, memory, a quiet start of TensorFlow, lazy imports."""
 
 import contextlib
 import ctypes
+import importlib
 import os
 import sys
 import tempfile
+from pathlib import Path
+
+
+def lazy(package, modules):
+    """A `__getattr__` for `package/__init__.py`, which imports a name's module when the name is first used.
+
+    Args:
+        package: its `__name__`.
+        modules: name -> full name of the module that has it.
+    """
+
+    def getattr_of_module(name):
+        if name in modules:
+            return getattr(importlib.import_module(modules[name]), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return getattr_of_module
+
+
+SCRIPTS = {"image": "infer_image", "video": "infer_video", "volume": "infer_volume"}  # others: their own name
+
+
+def command(name):
+    """How a command is typed here: `python train.py` in a checkout, else `polypseg train`."""
+    script = Path(__file__).resolve().parent.parent / f"{SCRIPTS.get(name, name)}.py"
+    called = sys.argv[0] if sys.argv else ""
+    return f"python {script.name}" if script.is_file() and not called.startswith("polypseg ") else f"polypseg {name}"
+
+
+def cores():
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_gpu():
+    """Whether Keras's backend sees a GPU; imports Keras."""
+    import keras
+
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    return bool(keras.distribution.list_devices("gpu"))
 
 
 @contextlib.contextmanager
@@ -32,8 +76,8 @@ def load_tensorflow():
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow's own choice is off without AVX-512: half as fast
     _keep_freed_memory()
     with quiet():
-        import tensorflow
         import keras
+        import tensorflow
 
         if keras.backend.backend() != "tensorflow":
             tensorflow.config.set_visible_devices([], "GPU")  # tf.data needs none; the backend needs all

@@ -1,130 +1,24 @@
-"""Backbones of PraNet: ImageNet networks cut at strides 8, 16 and 32."""
+"""The backbones of PraNet: ImageNet networks cut at strides 8, 16 and 32. A new one is an entry here."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
-import keras
-import numpy as np
-
-from polypseg.layers import BatchNorm, Normalize
-
-from .res2net import res2net50
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """How to build one: `keras.applications` name, layers to tap, its normalisation.
-
-    A network of ours has no such name and its taps are its outputs.
-    """
-
-    application: str | None
-    taps: tuple
-    normalize: dict
-
+from polypseg.layers.network import Backbone
 
 BACKBONES = {
     "resnet50": Backbone(
-        "ResNet50",
-        ("conv3_block4_out", "conv4_block6_out", "conv5_block3_out"),
-        {"mean": [103.939, 116.779, 123.68], "std": 1.0, "reverse_channels": True},
+        constructor="keras.applications:ResNet50",
+        taps=("conv3_block4_out", "conv4_block6_out", "conv5_block3_out"),
+        normalize={"mean": [103.939, 116.779, 123.68], "std": 1.0, "reverse_channels": True},
+        licence="MIT (Kaiming He)",
     ),
     "mobilenetv2": Backbone(
-        "MobileNetV2",
-        ("block_6_expand_relu", "block_13_expand_relu", "out_relu"),
-        {"mean": 127.5, "std": 127.5},
+        constructor="keras.applications:MobileNetV2",
+        taps=("block_6_expand_relu", "block_13_expand_relu", "out_relu"),
+        normalize={"mean": 127.5, "std": 127.5},
+        licence="Apache-2.0 (Google)",
     ),
     "res2net50": Backbone(
-        None,
-        (),
-        {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]},
+        constructor="polypseg.pranet.res2net:res2net50",
+        taps=(),
+        normalize={"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]},
+        licence="stated by the authors of Res2Net with their checkpoint, which is not distributed here",
     ),
 }
-
-
-def build_backbone(name, weights=None):
-    """A model from RGB `(B, H, W, 3)` in 0..255 to features at strides 8, 16 and 32.
-
-    Args:
-        name: `"resnet50"`, `"mobilenetv2"` or `"res2net50"`.
-        weights: None for random ones, `"imagenet"` (downloaded once by Keras; not for
-            res2net50) or the path of a `.h5` file: for `keras.applications` without its
-            top, for res2net50 from `convert.py`.
-
-    Raises:
-        ValueError: unknown name, weights that cannot be downloaded or do not fit.
-    """
-    if name not in BACKBONES:
-        raise ValueError(f"expected backbone to be one of {', '.join(BACKBONES)}, got backbone={name}")
-    spec = BACKBONES[name]
-    if spec.application:
-        network = _with_our_batch_norm(_network(name, spec.application, weights))
-        taps = keras.Model(network.input, [network.get_layer(tap).output for tap in spec.taps], name="features")
-    else:
-        if weights == "imagenet":
-            raise ValueError(
-                f"expected a file of {name} weights, because Keras has none to download, got --backbone-weights "
-                "imagenet; make one with convert.py, or give none for random weights"
-            )
-        taps = res2net50()
-        _load(taps, weights, "weights that convert.py made of a Res2Net50-v1b-26w-4s checkpoint")
-    image = keras.Input((None, None, 3), name="image")
-    return keras.Model(image, taps(Normalize(**spec.normalize, name="normalize")(image)), name=name)
-
-
-def _network(name, application, weights):
-    build = getattr(keras.applications, application)
-    if weights == "imagenet":
-        try:
-            return build(input_shape=(None, None, 3), include_top=False, weights="imagenet")
-        except Exception as error:
-            reason = str(error).splitlines()[0][:160]
-            raise ValueError(
-                f"expected ImageNet weights for {name} to be downloaded, got an error ({reason}); "
-                "give --backbone-weights PATH to a file, or none for random weights"
-            ) from error
-    network = build(input_shape=(None, None, 3), include_top=False, weights=None)
-    _load(network, weights, f"weights of keras.applications.{application} without its top")
-    return network
-
-
-def _load(network, weights, what):
-    """Read a file of weights, unless there is none. Raises ValueError."""
-    if weights is None:
-        return
-    if not Path(weights).is_file():
-        raise ValueError(f"expected a file of {what}, got backbone_weights={weights}")
-    for variable in network.weights:
-        variable.assign(np.full(variable.shape, np.nan, "float32"))
-    try:
-        network.load_weights(weights)
-    except Exception as error:
-        raise ValueError(f"expected {what}, got backbone_weights={weights}, which does not fit") from error
-    missing = [v.path for v in network.weights if np.isnan(keras.ops.convert_to_numpy(v)).any()]
-    if missing:  # Keras passes over some of what a file lacks with a warning
-        raise ValueError(
-            f"expected {what}, got backbone_weights={weights}, "
-            f"which has no numbers for {len(missing)} of {len(network.weights)}, {missing[0]} among them"
-        )
-
-
-def _with_our_batch_norm(network):
-    """The same network with `BatchNorm` layers, which train faster, and fixed biases in the convolutions before them.
-
-    Their momentum is ours too: Keras gives MobileNetV2 0.999, with which the moving
-    statistics of a short run from random weights never arrive. A bias before a batch norm (Keras's ResNet50 has
-    them) does nothing in training, because the batch's mean takes it away again, but its gradient took a tenth of the step.
-    """
-
-    def clone(layer):
-        if not isinstance(layer, keras.layers.BatchNormalization):
-            return layer.__class__.from_config(layer.get_config())
-        return BatchNorm(name=layer.name, epsilon=layer.epsilon)
-
-    copy = keras.models.clone_model(network, clone_function=clone)
-    copy.set_weights(network.get_weights())
-    for layer in copy.layers:
-        before = layer.input._keras_history.operation if isinstance(layer, BatchNorm) else None
-        if getattr(before, "bias", None) is not None:
-            before.bias.trainable = False
-    return copy

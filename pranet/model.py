@@ -7,7 +7,7 @@ import numpy as np
 
 from polypseg.layers import Upsample
 
-from .backbones import build_backbone
+from .features import build_backbone
 from .layers import RFB, PartialDecoder, ReverseAttention
 
 

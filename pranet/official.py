@@ -9,7 +9,7 @@ converted PraNet carries them along in its file; of a network trained here they 
 import numpy as np
 from keras import ops
 
-from .backbones import build_backbone
+from .features import build_backbone
 from .model import PraNet
 from .res2net import BLOCKS
 

@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from polypseg.pranet.backbones import build_backbone
+from polypseg.pranet.features import build_backbone
 from polypseg.pranet.res2net import Res2NetBlock
 
 BLOCKS = {  # arguments, size of the input: even and odd

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from polypseg.experiment import registry
-from polypseg.errors import InputError
 from polypseg.commands.train import parse as parse_train
+from polypseg.errors import InputError
+from polypseg.experiment import registry
 from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.run_folder import create_run, find_run
 

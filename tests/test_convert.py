@@ -18,7 +18,7 @@ from polypseg.commands.convert import main as run_convert
 from polypseg.console.run import run
 from polypseg.inference.keras_engines import load_model
 from polypseg.pranet import PraNet, convert, official
-from polypseg.pranet.backbones import build_backbone
+from polypseg.pranet.features import build_backbone
 
 ROOT = Path(__file__).resolve().parent.parent
 OFFICIAL = Path(__file__).resolve().parent / "data" / "pranet_official"

@@ -11,12 +11,12 @@ import keras
 import numpy as np
 import pytest
 
+from polypseg.commands.train import parse as parse_train
 from polypseg.data.images import read_image, read_mask, resize_image, resize_mask
 from polypseg.data.pairs import find_pairs
 from polypseg.data.pipeline import Arrays, evaluation_batches, training_batches
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
-from polypseg.commands.train import parse as parse_train
 from polypseg.training.devices import join, spread
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import tiny
 
+from polypseg.commands.train import parse as parse_train
 from polypseg.data.folds import fold_splits
 from polypseg.data.synthetic import write_dataset
+from polypseg.errors import InputError
+from polypseg.experiment.run_folder import find_run
+from polypseg.inference.predictor import Predictor
 from polypseg.training import folds as folds_module
 from polypseg.training import train as training
-from polypseg.errors import InputError
-from polypseg.commands.train import parse as parse_train
 from polypseg.training.datasets import prepare_folds
-from polypseg.inference.predictor import Predictor
-from polypseg.experiment.run_folder import find_run
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -61,7 +61,7 @@ def rows_of(path):
 
 
 def test_a_cross_validation_goes_on_with_the_fold_it_was_stopped_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "build_network", tiny.build)
+    tiny.install(monkeypatch.setitem)
     write_dataset(tmp_path / "data", 18, size=(40, 44), seed=1)
     arguments = [
         "--data-path", tmp_path / "data", "--folds", 3, "--model", "attention_unet", "--input-size", 32,

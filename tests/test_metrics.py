@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from polypseg.metrics import DataSetScores, GroundTruth, e_measure, mae, overlap, s_measure, score, weighted_f
+from polypseg.metrics import (
+    DataSetScores,
+    GroundTruth,
+    e_measure,
+    mae,
+    overlap,
+    s_measure,
+    score,
+    weighted_f,
+)
 from polypseg.metrics.protocols import PRANET, THRESHOLD
 from polypseg.metrics.sweep import to_levels
 

@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import py_sod_metrics as pysod
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from polypseg.metrics import e_measure, mae, s_measure, score, weighted_f
 

@@ -13,7 +13,8 @@ import pytest
 
 from polypseg.attention_unet import AttentionUNet
 from polypseg.pranet import PraNet
-from polypseg.pranet.backbones import BACKBONES, build_backbone
+from polypseg.pranet.backbones import BACKBONES
+from polypseg.pranet.features import build_backbone
 
 HERE = Path(__file__).resolve().parent
 NETWORKS = ("attention_unet", "pranet_mobilenetv2", "pranet_resnet50", "pranet_res2net50")
@@ -117,9 +118,9 @@ def test_backbone_equals_keras_applications(tmp_path):
     rng = np.random.default_rng(0)
     image = rng.uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     for name, spec in BACKBONES.items():
-        if not spec.application:
+        if not spec.downloads:
             continue
-        theirs = getattr(keras.applications, spec.application)(input_shape=(None, None, 3), include_top=False, weights=None)
+        theirs = getattr(keras.applications, spec.constructor.split(":")[1])(input_shape=(None, None, 3), include_top=False, weights=None)
         for variable in theirs.weights:
             if len(variable.shape) == 1:
                 low, high = (0.5, 1.5) if variable.path.endswith(("gamma", "variance")) else (-0.5, 0.5)

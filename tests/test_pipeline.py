@@ -9,7 +9,13 @@ from polypseg.data import pipeline
 from polypseg.data.augment import DRAWS, _blur, _colour, augment, draw
 from polypseg.data.images import read_image, read_mask
 from polypseg.data.pairs import find_pairs
-from polypseg.data.pipeline import Arrays, evaluation_batches, load, load_for_training, training_batches
+from polypseg.data.pipeline import (
+    Arrays,
+    evaluation_batches,
+    load,
+    load_for_training,
+    training_batches,
+)
 from polypseg.data.synthetic import write_dataset
 from polypseg.experiment.registry import AUGMENTATIONS
 

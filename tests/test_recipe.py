@@ -8,13 +8,14 @@ import pytest
 import tensorflow as tf
 import tiny
 
+from polypseg.commands.train import parse as parse_train
 from polypseg.data.images import read_image, read_mask, resize_image, resize_mask
 from polypseg.data.pairs import find_pairs
 from polypseg.data.pipeline import Arrays, scaled_sizes, training_batches
 from polypseg.data.synthetic import write_dataset
-from polypseg.training import train as training
 from polypseg.errors import InputError
-from polypseg.commands.train import parse as parse_train
+from polypseg.training import build
+from polypseg.training import train as training
 from polypseg.training.datasets import prepare_data
 from polypseg.training.optimizer import Adam
 from polypseg.training.schedule import WarmupSchedule
@@ -34,7 +35,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def tiny_network(monkeypatch):
-    monkeypatch.setattr(training, "build_network", tiny.build)
+    tiny.install(monkeypatch.setitem)
     yield
     keras.config.set_dtype_policy("float32")
 
@@ -87,7 +88,7 @@ def test_step_decay_is_a_tenth_every_fifty_epochs_and_counts_the_scales(data, tm
     ])
     batch_size, steps = training._steps(config, prepare_data(config), devices=1)
     assert (batch_size, steps) == (4, 16 // 4 * 3)
-    rate = training._optimizer(config, steps)._learning_rate
+    rate = build._optimizer(config, steps)._learning_rate
     for epoch in (0, 1, 49, 50, 99, 100, 119):
         for step in (epoch * steps, epoch * steps + steps - 1):
             assert float(rate(step)) == pytest.approx(1e-4 * 0.1 ** (epoch // 50), rel=1e-5)

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
+from polypseg.drawing.comparison import FALSE, HIT, MISSED, draw
+from polypseg.metrics import overlap
 from polypseg.scoring.evaluation import Rules, SourceScores, score_items
-from polypseg.scoring.gallery import FALSE, HIT, MISSED, choose, draw
+from polypseg.scoring.gallery import choose
 from polypseg.scoring.report import pictures, report
 from polypseg.scoring.sources import saved_sources
-from polypseg.metrics import overlap
 
 
 @pytest.fixture(scope="module")

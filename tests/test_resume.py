@@ -16,15 +16,19 @@ import numpy as np
 import pytest
 import tiny
 
-from polypseg.data.synthetic import write_dataset
-from polypseg.training import train as training
+from polypseg.commands.train import parse as parse_train
+from polypseg.console.progress import TrainingProgress
 from polypseg.console.run import run
+from polypseg.console.signals import Signals
+from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
 from polypseg.experiment.checkpoint import SaveError, save_model, saved_epoch
-from polypseg.commands.train import parse as parse_train
+from polypseg.inference.keras_engines import load_model
+from polypseg.training import train as training
 from polypseg.training.datasets import prepare_data
 from polypseg.training.interrupt import Interrupted
-from polypseg.inference.keras_engines import load_model
+from polypseg.training.optimizer import Adam
+from polypseg.training.schedule import WarmupSchedule
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
@@ -45,7 +49,7 @@ def tiny_network(monkeypatch):
     from tensorflow.python.framework import config as tf_config
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-    monkeypatch.setattr(training, "build_network", tiny.build)
+    tiny.install(monkeypatch.setitem)
     yield
     keras.config.set_dtype_policy("float32")
     tf_config.disable_op_determinism()
@@ -54,7 +58,7 @@ def tiny_network(monkeypatch):
 
 def train(*arguments):
     config = parse_train([str(argument) for argument in arguments])
-    return training.train(config, prepare_data(config))
+    return training.train(config, prepare_data(config), progress=TrainingProgress(), signals=Signals())
 
 
 def history(folder):
@@ -125,7 +129,7 @@ def test_killed_before_and_after_each_file_the_run_comes_out_bit_for_bit(data, t
         finished, kills = now, kills + 1
         whens.pop(0)
     monkeypatch.undo()
-    monkeypatch.setattr(training, "build_network", None)  # what is saved is all it takes
+    tiny.install(monkeypatch.setitem, unknown="argument")  # nothing can be built: what is saved is all it takes
     assert kills == 10
     folder, best = train("--resume", run_folder)
     assert_same_run(undisturbed, folder)
@@ -147,20 +151,20 @@ def test_best_model_is_made_up_for_when_the_process_died_before_it_was_saved(dat
 
 def test_patience_counts_on_over_an_interruption_and_a_complete_run_says_so(data, tmp_path, monkeypatch):
     """The rate is 0: no epoch is better than the first, so 1 + 3 epochs are made."""
-    monkeypatch.setattr(training.WarmupSchedule, "__call__", lambda self, step: keras.ops.cast(0.0, "float32"))
+    monkeypatch.setattr(WarmupSchedule, "__call__", lambda self, step: keras.ops.cast(0.0, "float32"))
     stop_at_epoch(monkeypatch, 3)
     arguments = (*SMALL, "--epochs", 9, "--patience", 3)
     with pytest.raises(Interrupted):
         train("--data-path", data, *arguments, "--trained-model-path", tmp_path)
     monkeypatch.undo()
-    monkeypatch.setattr(training.WarmupSchedule, "__call__", lambda self, step: keras.ops.cast(0.0, "float32"))
+    monkeypatch.setattr(WarmupSchedule, "__call__", lambda self, step: keras.ops.cast(0.0, "float32"))
     folder, best = train("--resume", tmp_path)
     assert best["epoch"] == 1
     assert [row["epoch"] for row in history(folder)] == ["1", "2", "3", "4"]
     before = (folder / "last.keras").stat().st_mtime_ns
     assert train("--resume", tmp_path)[1] == best
     assert (folder / "last.keras").stat().st_mtime_ns == before
-    from polypseg.experiment.resume import progress
+    from polypseg.experiment.run_folder import progress
 
     assert "complete after 4 epochs" in progress(parse_train(["--resume", str(folder)]))
 
@@ -260,7 +264,7 @@ def test_what_cannot_be_resumed_is_refused_in_one_line(interrupted, tmp_path):
         parse_train(["--resume", str(interrupted), "--epochs", "9"])
     with pytest.raises(InputError, match="--resume: expected a run folder .* none inside"):
         parse_train(["--resume", str(tmp_path)])
-    from polypseg.experiment.run_folder import hold
+    from polypseg.files import hold
 
     with hold(interrupted), pytest.raises(InputError, match="no other process is training"):
         train("--resume", interrupted)
@@ -273,7 +277,7 @@ def test_what_cannot_be_resumed_is_refused_in_one_line(interrupted, tmp_path):
 def test_an_optimiser_of_other_variables_is_refused(interrupted):
     """Keras only warns, and the optimiser and its schedule would begin anew."""
     model = keras.saving.load_model(interrupted / "last.keras")
-    optimizer = training.Adam(0.1)
+    optimizer = Adam(0.1)
     optimizer.build(model.trainable_variables[1:])
     model.compile(optimizer=optimizer, loss=model.loss)
     save_model(model, interrupted / "last.keras", saved_epoch(interrupted / "last.keras"))

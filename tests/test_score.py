@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from polypseg.data.images import read_mask
-from polypseg.scoring.sources import network_sources
 from polypseg.metrics import DataSetScores, score
 from polypseg.metrics.protocols import PRANET, THRESHOLD
+from polypseg.scoring.sources import network_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -224,7 +224,7 @@ def test_mistakes_end_in_one_line_and_exit_code_2(arguments, words):
 
 def test_all_cores_give_what_one_gives_in_the_same_order(folders, monkeypatch):
     from polypseg.scoring import evaluation
-    from polypseg.scoring.sources import network_sources, saved_sources
+    from polypseg.scoring.sources import saved_sources
 
     (source,) = saved_sources([folders / "results/second"], [folders / "bowel/masks"])
     alone = list(evaluation.score_items(source.items, evaluation.Rules(), workers=1))
@@ -251,8 +251,8 @@ class Halves:
 
 def test_flips_are_undone_before_the_maps_are_averaged(folders):
     from polypseg.data.images import read_image
-    from polypseg.scoring.evaluation import predict
-    from polypseg.scoring.sources import network_sources, saved_sources
+    from polypseg.inference.predict import predict
+    from polypseg.scoring.sources import saved_sources
 
     items = saved_sources([folders / "results/first"], [folders / "bowel/masks"])[0].items
     for item, map_ in zip(items, predict(Halves(), items, tta=True, batch_size=3)):

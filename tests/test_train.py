@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import tiny
 
+from polypseg.commands.train import parse as parse_train
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
-from polypseg.commands.train import parse as parse_train
 from polypseg.training.datasets import prepare_data
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -178,20 +178,20 @@ def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word):
 
 
 def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_path, monkeypatch):
-    from polypseg.training import train as training
-    from polypseg.training.callbacks import NonFiniteLoss
     from polypseg.commands.train import parse as parse_train
-    from polypseg.training.datasets import prepare_data
     from polypseg.inference.keras_engines import load_model
+    from polypseg.training import build, train as training
+    from polypseg.training.callbacks import NonFiniteLoss
+    from polypseg.training.datasets import prepare_data
 
-    class Explodes(training.WarmupSchedule):
+    class Explodes(build.WarmupSchedule):
         """A sane rate for the first epoch (4 steps), then one that no network survives."""
 
         def __call__(self, step):
             return keras.ops.where(step < 5, 1e-3, 1e38)
 
-    monkeypatch.setattr(training, "WarmupSchedule", Explodes)
-    monkeypatch.setattr(training, "build_network", tiny.build)
+    monkeypatch.setattr(build, "WarmupSchedule", Explodes)
+    tiny.install(monkeypatch.setitem)
     config = parse_train(["--data-path", str(data), "--trained-model-path", str(tmp_path), *map(str, SMALL)])
     with pytest.raises(NonFiniteLoss, match=r"the loss became (nan|inf) in epoch 2, step [23]"):
         training.train(config, prepare_data(config))

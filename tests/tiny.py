@@ -1,5 +1,6 @@
 """A network that is built and saved at once, in place of `train.py`'s: `tiny.py ARGUMENTS OF train.py`."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -7,6 +8,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import keras
 
+from polypseg.commands import train
+from polypseg.console.run import run
+from polypseg.experiment.registry import NETWORKS
 from polypseg.layers import BatchNorm
 
 
@@ -35,14 +39,13 @@ class Tiny(keras.Model):
         return cls(**config)
 
 
-def build(config):
-    return Tiny(config.input_size)
+def install(setitem=dict.__setitem__, **options):
+    """Let every `--model` stand for `Tiny(input_size, **options)`."""
+    for name, network in NETWORKS.items():
+        arguments = lambda config: {"input_size": config.input_size} | options  # noqa: E731
+        setitem(NETWORKS, name, dataclasses.replace(network, load=lambda: Tiny, arguments=arguments))
 
 
 if __name__ == "__main__":
-    import polypseg.training.train
-    from polypseg.commands import train
-    from polypseg.console.run import run
-
-    polypseg.training.train.build_network = build
+    install()
     run(train.main)

@@ -14,9 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import tiny
 
-import polypseg.training.train
 from polypseg.commands import train
 from polypseg.console.run import run
 
-polypseg.training.train.build_network = lambda config: tiny.Tiny(config.input_size, stateless="STATELESS" in os.environ)
+tiny.install(stateless="STATELESS" in os.environ)
 run(train.main)

@@ -234,7 +234,7 @@ def write_table(path, rows):
     import csv
     import io
 
-    from polypseg.experiment.run_folder import write_text
+    from polypseg.files import write_text
 
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 from polypseg.console.parser import Parser
 from polypseg.console.run import program
 from polypseg.errors import expect
-from polypseg.experiment.run_folder import check_writable, write_text
+from polypseg.files import check_writable, write_text
 from polypseg.scoring.sources import SUBSETS, network_sources, saved_sources
 
 
@@ -76,7 +76,8 @@ def main():
     from tqdm import tqdm
 
     from polypseg.data.maps import read_map
-    from polypseg.scoring.evaluation import Rules, SourceScores, predict, score_items
+    from polypseg.inference.predict import predict
+    from polypseg.scoring.evaluation import Rules, SourceScores, score_items
     from polypseg.scoring.report import pictures
     from polypseg.scoring.tables import plain
 
@@ -144,8 +145,8 @@ def kept(maps, source, folder, pictures):
 
 
 def write(rows, galleries, kept_maps, options):
+    from polypseg.experiment.environment import environment
     from polypseg.scoring import tables
-    from polypseg.experiment.run_folder import environment
     from polypseg.scoring.report import report
 
     out = Path(options["out"])

@@ -3,11 +3,14 @@
 import importlib.util
 
 from polypseg.console.parser import Parser
+from polypseg.console.progress import TrainingProgress
 from polypseg.console.run import warn
+from polypseg.console.signals import Signals
 from polypseg.errors import InputError
 from polypseg.experiment.config import OF_THIS_START, TrainConfig, read_config
 from polypseg.experiment.registry import BACKBONES, LOSSES, NETWORKS, PRECISIONS
-from polypseg.experiment.run_folder import check_writable, find_run
+from polypseg.experiment.run_folder import find_run
+from polypseg.files import check_writable
 from polypseg.runtime import load_tensorflow
 
 BESIDE_RESUME = ("data_path", "cache_gb", "devices", *OF_THIS_START)
@@ -92,15 +95,18 @@ def main():
 
 
 def verify_and_train(config):
+    from polypseg.experiment.run_folder import progress as progress_of
     from polypseg.training.datasets import prepare_data, prepare_folds
     from polypseg.training.folds import cross_validate
-    from polypseg.experiment.resume import progress
     from polypseg.training.train import train
+
+    progress = TrainingProgress()
+    signals = Signals("\nstopping after this step; once more to stop at once\n")
 
     print(f"data: {config.data_path}", flush=True)
     folds = prepare_folds(config) if config.folds else [prepare_data(config)]
     if config.resume:
-        print(f"unchanged since the run began\nresume: {config.resume}, {progress(config)}", flush=True)
+        print(f"unchanged since the run began\nresume: {config.resume}, {progress_of(config)}", flush=True)
     else:
         report = folds[0].report
         print(report.text(None) if report.errors else report, flush=True)
@@ -108,7 +114,7 @@ def verify_and_train(config):
             raise InputError(f"--data-path: expected readable pairs, got {len(report.errors)} bad files (listed above)")
 
     if config.folds:
-        folder, summary = cross_validate(config, folds)
+        folder, summary = cross_validate(config, folds, progress, signals)
         for subset, of in (("validation", "its best epoch"), ("test", "pictures not seen")):
             scores = ", ".join(f"{name} {summary[subset][key]['mean']:.4f} +- {summary[subset][key]['std']:.4f}"
                                for name, key in (("Dice", "dice"), ("IoU", "iou")))
@@ -116,5 +122,5 @@ def verify_and_train(config):
         print(f"each picture by the network that had not seen it: {folder}/out_of_fold.csv")
         return
     print("split: " + ", ".join(f"{len(pairs)} {name}" for name, pairs in folds[0].subsets.items()), flush=True)
-    folder, best = train(config, folds[0])
+    folder, best = train(config, folds[0], progress=progress, signals=signals)
     print(f"best model: {folder}/best.keras  (validation Dice {best['val_dice']:.4f}, IoU {best['val_iou']:.4f}, epoch {best['epoch']})")

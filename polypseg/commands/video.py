@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 from polypseg.console.parser import Parser
+from polypseg.console.signals import Signals
 from polypseg.errors import InputError, expect
-from polypseg.experiment.run_folder import write_text
+from polypseg.files import write_text
 
 
 @dataclass
@@ -96,7 +96,7 @@ def main():
         f"{predictor.engine}, threshold {options['threshold']:g}", flush=True,
     )
 
-    stopped = Stopped()
+    stopped = Signals()
     result = convert(reader, predictor, options, stopped, started)
     write_facts(options["out"].with_suffix(".json"), result)
     report(result, options)
@@ -207,25 +207,6 @@ def steps(reader, predictor, writers, options, stopped):
     if options["smooth"] == stride == 1:
         del order["smoothing"]
     return order
-
-
-class Stopped:
-    """Context: the first Ctrl-C, or SIGTERM, is noted, so that what is done can be finished; the next one stops at once."""
-
-    signal = 0
-
-    def __enter__(self):
-        heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]  # nohup
-        self._before = {number: signal.signal(number, self._note) for number in heard}
-
-    def __exit__(self, *error):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number, frame):
-        if self.signal:
-            raise KeyboardInterrupt
-        self.signal = number
 
 
 def report(result, options):

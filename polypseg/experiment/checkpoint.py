@@ -12,7 +12,7 @@ import os
 import zipfile
 
 from polypseg.errors import InputError
-from .run_folder import replace, write_text
+from polypseg.files import replace, write_text
 
 
 class SaveError(InputError):

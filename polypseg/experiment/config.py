@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polypseg.errors import InputError, expect, nearest
-from .registry import AUGMENTATIONS, BACKBONES, LOSSES, NETWORKS, PRECISIONS
 
+from .registry import AUGMENTATIONS, BACKBONES, LOSSES, NETWORKS, PRECISIONS
 
 OF_THIS_START = ("resume", "coordinator", "num_processes", "process_id")  # not stored
 
@@ -60,10 +60,11 @@ class TrainConfig:
         expect(0 < self.data_split < 0.5, "--data-split", "a fraction above 0 and below 0.5", self.data_split)
         expect(self.cache_gb >= 0, "--cache-gb", "0 or more gigabytes", self.cache_gb)
         expect(self.backbone in BACKBONES, "--backbone", f"one of {', '.join(BACKBONES)}", self.backbone)
-        downloaded = self.model != "pranet" or self.backbone != "res2net50" or self.backbone_weights != "imagenet"
+        backbone = network.backbones.get(self.backbone)
         expect(
-            downloaded, "--backbone-weights", "none, or for res2net50 a file that convert.py made, "
-            "since Keras has none to download", self.backbone_weights,
+            self.backbone_weights != "imagenet" or backbone is None or backbone.downloads, "--backbone-weights",
+            f"none, or for {self.backbone} a file that convert.py made, since Keras has none to download",
+            self.backbone_weights,
         )
         expect(
             size >= stride and size % stride == 0, "--input-size", f"a multiple of {stride} for {self.model}", size

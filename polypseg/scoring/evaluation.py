@@ -1,20 +1,20 @@
-"""Probability maps of a network, and the scores of maps, image by image."""
+"""The scores of maps, image by image."""
 
-import os
 import time
 from collections import deque
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from polypseg.data.images import read_image, read_mask
+from polypseg.data.images import read_mask
 from polypseg.data.maps import read_map
+from polypseg.inference.predict import predict
 from polypseg.metrics import DataSetScores, ImageScores, overlap, score
+from polypseg.runtime import cores
 
-_FLIPS = ((1,), (0,), (0, 1))
 # Starting a pool takes about as long.
 _ALONE = 1.0
 
@@ -25,26 +25,6 @@ class Scored(NamedTuple):
     pair: tuple
     probability: np.ndarray
     scores: dict
-
-
-def predict(predictor, items, tta=False, batch_size=8):
-    """Yield the probability map `(H, W)` float32 of each item's image, one batch in memory at a time.
-
-    Args:
-        predictor: see `Predictor`.
-        items: anything with `image`, a path.
-        tta: average over the picture and its three flips.
-    """
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(items), batch_size):
-            images = list(pool.map(lambda item: read_image(item.image), items[start:start + batch_size]))
-            maps = predictor(images)
-            if tta:
-                for axes in _FLIPS:
-                    flipped = predictor([np.ascontiguousarray(np.flip(image, axes)) for image in images])
-                    maps = [total + np.flip(map_, axes) for total, map_ in zip(maps, flipped)]
-                maps = [total / np.float32(1 + len(_FLIPS)) for total in maps]
-            yield from maps
 
 
 def evaluate(predictor, pairs, threshold=0.5, batch_size=8):
@@ -159,11 +139,6 @@ def resize_map(map_, size):
     shrinks = size[0] <= values.shape[0] and size[1] <= values.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.clip(cv2.resize(values, size[::-1], interpolation=method), 0, 1)
-
-
-def cores():
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _size(array):

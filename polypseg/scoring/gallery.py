@@ -7,12 +7,7 @@ import cv2
 import numpy as np
 
 from polypseg.data.images import read_image, read_mask
-
-from polypseg.drawing.overlay import draw_contour, tint
-
-# RGB, told apart by eyes that confuse red and green, and on mucosa.
-HIT, FALSE, MISSED = (18, 184, 134), (242, 183, 5), (108, 99, 255)
-_SIDE = 420
+from polypseg.drawing.comparison import draw
 
 
 def choose(results, each):
@@ -43,17 +38,3 @@ def picture(item, map_, threshold):
     tile = draw(ground, mask, values >= threshold)
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(tile, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
     return "data:image/jpeg;base64," + base64.b64encode(encoded).decode("ascii")
-
-
-def draw(image, mask, found):
-    """`(h, w, 3)` uint8 RGB, the longer side at most 420: `image`, coloured where `found` and `mask`, `(H, W)` bool,
-    agree or differ, with the outline of `mask`."""
-    scale = min(1.0, _SIDE / max(mask.shape))
-    size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    mask, found = (
-        cv2.resize(part.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127 for part in (mask, found)
-    )
-    for part, colour, strength in ((mask & found, HIT, 0.3), (found & ~mask, FALSE, 0.5), (mask & ~found, MISSED, 0.5)):
-        image = tint(image, part, colour, strength)
-    return draw_contour(image, mask, (255, 255, 255))

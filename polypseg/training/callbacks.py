@@ -1,16 +1,15 @@
 """What happens around the steps of a training run."""
 
 import math
-import sys
 import time
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
-from polypseg.experiment.checkpoint import best_row, is_complete, save_model, saving, write_history
-from .ema import averages
 from polypseg.drawing.curves import plot_curves
+from polypseg.experiment.checkpoint import best_row, is_complete, save_model, saving, write_history
+
+from .ema import averages
 
 
 class NonFiniteLoss(ValueError):
@@ -90,33 +89,21 @@ class RunFolder(keras.callbacks.Callback):
         save_model(self.plain, self.folder / "best.keras", len(self.history))
 
 
-class Progress(keras.callbacks.Callback):
-    """One bar that is redrawn for each step, and a line that stays for each epoch; `best` is the Dice so far."""
+class ReportProgress(keras.callbacks.Callback):
+    """Tell a `Progress` of the steps and epochs of `fit`; `best` is the validation Dice so far."""
 
-    def __init__(self, epochs, steps, best=-1.0):
+    def __init__(self, progress, epochs, steps, best=-1.0):
         super().__init__()
-        self.epochs, self.steps, self.best = epochs, steps, best
+        self.progress, self.epochs, self.steps, self.best = progress, epochs, steps, best
 
     def on_epoch_begin(self, epoch, logs=None):
-        width = len(str(self.epochs))
-        self.title = f"epoch {epoch + 1:{width}}/{self.epochs}"
+        self.progress.epoch_begins(epoch + 1, self.epochs, self.steps)
         self.started = time.perf_counter()
-        self.bar = tqdm(
-            total=self.steps, desc=self.title, leave=False, dynamic_ncols=True, file=sys.stderr,
-            disable=not sys.stderr.isatty(), bar_format="{desc} {bar} {n}/{total} {remaining} left{postfix}",
-        )
 
     def on_train_batch_end(self, batch, logs=None):
-        self.bar.set_postfix_str(f"loss {logs['loss']:.3f}, Dice {logs['dice']:.3f}", refresh=False)
-        self.bar.update()
+        self.progress.step_ends(logs["loss"], logs["dice"])
 
     def on_epoch_end(self, epoch, logs):
-        self.bar.close()
-        mark = " *" if logs["val_dice"] > self.best else ""
+        better = logs["val_dice"] > self.best
         self.best = max(self.best, logs["val_dice"])
-        seconds = time.perf_counter() - self.started
-        print(
-            f"{self.title}  loss {logs['loss']:.3f}  Dice {logs['dice']:.3f}  |  validation: loss {logs['val_loss']:.3f}  "
-            f"Dice {logs['val_dice']:.4f}  IoU {logs['val_iou']:.4f}  |  {seconds:.0f} s{mark}",
-            flush=True,
-        )
+        self.progress.epoch_ends(logs, time.perf_counter() - self.started, better)

@@ -7,9 +7,8 @@ from polypseg.data.folds import fold_splits
 from polypseg.data.pairs import find_pairs
 from polypseg.data.splits import group_names, random_split, read_split
 from polypseg.data.verify import verify
-
 from polypseg.errors import InputError
-from polypseg.experiment.resume import check_unchanged, fingerprints
+from polypseg.experiment.fingerprints import check_unchanged, fingerprints
 
 
 class Data(NamedTuple):

@@ -11,16 +11,20 @@ import keras
 import numpy as np
 
 from polypseg.experiment.checkpoint import saving
-from polypseg.scoring.evaluation import evaluate
+from polypseg.experiment.environment import write_environment
+from polypseg.experiment.fingerprints import write_fingerprints
+from polypseg.experiment.run_folder import create_run
+from polypseg.files import hold, write_text
 from polypseg.inference.predictor import Predictor
-from polypseg.experiment.resume import write_fingerprints
-from polypseg.experiment.run_folder import create_run, hold, write_environment, write_text
+from polypseg.scoring.evaluation import evaluate
+
+from .progress import Progress
 from .train import run_name, train
 
 SCORES = ("dice", "iou")
 
 
-def cross_validate(config, folds):
+def cross_validate(config, folds, progress=None, signals=None):
     """Train and test each fold in `fold-1`, `fold-2`, ... of one folder; those that are done are not done again.
 
     Writes `out_of_fold.csv` (stem, fold, dice, iou: each picture by the network that was not trained or
@@ -30,23 +34,24 @@ def cross_validate(config, folds):
     Args:
         config: a checked `TrainConfig` with `folds`.
         folds: from `prepare_folds`.
+        progress, signals: as in `train`.
 
     Returns:
         The folder and the content of `folds.json`.
     """
+    progress = Progress() if progress is None else progress
     folder = Path(config.resume) if config.resume else _begin(config, folds[0])
     rows, validation = [], []
     with hold(folder):
         for number, data in enumerate(folds, 1):
             target = folder / f"fold-{number}"
-            counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in data.subsets.items())
-            print(f"fold {number} of {len(folds)}: {counts}", flush=True)
+            progress.fold_begins(number, len(folds), data.subsets)
             begun = (target / "config.json").is_file()
             fold_config = dataclasses.replace(
                 config, folds=None, group_by=None, split_dir=str(target / "split"), trained_model_path=str(folder),
                 resume=str(target) if begun else None,
             )
-            _, best = train(fold_config, data, target)
+            _, best = train(fold_config, data, target, progress, signals)
             keras.backend.clear_session()
             gc.collect()
             validation.append({name: best[f"val_{name}"] for name in SCORES})

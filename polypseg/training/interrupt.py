@@ -1,9 +1,4 @@
-"""Ctrl-C and SIGTERM while a network trains: at the end of a step, never in the middle of a file."""
-
-import contextlib
-import os
-import signal
-import threading
+"""An asked-for end while a network trains: at the end of a step, never in the middle of a file."""
 
 import keras
 
@@ -17,34 +12,18 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopWhenAsked(keras.callbacks.Callback):
-    """Raise `Interrupted` at the end of the step during which the first signal came; a second one ends at once."""
+    """Raise `Interrupted` at the end of the step during which a signal came.
 
-    def __init__(self):
+    Args:
+        signals: its attribute `signal` is the number of a signal that came, or 0; None: none comes.
+    """
+
+    def __init__(self, signals=None):
         super().__init__()
-        self.signal = None
-
-    @contextlib.contextmanager
-    def listening(self):
-        """Catch the signals inside this context (in the main thread: Python allows it there only)."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]  # nohup
-        before = {number: signal.signal(number, self._note) for number in heard}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number, frame):
-        if self.signal is not None:
-            raise Interrupted(exit_code=128 + number)
-        self.signal = number
-        os.write(2, b"\nstopping after this step; once more to stop at once\n")  # print is not safe in a handler
+        self.signals = signals
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.signal is not None:
-            raise Interrupted(exit_code=128 + self.signal)
+        if self.signals and self.signals.signal:
+            raise Interrupted(exit_code=128 + self.signals.signal)
 
     on_test_batch_end = on_train_batch_end

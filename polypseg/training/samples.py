@@ -1,12 +1,18 @@
 """A sheet of predictions: the worst, the middle and the best pictures."""
 
+from pathlib import Path
+
 from polypseg.data.images import read_image, read_mask, write_png
-
+from polypseg.drawing.contact_sheet import sheet
+from polypseg.experiment.checkpoint import SaveError
+from polypseg.inference.predictor import Predictor
+from polypseg.runtime import command
 from polypseg.scoring.evaluation import evaluate
-from polypseg.drawing.overlay import sheet
+
+SAMPLES = Path("samples", "validation.png")
 
 
-def write_sheet(path, predictor, ranked, threshold=0.5, each=4):
+def _write_sheet(path, predictor, ranked, threshold=0.5, each=4):
     """Write a contact sheet as PNG.
 
     Args:
@@ -26,3 +32,17 @@ def write_sheet(path, predictor, ranked, threshold=0.5, each=4):
         rows.append((read_image(pair.image), read_mask(pair.mask), prediction, caption))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, sheet(rows, columns=each))
+
+
+def write_samples(folder, pairs, most=100):
+    """`samples/validation.png`, chosen from at most `most` of the pairs. Raises `SaveError`."""
+    predictor = Predictor.load(folder)
+    pairs = pairs[:: -(-len(pairs) // most)]
+    try:
+        ranked = [(scored.scores["dice"], scored.pair) for scored in evaluate(predictor, pairs)]
+        _write_sheet(folder / SAMPLES, predictor, ranked)
+    except (OSError, ValueError) as error:
+        raise SaveError(
+            f"{folder}: the network is trained, but {SAMPLES} could not be drawn ({error}); "
+            f"draw it with: {command('train')} --resume {folder}"
+        ) from error

@@ -3,36 +3,39 @@
 import contextlib
 import importlib.util
 import os
-import warnings
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from polypseg.data.pipeline import evaluation_batches, load, load_for_training, scaled_sizes, training_batches
+from polypseg.data.pipeline import (
+    evaluation_batches,
+    load,
+    load_for_training,
+    scaled_sizes,
+    training_batches,
+)
 from polypseg.data.splits import write_split
-from polypseg.metrics.streaming import MeanDice, MeanIoU
-
-from polypseg.errors import InputError, expect
-from .callbacks import Progress, RunFolder, SeedEpoch, StopOnNonFinite
+from polypseg.errors import expect
 from polypseg.experiment.checkpoint import SaveError, best_row, is_complete, saved_epoch, saving
+from polypseg.experiment.environment import write_environment
+from polypseg.experiment.fingerprints import write_fingerprints
+from polypseg.experiment.registry import NETWORKS, PRECISIONS
+from polypseg.experiment.run_folder import create_run, finished_epochs
+from polypseg.files import hold, write_text
+from polypseg.runtime import command
+
+from .build import build_model, saved_model
+from .callbacks import ReportProgress, RunFolder, SeedEpoch, StopOnNonFinite
+from .datasets import prepare_data
 from .devices import share, spread
 from .ema import ValidateAverages
-from polypseg.scoring.evaluation import evaluate
 from .interrupt import Interrupted, StopWhenAsked
-from .optimizer import Adam
-from polypseg.inference.predictor import Predictor
-from polypseg.experiment.registry import NETWORKS, PRECISIONS, build_loss, build_network
-from polypseg.experiment.resume import finished_epochs, write_fingerprints
-from polypseg.experiment.run_folder import create_run, hold, write_environment, write_text
-from .samples import write_sheet
-from .schedule import WarmupSchedule
-
-STEP_DECAY = 50  # epochs; PraNet's authors
-SAMPLES = Path("samples", "validation.png")
+from .progress import Progress
+from .samples import SAMPLES, write_samples
 
 
-def train(config, data, folder=None):
+def train(config, data=None, folder=None, progress=None, signals=None):
     """Train and fill a run folder; return its path and the best row of its history.
 
     A run that was interrupted (`config.resume`) goes on after its last finished epoch. Everything
@@ -40,15 +43,22 @@ def train(config, data, folder=None):
 
     Args:
         config: a checked `TrainConfig`.
-        data: from `prepare_data`.
+        data: from `prepare_data`, which is the default.
         folder: of a new run; by default a free name in `config.trained_model_path`.
+        progress: a `Progress`, told of each step and epoch; nothing is printed without it.
+        signals: what hears Ctrl-C while the network trains, see `StopWhenAsked`; by default Python
+            does, and the epoch that was begun is lost.
 
     Raises:
+        ValueError: bad options or data.
         NonFiniteLoss: the loss became NaN.
         SaveError: a file could not be written.
         Interrupted: by Ctrl-C or SIGTERM.
         What was saved before is kept in each case.
     """
+    config.check()
+    data = prepare_data(config) if data is None else data
+    progress = Progress() if progress is None else progress
     _check_backend(config)
     _make_repeatable(config)
     keras.config.set_dtype_policy(PRECISIONS[config.precision])
@@ -62,7 +72,7 @@ def train(config, data, folder=None):
         if trains or saved_epoch(folder / "best.keras") != best_row(history)["epoch"]:
             with spread(config) as devices:
                 steps = _steps(config, data, devices)[1]
-                model = _saved_model(config, folder / "last.keras", devices) if history else build_model(config, steps, devices)
+                model = saved_model(config, folder / "last.keras", devices) if history else build_model(config, steps, devices)
                 batches = _batches(config, data, len(history), devices) if trains else None
                 if not config.resume:  # only now that all has been read and built
                     folder = _begin(config, data, folder)
@@ -73,7 +83,7 @@ def train(config, data, folder=None):
                 if history:
                     _catch_up(record, model)
                 if trains:
-                    _fit(config, model, record, batches, steps)
+                    _fit(config, model, record, batches, steps, progress, signals)
                 history = record.history
         if trains or not (folder / SAMPLES).exists():
             write_samples(folder, data.subsets["val"])
@@ -111,60 +121,6 @@ def _steps(config, data, devices):
     batch_size = min(config.batch_size, count - count % devices)
     expect(batch_size, "--data-path", f"at least one training picture for each of the {devices} devices", count)
     return batch_size, count // batch_size * len(config.multi_scale or [1])
-
-
-def build_model(config, steps, devices=1):
-    """A new network, compiled as it is trained; `steps` is the length of an epoch."""
-    model = _compile(config, build_network(config), _optimizer(config, steps), devices)
-    # Left to the first step, TensorFlow would trace that step twice.
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def _saved_model(config, path, devices):
-    """The network and its optimiser as they were saved."""
-    import polypseg.attention_unet.model  # noqa: F401  registers its classes
-    import polypseg.losses  # noqa: F401
-    import polypseg.pranet.model  # noqa: F401
-
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            model = keras.saving.load_model(path)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0][:160]
-        raise InputError(f"--resume: expected a whole file that train.py saved, got {path} ({reason})") from error
-    for warning in caught:  # Keras would go on with a new optimiser, and the rate would start over
-        if "loading for optimizer" in str(warning.message):
-            raise InputError(
-                f"--resume: expected an optimiser that fits the network, got that of another version in {path}: "
-                "go on with the version that began the run, or begin a new one"
-            )
-    return _compile(config, model, model.optimizer, devices)
-
-
-def _compile(config, model, optimizer, devices):
-    model.compile(
-        optimizer=optimizer,
-        loss=build_loss(config),
-        weighted_metrics=[MeanDice(name="dice"), MeanIoU(name="iou")],
-        jit_compile=_jit_compile(devices),
-    )
-    return model
-
-
-def _optimizer(config, steps):
-    every = config.accumulate
-    total = config.epochs * steps
-    expect(every <= total, "--accumulate", f"at most the {total} steps of the run", every)
-    warmup = 0 if config.schedule == "step" else min(2 * steps, total // 10)
-    return Adam(
-        WarmupSchedule(config.lr, total, warmup, config.schedule, decay=STEP_DECAY * steps),
-        clipvalue=config.clip_value or None,
-        use_ema=config.ema > 0,
-        ema_momentum=config.ema ** (1 / every),  # Keras averages at every step, also between two updates
-        gradient_accumulation_steps=every if every > 1 else None,
-    )
 
 
 def _batches(config, data, first_epoch, devices):
@@ -208,12 +164,11 @@ def _catch_up(record, model):
         record.save_best()
 
 
-def _fit(config, model, record, batches, steps):
+def _fit(config, model, record, batches, steps, progress, signals):
     folder, epochs = record.folder, len(record.history)
-    stop = StopWhenAsked()
     best = best_row(record.history)["val_dice"] if record.history else -1.0
     try:
-        with stop.listening():
+        with signals or contextlib.nullcontext():
             model.fit(
                 batches[0],
                 validation_data=batches[1],
@@ -225,15 +180,15 @@ def _fit(config, model, record, batches, steps):
                 callbacks=[
                     SeedEpoch(config.seed),
                     StopOnNonFinite(),
-                    stop,
+                    StopWhenAsked(signals),
                     ValidateAverages(),
                     record,
-                    Progress(config.epochs, steps, best),
+                    ReportProgress(progress, config.epochs, steps, best),
                     *_tensorboard(config, folder),
                 ],
             )
-    except Interrupted as error:
-        raise Interrupted(_how_to_go_on(record), error.exit_code) from None
+    except KeyboardInterrupt as error:
+        raise Interrupted(_how_to_go_on(record), getattr(error, "exit_code", 130)) from None
     except SaveError as error:
         raise SaveError(f"{error}; {_how_to_go_on(record)}") from error
 
@@ -243,18 +198,11 @@ def _how_to_go_on(record):
     saved = f"epoch {len(record.history)} is saved" if record.history else "no epoch was finished"
     if share().index:  # its folder goes with it; the first process says how
         return saved
-    return f"{saved}; resume with: python train.py --resume {whole}"
+    return f"{saved}; resume with: {command('train')} --resume {whole}"
 
 
 def run_name(config):
-    return f"pranet_{config.backbone}" if config.model == "pranet" else config.model
-
-
-def _jit_compile(devices):
-    """XLA everywhere but in TensorFlow on a CPU, whose convolutions it slows down several times, or on several devices."""
-    if keras.backend.backend() != "tensorflow":
-        return "auto"
-    return "auto" if devices == 1 and tf.config.list_physical_devices("GPU") else False
+    return f"{config.model}_{config.backbone}" if NETWORKS[config.model].backbones else config.model
 
 
 def _tensorboard(config, folder):
@@ -264,17 +212,3 @@ def _tensorboard(config, folder):
     name = f"{folder.parent.name}/{folder.name}" if fold else folder.name
     logs = folder / "tensorboard" if config.logdir is None else f"{config.logdir}/{name}"
     return [keras.callbacks.TensorBoard(logs)]
-
-
-def write_samples(folder, pairs, most=100):
-    """`samples/validation.png`, chosen from at most `most` of the pairs. Raises `SaveError`."""
-    predictor = Predictor.load(folder)
-    pairs = pairs[:: -(-len(pairs) // most)]
-    try:
-        ranked = [(scored.scores["dice"], scored.pair) for scored in evaluate(predictor, pairs)]
-        write_sheet(folder / SAMPLES, predictor, ranked)
-    except (OSError, ValueError) as error:
-        raise SaveError(
-            f"{folder}: the network is trained, but {SAMPLES} could not be drawn ({error}); "
-            f"draw it with: python train.py --resume {folder}"
-        ) from error

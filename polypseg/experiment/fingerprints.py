@@ -1,14 +1,12 @@
-"""Going on with a run that was interrupted: is it still the same data, and what is finished?"""
+"""The files that a run began with, by hash: are the data still the same?"""
 
 import csv
 import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from polypseg.errors import InputError
-from .checkpoint import is_complete, read_history, remove_parts, saved_epoch
-from .run_folder import write_text
+from polypseg.files import write_text
 
 FILES = "files.csv"
 
@@ -55,21 +53,3 @@ def check_unchanged(folder, pairs):
                  for what, stems in (("missing", missing), ("changed", changed)) if stems]
         raise InputError(f"--data-path: expected the {len(begun)} pictures that the run began with, got {' and '.join(found)}")
     return pairs, now
-
-
-def finished_epochs(folder):
-    """The rows of the epochs that are finished; what a killed process left half done is removed."""
-    remove_parts(folder)
-    return read_history(folder / "history.csv", saved_epoch(folder / "last.keras"))
-
-
-def progress(config):
-    """What is done of the run `config.resume`, in words."""
-    folder = Path(config.resume)
-    if config.folds:
-        done = sum((folder / f"fold-{number}" / "test.csv").exists() for number in range(1, config.folds + 1))
-        return f"{done} of {config.folds} folds are done"
-    epochs = saved_epoch(folder / "last.keras")
-    if is_complete(read_history(folder / "history.csv", epochs), config):
-        return f"complete after {epochs} epochs: nothing left to train"
-    return f"{epochs} of {config.epochs} epochs are done"

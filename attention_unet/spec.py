@@ -1,0 +1,20 @@
+"""Attention U-Net as `--model attention_unet`."""
+
+from typing import Any
+
+from polypseg.layers.network import Network
+
+
+def _load() -> type:
+    from .model import AttentionUNet
+
+    return AttentionUNet
+
+
+def _arguments(config: Any) -> dict[str, Any]:
+    return {"input_size": config.input_size}
+
+
+SPEC = Network(
+    name="attention_unet", stride=16, maps=1, loss="dice", load=_load, arguments=_arguments,
+)

@@ -1,0 +1,36 @@
+"""A training run on a terminal."""
+
+import sys
+
+
+class TrainingProgress:
+    """One bar that is redrawn for each step, and a line that stays for each epoch and each fold.
+
+    It has the methods of `polypseg.training.progress.Progress`.
+    """
+
+    def fold_begins(self, number, folds, subsets):
+        counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in subsets.items())
+        print(f"fold {number} of {folds}: {counts}", flush=True)
+
+    def epoch_begins(self, number, epochs, steps):
+        from tqdm import tqdm
+
+        self.title = f"epoch {number:{len(str(epochs))}}/{epochs}"
+        self.bar = tqdm(
+            total=steps, desc=self.title, leave=False, dynamic_ncols=True, file=sys.stderr,
+            disable=not sys.stderr.isatty(), bar_format="{desc} {bar} {n}/{total} {remaining} left{postfix}",
+        )
+
+    def step_ends(self, loss, dice):
+        self.bar.set_postfix_str(f"loss {loss:.3f}, Dice {dice:.3f}", refresh=False)
+        self.bar.update()
+
+    def epoch_ends(self, scores, seconds, better):
+        self.bar.close()
+        print(
+            f"{self.title}  loss {scores['loss']:.3f}  Dice {scores['dice']:.3f}  |  "
+            f"validation: loss {scores['val_loss']:.3f}  Dice {scores['val_dice']:.4f}  "
+            f"IoU {scores['val_iou']:.4f}  |  {seconds:.0f} s{' *' if better else ''}",
+            flush=True,
+        )

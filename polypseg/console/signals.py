@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM: what is under way is finished, not broken off."""
+
+import os
+import signal
+import threading
+
+
+class Stopped(KeyboardInterrupt):
+    """The second signal: stop at once. `exit_code` is the shell's for it."""
+
+    def __init__(self, exit_code):
+        super().__init__()
+        self.exit_code = exit_code
+
+
+class Signals:
+    """Context in which the first Ctrl-C, or SIGTERM, is noted in `signal`; the next one raises `Stopped`.
+
+    Outside the main thread, where Python allows no handlers, nothing is noted.
+
+    Args:
+        message: written to stderr when the first one comes.
+    """
+
+    def __init__(self, message=""):
+        self.signal, self._message = 0, message
+
+    def __enter__(self):
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        if self.signal:
+            raise Stopped(128 + number)
+        self.signal = number
+        os.write(2, self._message.encode())  # print is not safe in a handler

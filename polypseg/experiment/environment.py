@@ -1,0 +1,70 @@
+"""What a run was made with: command, commit, versions, machine."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from polypseg.files import write_text
+
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
+
+
+def environment():
+    """What the run was made with: command, commit, versions, machine."""
+    keras = sys.modules.get("keras")  # scoring saved maps does without
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            pass
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": _commit(),
+        "backend": keras.backend.backend() if keras else None,
+        "python": platform.python_version(),
+        "packages": versions,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def write_environment(folder, epoch=0):
+    """Write `environment.json`, or, where a run is resumed, add what is running now under `resumed`."""
+    path = Path(folder) / "environment.json"
+    now = environment()
+    if epoch and path.exists():
+        first = json.loads(path.read_text(encoding="utf-8"))
+        first.setdefault("resumed", []).append({"after_epoch": epoch} | now)
+        now = first
+    write_text(path, json.dumps(now, indent=2) + "\n")
+
+
+def _commit():
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():  # installed: a repository around it is not ours
+        return None
+    try:
+        git = ["git", "-C", str(root)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if commit.returncode:
+        return None
+    return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+
+
+def _processor():
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or None

@@ -1,0 +1,62 @@
+"""Files and folders that are written complete or not at all, and locks."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from polypseg.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+
+def check_writable(parent, argument="--trained-model-path"):
+    """Raise `InputError` now rather than after the data have been read."""
+    folder = Path(parent).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{argument}: expected a writable folder, got {parent}")
+
+
+def write_text(path, text):
+    """Write a file whole or not at all."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def replace(temporary, path):
+    """Rename a file that is complete; it is on the disk first, so that a power cut leaves the old or the new one."""
+    descriptor = os.open(temporary, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def hold(folder):
+    """Keep a second process from training in the same folder; given up with the process, even one that is killed."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise InputError(f"--resume: expected a run that no other process is training, got {folder}") from None
+    except OSError:  # a network drive without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)

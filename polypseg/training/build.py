@@ -1,0 +1,74 @@
+"""The compiled network of a run: new, or as it was saved."""
+
+import warnings
+
+import keras
+import tensorflow as tf
+
+from polypseg.errors import InputError, expect
+from polypseg.experiment.registry import NETWORKS, load_networks
+from polypseg.losses import SegmentationLoss
+from polypseg.metrics.streaming import MeanDice, MeanIoU
+
+from .optimizer import Adam
+from .schedule import WarmupSchedule
+
+STEP_DECAY = 50  # epochs; PraNet's authors
+
+
+def build_model(config, steps, devices=1):
+    """A new network, compiled as it is trained; `steps` is the length of an epoch."""
+    model = _compile(config, NETWORKS[config.model].build(config), _optimizer(config, steps), devices)
+    # Left to the first step, TensorFlow would trace that step twice.
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def saved_model(config, path, devices):
+    """The network and its optimiser as they were saved."""
+    load_networks()
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            model = keras.saving.load_model(path)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise InputError(f"--resume: expected a whole file that train.py saved, got {path} ({reason})") from error
+    for warning in caught:  # Keras would go on with a new optimiser, and the rate would start over
+        if "loading for optimizer" in str(warning.message):
+            raise InputError(
+                f"--resume: expected an optimiser that fits the network, got that of another version in {path}: "
+                "go on with the version that began the run, or begin a new one"
+            )
+    return _compile(config, model, model.optimizer, devices)
+
+
+def _compile(config, model, optimizer, devices):
+    model.compile(
+        optimizer=optimizer,
+        loss=SegmentationLoss(config.loss, map_weights=config.map_weights),
+        weighted_metrics=[MeanDice(name="dice"), MeanIoU(name="iou")],
+        jit_compile=_jit_compile(devices),
+    )
+    return model
+
+
+def _optimizer(config, steps):
+    every = config.accumulate
+    total = config.epochs * steps
+    expect(every <= total, "--accumulate", f"at most the {total} steps of the run", every)
+    warmup = 0 if config.schedule == "step" else min(2 * steps, total // 10)
+    return Adam(
+        WarmupSchedule(config.lr, total, warmup, config.schedule, decay=STEP_DECAY * steps),
+        clipvalue=config.clip_value or None,
+        use_ema=config.ema > 0,
+        ema_momentum=config.ema ** (1 / every),  # Keras averages at every step, also between two updates
+        gradient_accumulation_steps=every if every > 1 else None,
+    )
+
+
+def _jit_compile(devices):
+    """XLA everywhere but in TensorFlow on a CPU, whose convolutions it slows down several times, or on several devices."""
+    if keras.backend.backend() != "tensorflow":
+        return "auto"
+    return "auto" if devices == 1 and tf.config.list_physical_devices("GPU") else False

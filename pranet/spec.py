@@ -1,0 +1,23 @@
+"""PraNet as `--model pranet`."""
+
+from typing import Any
+
+from polypseg.layers.network import Network
+
+from .backbones import BACKBONES
+
+
+def _load() -> type:
+    from .model import PraNet
+
+    return PraNet
+
+
+def _arguments(config: Any) -> dict[str, Any]:
+    weights = None if config.backbone_weights == "none" else config.backbone_weights
+    return {"backbone": config.backbone, "backbone_weights": weights, "input_size": config.input_size}
+
+
+SPEC = Network(
+    name="pranet", stride=32, maps=4, loss="structure", load=_load, arguments=_arguments, backbones=BACKBONES,
+)
