@@ -15,6 +15,4 @@ def _arguments(config: Any) -> dict[str, Any]:
     return {"input_size": config.input_size}
 
 
-SPEC = Network(
-    name="attention_unet", stride=16, maps=1, loss="dice", load=_load, arguments=_arguments,
-)
+SPEC = Network(stride=16, maps=1, loss="dice", load=_load, arguments=_arguments)

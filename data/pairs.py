@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .images import IMAGE_SUFFIXES
+from .presets import PRESETS
 
-# As Kvasir-SEG, many others, and CVC-ClinicDB spell them.
-_FOLDERS = (("images", "masks"), ("image", "mask"), ("original", "ground truth"))
+# Of a user's own data, then of the published data sets.
+_FOLDERS = dict.fromkeys(
+    [("images", "masks"), ("image", "mask")]
+    + [(preset.images, preset.masks) for preset in PRESETS.values()]
+)
 
 
 class Pair(NamedTuple):
@@ -57,12 +61,12 @@ def _find_folders(root: Path) -> tuple[Path, Path]:
         if path.is_dir():
             folders.setdefault(path.name.lower(), path)
     for images, masks in _FOLDERS:
-        if images in folders and masks in folders:
-            return folders[images], folders[masks]
+        if images.lower() in folders and masks.lower() in folders:
+            return folders[images.lower()], folders[masks.lower()]
     found = ", ".join(path.name for path in folders.values()) or "no folders"
+    first, *others = (f"{images} and {masks}" for images, masks in _FOLDERS)
     raise ValueError(
-        "data path: expected the folders images and masks (or image and mask, or Original and "
-        f"Ground Truth), got {found} in {root}"
+        f"data path: expected the folders {first} (or {', or '.join(others)}), got {found} in {root}"
     )
 
 

@@ -10,7 +10,6 @@ class Network:
     """The `SPEC` of a network's folder; reading it imports neither Keras nor NumPy.
 
     Attributes:
-        name: of `--model`.
         stride: height and width of an image are multiples of it.
         maps: channels of the logits, the answer last.
         loss: the default of `--loss`.
@@ -19,7 +18,6 @@ class Network:
         backbones: name -> `Backbone`, of a network that has one.
     """
 
-    name: str
     stride: int
     maps: int
     loss: str

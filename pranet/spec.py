@@ -14,10 +14,18 @@ def _load() -> type:
 
 
 def _arguments(config: Any) -> dict[str, Any]:
-    weights = None if config.backbone_weights == "none" else config.backbone_weights
-    return {"backbone": config.backbone, "backbone_weights": weights, "input_size": config.input_size}
+    return {
+        "backbone": config.backbone,
+        "backbone_weights": None if config.backbone_weights == "none" else config.backbone_weights,
+        "input_size": config.input_size,
+    }
 
 
 SPEC = Network(
-    name="pranet", stride=32, maps=4, loss="structure", load=_load, arguments=_arguments, backbones=BACKBONES,
+    stride=32,
+    maps=4,
+    loss="structure",
+    load=_load,
+    arguments=_arguments,
+    backbones=BACKBONES,
 )

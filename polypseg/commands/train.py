@@ -19,6 +19,7 @@ BESIDE_RESUME = ("data_path", "cache_gb", "devices", *OF_THIS_START)
 def parse(arguments=None):
     """The checked `TrainConfig` of a command line."""
     defaults = TrainConfig()
+    own = ", ".join(f"{network.loss} for {name}" for name, network in NETWORKS.items())
     parser = Parser("Train a segmentation network on a folder of images and masks.", defaults)
     group = parser.group("data")
     group("--data-path", metavar="DIR", help="folder with images/ and masks/, files matched by stem")
@@ -46,7 +47,7 @@ def parse(arguments=None):
     group("--clip-value", "--gclip", type=float, metavar="C", help="clip each gradient to [-C, C]; 0: off")
     group("--augment", metavar="NAME", help="full (flips, turns, zoom, colour, blur) | flips (and quarter turns) | none")
     group("--ema", type=float, metavar="M", help="validate and keep the moving average of the weights, momentum M; 0: off")
-    group("--loss", metavar="NAME", help=f"{' | '.join(LOSSES)} (default: structure for pranet, dice for attention_unet)")
+    group("--loss", metavar="NAME", help=f"{' | '.join(LOSSES)} (default: {own})")
     group("--map-weights", type=float, nargs="+", metavar="W", help="weight of each side output, coarse to fine (default: 1)")
     group("--precision", metavar="NAME", help=" | ".join(PRECISIONS))
     group("--seed", type=int, metavar="N", help="of split, order, augmentation and initial weights")
