@@ -1,6 +1,7 @@
 """Building the backbones of PraNet, with their weights."""
 
 import importlib
+import warnings
 from pathlib import Path
 
 import keras
@@ -67,11 +68,13 @@ def _load(network, weights, what):
     for variable in network.weights:
         variable.assign(np.full(variable.shape, np.nan, "float32"))
     try:
-        network.load_weights(weights)
+        with warnings.catch_warnings():  # of Keras, about what a file lacks: said below in one line
+            warnings.simplefilter("ignore")
+            network.load_weights(weights)
     except Exception as error:
         raise ValueError(f"expected {what}, got backbone_weights={weights}, which does not fit") from error
     missing = [v.path for v in network.weights if np.isnan(keras.ops.convert_to_numpy(v)).any()]
-    if missing:  # Keras passes over some of what a file lacks with a warning
+    if missing:
         raise ValueError(
             f"expected {what}, got backbone_weights={weights}, "
             f"which has no numbers for {len(missing)} of {len(network.weights)}, {missing[0]} among them"

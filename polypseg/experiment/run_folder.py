@@ -1,5 +1,6 @@
 """The run folder: all that is needed to repeat a run and to use its model."""
 
+import glob
 from pathlib import Path
 
 from polypseg.errors import InputError
@@ -29,7 +30,7 @@ def find_run(path, argument="--model"):
     path = Path(path)
     expected = "a run folder or a model file" if argument == "--model" else "a run folder"
     if not path.exists():
-        raise InputError(f"{argument}: expected {expected}, got {path}, which does not exist")
+        raise InputError(f"{argument}: expected {expected}, got {path}, which does not exist{similar_run(path)}")
     runs = [path] if (path / "config.json").is_file() else sorted(file.parent for file in path.glob("*/config.json"))
     if len(runs) != 1:
         found = f"{len(runs)} runs ({', '.join(run.name for run in runs)})" if runs else "none"
@@ -37,6 +38,13 @@ def find_run(path, argument="--model"):
     if argument == "--model" and (runs[0] / "fold-1").is_dir():
         raise InputError(f"{argument}: expected one run, got the cross-validation {runs[0]}; name a fold, as {runs[0]}/fold-1")
     return runs[0]
+
+
+def similar_run(path):
+    """`; did you mean 'runs/pranet_resnet50'?` where one run beside a missing `path` begins with its name, or nothing."""
+    path = Path(path)
+    runs = [file.parent for file in path.parent.glob(f"{glob.escape(path.name)}*/config.json")]
+    return f"; did you mean '{runs[0]}'?" if len(runs) == 1 else ""
 
 
 def finished_epochs(folder):
