@@ -61,7 +61,7 @@ def runner(part, backbone, engine, folder):
     """A function from `(1, S, S, 3)` float32 to arrays, or None where the processor cannot."""
     stem, size = folder / f"{part}_{backbone}", NETWORKS[backbone]
     if engine in ("keras", "function"):
-        from polypseg.inference.keras_engines import load_model
+        from polypseg.inference.formats.keras import load_model
 
         model = load_model(folder / f"pranet_{backbone}.keras")
         model = model if part == "pranet" else model.get_layer(backbone)

@@ -30,6 +30,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
     from polypseg.inference.predictor import Predictor
 
-    Predictor.load = staticmethod(lambda path: Stub())
+    Predictor.load = staticmethod(lambda path, input_size=None: Stub())
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")

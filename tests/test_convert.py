@@ -16,7 +16,7 @@ import pytest
 from polypseg.attention_unet import AttentionUNet
 from polypseg.commands.convert import main as run_convert
 from polypseg.console.run import run
-from polypseg.inference.keras_engines import load_model
+from polypseg.inference.formats.keras import load_model
 from polypseg.pranet import PraNet, convert, official
 from polypseg.pranet.features import build_backbone
 

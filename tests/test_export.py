@@ -10,14 +10,14 @@ import pytest
 import tiny
 
 from polypseg.errors import InputError
-from polypseg.inference.export import TOLERANCE, export
-from polypseg.inference.export_formats import FORMATS, serving_model
+from polypseg.inference.export import TOLERANCE, export, serving_model
+from polypseg.inference.formats import NAMES, format_of
 from polypseg.inference.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 32
 PATHS = {"savedmodel": "best_savedmodel", "onnx": "best.onnx", "openvino": "best.xml", "tflite": "best.tflite"}
-kinds = pytest.mark.parametrize("kind", FORMATS)
+kinds = pytest.mark.parametrize("kind", NAMES)
 
 
 def script(*arguments):
@@ -27,7 +27,7 @@ def script(*arguments):
 
 
 def require(kind):
-    for module in FORMATS[kind].packages:
+    for module in format_of(kind).packages:
         pytest.importorskip(module)
 
 
@@ -148,7 +148,7 @@ def test_a_file_that_differs_is_refused_and_removed(small, tmp_path, monkeypatch
     import dataclasses
 
     from polypseg.inference import export as module
-    from polypseg.inference.keras_engines import SavedModelEngine
+    from polypseg.inference.formats.savedmodel import SavedModelEngine
 
     class Off(SavedModelEngine):
         def logits(self, batch):
@@ -157,7 +157,8 @@ def test_a_file_that_differs_is_refused_and_removed(small, tmp_path, monkeypatch
     old = tmp_path / "model"
     export(small, "savedmodel", old)
     before = files(tmp_path)
-    monkeypatch.setitem(module.FORMATS, "savedmodel", dataclasses.replace(FORMATS["savedmodel"], engine=Off))
+    off = dataclasses.replace(format_of("savedmodel"), open=Off)
+    monkeypatch.setattr(module, "format_of", lambda name: off)
     with pytest.raises(InputError, match=r"within 0\.01 of the Keras network's, got a difference of 0\.02.*nothing was written"):
         export(small, "savedmodel", old, overwrite=True)
     assert files(tmp_path) == before

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from polypseg.errors import InputError
-from polypseg.inference.engines import logits_of
+from polypseg.inference.formats.base import logits_of
 from polypseg.inference.predictor import Predictor, sigmoid
 
 ROOT = Path(__file__).resolve().parent.parent

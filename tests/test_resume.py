@@ -23,7 +23,7 @@ from polypseg.console.signals import Signals
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
 from polypseg.experiment.checkpoint import SaveError, save_model, saved_epoch
-from polypseg.inference.keras_engines import load_model
+from polypseg.inference.formats.keras import load_model
 from polypseg.training import train as training
 from polypseg.training.datasets import prepare_data
 from polypseg.training.interrupt import Interrupted

@@ -82,7 +82,7 @@ def test_history_is_what_the_saved_model_scores(trained, data):
     """Validation Dice of history.csv, from best.keras and the files, by other means."""
     from polypseg.data.images import read_image, read_mask, resize_image, resize_mask
     from polypseg.data.pairs import find_pairs
-    from polypseg.inference.keras_engines import load_model
+    from polypseg.inference.formats.keras import load_model
 
     run, _ = trained
     model = load_model(run / "best.keras")
@@ -179,7 +179,7 @@ def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word):
 
 def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_path, monkeypatch):
     from polypseg.commands.train import parse as parse_train
-    from polypseg.inference.keras_engines import load_model
+    from polypseg.inference.formats.keras import load_model
     from polypseg.training import build, train as training
     from polypseg.training.callbacks import NonFiniteLoss
     from polypseg.training.datasets import prepare_data

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from polypseg.console.parser import Parser
 from polypseg.errors import expect
 
-FORMATS = ("savedmodel", "onnx", "openvino", "tflite")
+from polypseg.inference.formats import NAMES
 
 
 @dataclass
@@ -19,7 +19,7 @@ def parse(arguments=None):
     parser = Parser("Write a trained network for other programs, checked against the original.", Defaults())
     group = parser.group("input and output")
     group("--model", "--model-path", metavar="RUN", required=True, help="run folder, or a .keras file")
-    group("--format", metavar="NAME", required=True, help=" | ".join(FORMATS))
+    group("--format", metavar="NAME", required=True, help=" | ".join(NAMES))
     group("--out", metavar="PATH", help="what to write (default: beside the .keras file, of its name)")
     group("--overwrite", action="store_true", help="replace what is there")
     group = parser.group("content")
@@ -28,7 +28,7 @@ def parse(arguments=None):
     group("--threshold", type=float, metavar="T", help="stored with the file, for those who cut its probabilities")
     given = parser.parse(arguments)
     options = vars(Defaults()) | given
-    expect(options["format"] in FORMATS, "--format", " | ".join(FORMATS), options["format"])
+    expect(options["format"] in NAMES, "--format", " | ".join(NAMES), options["format"])
     expect(options["precision"] in ("float32", "float16"), "--precision", "float32 or float16", options["precision"])
     expect(0 <= options["threshold"] <= 1, "--threshold", "a probability from 0 to 1", options["threshold"])
     return options

@@ -22,7 +22,7 @@ class Defaults:
 def parse(arguments=None):
     parser = Parser("Segment pictures with a trained network.", Defaults())
     group = parser.group("input")
-    group("--model", "--model-path", metavar="PATH", required=True, help="run folder, .keras, SavedModel, .onnx, .xml or .tflite")
+    group("--model", "--model-path", metavar="PATH", required=True, help="run folder, .keras file, or what export.py wrote")
     group("--image", "--image-path", metavar="PATH", required=True, nargs="+", help="pictures, folders or patterns ('a/**/*.jpg')")
     group = parser.group("output")
     group("--out", metavar="DIR", help="gets masks/, overlays/ and regions.csv")
@@ -30,10 +30,11 @@ def parse(arguments=None):
     group("--probability", action="store_true", help="probabilities/ too: 16-bit PNG, value / 65535")
     group("--overwrite", action="store_true", help="replace what is there")
     group = parser.group("network")
+    group("--input-size", "--inputsize", type=int, metavar="PX", help="height and width at which the network runs (default: the run's)")
     group("--threshold", type=float, metavar="T", help="a pixel is foreground where its probability is at least T (default: the model's)")
     group("--batch-size", "--batchsize", type=int, metavar="N", help="pictures a call of the network")
     given = parser.parse(arguments)
-    options = vars(Defaults()) | {"panel": False, "probability": False, "overwrite": False, "threshold": None} | given
+    options = vars(Defaults()) | {"panel": False, "probability": False, "overwrite": False, "threshold": None, "input_size": None} | given
     threshold = options["threshold"]
     expect(threshold is None or 0 <= threshold <= 1, "--threshold", "a probability from 0 to 1", threshold)
     expect(options["batch_size"] >= 1, "--batch-size", "1 or more", options["batch_size"])
@@ -105,7 +106,7 @@ def main():
     from polypseg.inference.advice import export_advice  # heavy: after the arguments
     from polypseg.inference.predictor import Predictor
 
-    predictor = Predictor.load(options["model"])
+    predictor = Predictor.load(options["model"], options["input_size"])
     if options["threshold"] is None:
         options["threshold"] = predictor.threshold
     advice = export_advice(options["model"], predictor)

@@ -27,6 +27,7 @@ def parse(arguments=None):
     group("--model", "--model-path", nargs="+", metavar="RUN", help="run folder or model file; several: one table")
     group("--data-path", nargs="+", metavar="DIR", help="folder with images/ and masks/ (default: that of the run)")
     group("--subset", metavar="NAME", help="train | val | test of the run's split, or all pairs of the folder")
+    group("--input-size", "--inputsize", type=int, metavar="PX", help="height and width at which the network runs (default: the run's)")
     group("--tta", action="store_true", help="average over the picture and its three flips")
     group("--save-predictions", action="store_true", help="write the maps as 8-bit PNG to predictions/ in --out")
     group = parser.group("or saved maps")
@@ -46,7 +47,7 @@ def parse(arguments=None):
     threshold = options.get("threshold")
     expect(("model" in given) != ("predictions" in given), "--model", "this, or --predictions with --masks",
            "both" if "model" in given else None)
-    of_other = ("masks",) if "model" in given else ("data_path", "subset", "tta", "save_predictions")
+    of_other = ("masks",) if "model" in given else ("data_path", "subset", "input_size", "tta", "save_predictions")
     for name in of_other:
         other = "--predictions" if "model" in given else "--model"
         expect(name not in given, f"--{name.replace('_', '-')}", f"this with {other} only", "it without")
@@ -69,10 +70,6 @@ def main():
     else:
         sources = saved_sources(options["predictions"], options["masks"], **chosen)
 
-    if any(source.items[0].map is None and source.path.suffix not in (".onnx", ".xml", ".tflite") for source in sources):
-        from polypseg.runtime import load_tensorflow
-
-        load_tensorflow()
     from tqdm import tqdm
 
     from polypseg.data.maps import read_map
@@ -87,7 +84,7 @@ def main():
             threshold, maps = options.get("threshold"), None
             maps_of = lambda items: (read_map(item.map) for item in items)  # noqa: E731
             if "model" in options:
-                predictor = opened.get(source.path) or load(source.path)
+                predictor = opened.get(source.path) or load(source.path, options.get("input_size"))
                 opened = {source.path: predictor}
                 threshold = predictor.threshold if threshold is None else threshold
                 maps_of = partial(predict, predictor, tta=options.get("tta", False))
@@ -114,10 +111,10 @@ def main():
         write(rows, galleries, kept_maps, options)
 
 
-def load(path):
+def load(path, input_size):
     from polypseg.inference.predictor import Predictor
 
-    return Predictor.load(path)
+    return Predictor.load(path, input_size)
 
 
 def remarks(rows):

@@ -24,7 +24,7 @@ class Defaults:
 def parse(arguments=None):
     parser = Parser("Draw what a trained network finds on a video.", Defaults())
     group = parser.group("input")
-    group("--model", "--model-path", metavar="PATH", required=True, help="run folder, .keras, SavedModel, .onnx, .xml or .tflite")
+    group("--model", "--model-path", metavar="PATH", required=True, help="run folder, .keras file, or what export.py wrote")
     group("--video", "--video-path", metavar="PATH", required=True, help="what FFmpeg reads, or the number of a camera")
     group("--max-frames", type=int, metavar="N", help="stop after N frames")
     group = parser.group("output")
@@ -33,12 +33,13 @@ def parse(arguments=None):
     group("--side-by-side", action="store_true", help="the source on the left, the overlay on the right")
     group("--overwrite", action="store_true", help="replace what is there")
     group = parser.group("network")
+    group("--input-size", "--inputsize", type=int, metavar="PX", help="height and width at which the network runs (default: the run's)")
     group("--threshold", type=float, metavar="T", help="a pixel is foreground where its probability is at least T (default: the model's)")
     group("--smooth", type=int, metavar="N", help="average the probabilities of N frames, an odd number, around each")
     group("--stride", type=int, metavar="N", help="run the network on every Nth frame and interpolate between them")
     group("--batch-size", "--batchsize", type=int, metavar="N", help="frames a call of the network")
     given = parser.parse(arguments)
-    options = vars(Defaults()) | {"masks_out": None, "side_by_side": False, "overwrite": False, "max_frames": None, "threshold": None} | given
+    options = vars(Defaults()) | {"masks_out": None, "side_by_side": False, "overwrite": False, "max_frames": None, "threshold": None, "input_size": None} | given
     video = options["video"]
     name = f"camera{video}" if video.isdigit() else Path(video).stem or "video"
     options["out"] = Path(options.get("out", f"predictions/{name}.mp4"))
@@ -84,7 +85,7 @@ def main():
     from polypseg.inference.advice import export_advice
     from polypseg.inference.predictor import Predictor
 
-    predictor = Predictor.load(options["model"])
+    predictor = Predictor.load(options["model"], options["input_size"])
     if options["threshold"] is None:
         options["threshold"] = predictor.threshold
     advice = export_advice(options["model"], predictor)

@@ -3,25 +3,16 @@
 import os
 import shlex
 
+from polypseg.runtime import command, has_gpu
+
 FASTER = "up to three times as fast"  # OpenVINO against Keras in float32: docs/performance.md
 
 
 def export_advice(model, predictor):
     """One line with the command for a faster file, or None: it is one already, or there is a GPU."""
-    if predictor.engine != "Keras" or _has_gpu():
+    if predictor.engine != "Keras" or has_gpu():
         return None
     return (
         f"note: Keras runs this network on the CPU; exported, it is {FASTER}, more on one with bfloat16: "
-        f"python export.py --model {shlex.quote(os.fspath(model))} --format openvino"
+        f"{command('export')} --model {shlex.quote(os.fspath(model))} --format openvino"
     )
-
-
-def _has_gpu():
-    import keras
-
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return torch.cuda.is_available()
-    return bool(keras.distribution.list_devices("gpu"))
-

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 from polypseg.errors import InputError
-from .engines import OpenVINOEngine
-from .export_formats import FORMATS, parts, serving_model
-from .keras_engines import KerasEngine
-from .predictor import sigmoid
 from polypseg.experiment.run_folder import find_run
 from polypseg.runtime import quiet
+
+from .formats import format_of
+from .formats.keras import KerasEngine
+from .predictor import sigmoid
 
 # Of logits, each cut to -10..10: beyond, float32 probabilities no longer tell them apart.
 TOLERANCE = {"float32": 0.01, "float16": 0.5}
@@ -42,7 +42,7 @@ def export(model, kind, out=None, precision="float32", all_maps=False, threshold
 
     Args:
         model: run folder or `.keras` file.
-        kind: one of `FORMATS`.
+        kind: one of `formats.NAMES`.
         out: path to write; default: beside the `.keras` file, of its name.
         precision: `"float16"` halves the file: weights are stored so and computed with in float32.
         all_maps: give `(B, S, S, maps)`, side outputs first.
@@ -55,10 +55,10 @@ def export(model, kind, out=None, precision="float32", all_maps=False, threshold
     Raises:
         InputError: wrong arguments, a missing package, outputs that differ by more than `TOLERANCE`.
     """
-    form = FORMATS[kind]
+    form = format_of(kind)
     source = Path(model) if Path(model).suffix == ".keras" else find_run(model) / "best.keras"
     out = check_target(source, form, out, overwrite)
-    check_possible(kind, precision)
+    check_possible(form, kind, precision)
     original = KerasEngine(source)
     maps = original.maps if all_maps else original.maps[-1:]
     description = json.dumps({
@@ -75,19 +75,32 @@ def export(model, kind, out=None, precision="float32", all_maps=False, threshold
         part = folder / out.name
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            serving = serving_model(original.model, original.input_size, all_maps, 1 if kind == "tflite" else None)
+            serving = serving_model(original.model, original.input_size, all_maps, 1 if form.one_image else None)
             form.write(serving, part, precision, description)
-        logit, probability = compare(original, form.engine, part, len(maps))
+        logit, probability = compare(original, form, part, len(maps))
         if not logit <= TOLERANCE[precision]:
             raise InputError(
                 f"--format: expected {kind} logits within {TOLERANCE[precision]} of the Keras network's, "
                 f"got a difference of {logit:.3g} (probability {probability:.3g}); nothing was written"
             )
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        move(part, out)
+        move(form, part, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Exported(out, size, logit, probability)
+
+
+def serving_model(network, size, all_maps, batch_size):
+    """The network with a fixed picture size and a sigmoid; the other maps are left out of it, not only hidden."""
+    import keras
+
+    logits = network.output
+    if not all_maps:
+        last = network.get_layer("logits").input  # what the logits are concatenated from, if they are
+        logits = last[-1] if isinstance(last, list) else logits
+    image = keras.Input((size, size, 3), batch_size=batch_size, name="image")
+    logits = keras.Model(network.input, logits)(image, training=False)
+    return keras.Model(image, {"probability": keras.layers.Activation("sigmoid", dtype="float32")(logits)})
 
 
 def check_target(source, form, out, overwrite):
@@ -98,18 +111,18 @@ def check_target(source, form, out, overwrite):
         raise InputError(f"--out: expected {f'a name that ends in {form.suffix}' if form.suffix else 'a folder'}, got {out}")
     if not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK):
         raise InputError(f"--out: expected a writable folder to put it in, got {out.parent}")
-    for path in parts(out):
+    for path in form.parts(out):
         if path.exists() and not overwrite:
             raise InputError(f"--out: expected a new path (or --overwrite), got {path}, which exists")
-    if out.is_dir() and not (form.suffix == "" and (out / "saved_model.pb").is_file()):
+    if out.is_dir() and not form.recognises(out):
         raise InputError(f"--out: expected a path to write or a SavedModel to replace, got the folder {out}")
     return out
 
 
-def check_possible(kind, precision):
-    if (kind, precision) == ("savedmodel", "float16"):
+def check_possible(form, kind, precision):
+    if precision == "float16" and not form.half:
         raise InputError("--precision: expected float32 for savedmodel, which TensorFlow computes in float32, got float16")
-    for module, package in FORMATS[kind].packages.items():
+    for module, package in form.packages.items():
         if importlib.util.find_spec(module) is None:
             raise InputError(
                 f"--format: expected the package {package} for {kind} (pip install {package}, or all of "
@@ -117,10 +130,9 @@ def check_possible(kind, precision):
             )
 
 
-def compare(original, engine, path, maps):
+def compare(original, form, path, maps):
     """Largest differences of logits and of probability on noise and on smooth pictures."""
-    # In float32: what is checked is the file, not the processor.
-    other = engine(path, precision="float32") if engine is OpenVINOEngine else engine(path)
+    other = (form.open_exact or form.open)(path)  # what is checked is the file, not the processor
     worst = [0.0, 0.0]
     for image in pictures(original.input_size):
         expected, got = original.logits(image)[..., -maps:], other.logits(image)
@@ -140,8 +152,8 @@ def pictures(size, seed=0):
         yield cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 255)[None]
 
 
-def move(part, out):
-    for source, target in zip(parts(part), parts(out)):
+def move(form, part, out):
+    for source, target in zip(form.parts(part), form.parts(out)):
         if target.is_dir():
             os.replace(target, source.parent / "replaced")
         os.replace(source, target)

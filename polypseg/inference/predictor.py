@@ -5,7 +5,7 @@ import numpy as np
 
 from polypseg.data.images import resize_image
 
-from .engines import open_engine
+from .formats import open_engine
 
 
 class Predictor:
@@ -33,10 +33,19 @@ class Predictor:
         self.engine = engine.name
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path, input_size=None):
         """From a run folder, a `.keras` file or what export.py writes: a SavedModel folder, `.onnx`,
-        OpenVINO's `.xml`, `.tflite`. Raises `InputError`."""
-        return cls(open_engine(path))
+        OpenVINO's `.xml`, `.tflite`.
+
+        Args:
+            path: of it.
+            input_size: height and width at which the network runs, a multiple of its stride;
+                default: those it was trained at. An exported file runs at its own alone.
+
+        Raises:
+            InputError: another file, a missing package, a size that it cannot run at.
+        """
+        return cls(open_engine(path, input_size))
 
     def __call__(self, images):
         """Probabilities for a list of `(H, W, 3)` uint8 RGB pictures of any sizes, run as one batch.

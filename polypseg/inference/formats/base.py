@@ -1,0 +1,120 @@
+"""What the formats share.
+
+An engine runs a network. It has `input_size`, `threshold`, `maps`, `name`, `logits(batch)`, which
+takes `(B, S, S, 3)` float32 RGB in 0..255 and gives float32 `(B, S, S, maps)`, and
+`resize(input_size)`, which changes S or raises. ONNX Runtime, OpenVINO and LiteRT run without
+TensorFlow and Keras.
+"""
+
+import contextlib
+import importlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from polypseg.errors import InputError, expect
+
+KEY = "polypseg"  # of the description inside an exported file
+
+
+@dataclass(frozen=True)
+class Format:
+    """One that export.py writes.
+
+    Attributes:
+        suffix: of the file; "" for a folder.
+        write: from Keras model, path, precision and description (JSON).
+        open: from a path to its engine; None where Python does not run it.
+        open_exact: the same, computing in float32 where `open` would choose less; default: `open`.
+        packages: what writing and checking need beside the requirements: module -> name on PyPI.
+        marker: of a folder, the file in it that tells it from others.
+        beside: suffixes of further files that belong to it.
+        half: whether weights can be stored in float16.
+        one_image: whether it takes batches of one only.
+    """
+
+    suffix: str
+    write: Callable[[Any, Path, str, str], None]
+    open: Callable[[Path], Any] | None
+    open_exact: Callable[[Path], Any] | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
+    marker: str = ""
+    beside: tuple[str, ...] = ()
+    half: bool = True
+    one_image: bool = False
+
+    def recognises(self, path: Path) -> bool:
+        """Whether an existing path is of this format, by its name or its marker."""
+        if self.suffix:
+            return path.suffix == self.suffix
+        return path.is_dir() and (path / self.marker).is_file()
+
+    def parts(self, path: Path) -> list[Path]:
+        """All files of an export to `path`, which comes last."""
+        return [*(path.with_suffix(suffix) for suffix in self.beside), path]
+
+
+class ExportedEngine:
+    """What the engines of exported files share: their description, and a size that is fixed."""
+
+    def describe(self, text: str | None, path: Path) -> None:
+        """Read the JSON that export.py left in the file."""
+        self.path = path
+        try:
+            description = json.loads(text)
+            self.input_size = int(description["input_size"])
+            self.threshold = float(description["threshold"])
+            self.maps = tuple(description["maps"])
+        except (TypeError, KeyError, ValueError) as error:
+            raise InputError(
+                f"--model: expected a file written by export.py, got {path} without its description"
+            ) from error
+
+    def resize(self, input_size: int) -> None:
+        """Raise `InputError` for another size than the file's."""
+        own = f"{self.input_size}, the size that {self.path} was exported with"
+        expect(input_size == self.input_size, "--input-size", own, input_size)
+
+
+def logits_of(probability: np.ndarray) -> np.ndarray:
+    """`log(p / (1 - p))` of float32 probabilities; those that round to 0 or 1 become -16.1 and 16.6."""
+    p = np.clip(probability, np.float32(1e-7), np.float32(1 - 2**-24))
+    return cv2.log(p / (1 - p)).reshape(p.shape)
+
+
+def signature(serving: Any) -> list:
+    """The input of a Keras model as it is: `Model.export` would free the batch of one and, for ONNX,
+    ask for a call first."""
+    import keras
+
+    return [keras.InputSpec(shape=serving.input.shape, dtype="float32", name="image")]
+
+
+def load_package(module: str, package: str, path: Path) -> ModuleType:
+    """Import an optional package, which runs `path`."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise InputError(
+            f"--model: expected the package {package} to run {path} (pip install {package}), got: {error}"
+        ) from error
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what an engine says about a bad file into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"--model: expected a whole {path.suffix} file of export.py, got {path} ({reason})"
+        ) from error

@@ -1,0 +1,58 @@
+"""The format of training: a `.keras` file, under any of Keras's backends."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polypseg.errors import InputError, expect
+from polypseg.experiment.registry import load_networks
+from polypseg.runtime import has_gpu, load_tensorflow
+
+
+class KerasEngine:
+    """A Keras model that returns logits, the last channel being the answer."""
+
+    threshold = 0.5
+    name = "Keras"
+
+    def __init__(self, path: Path):
+        if not path.is_file():
+            raise InputError(
+                f"--model: expected a run folder or a .keras file, got {path}, which does not exist"
+            )
+        self.model = load_model(path)
+        self.input_size = getattr(self.model, "input_size", None)
+        if not self.input_size:
+            raise InputError(
+                f"--model: expected a network that was saved with an input size, got {path}, which has none"
+            )
+        self.maps = self.model.maps
+
+    def resize(self, input_size: int) -> None:
+        """Run at another size, a multiple of the network's stride. Raises `InputError`."""
+        stride = getattr(self.model, "stride", 1)
+        possible = input_size >= stride and input_size % stride == 0
+        expect(possible, "--input-size", f"a multiple of {stride} for this network", input_size)
+        self.input_size = input_size
+
+    def logits(self, batch: np.ndarray) -> np.ndarray:
+        return np.asarray(self.model.predict_on_batch(batch), np.float32)
+
+
+def load_model(path: Path) -> Any:
+    """The Keras model of a `.keras` file, without its optimiser. Raises `InputError`."""
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        load_tensorflow()
+    import keras
+
+    load_networks()
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise InputError(f"--model: expected a .keras file of this toolkit, got {path} ({reason})") from error
+    if keras.backend.backend() == "tensorflow" and not has_gpu():
+        model.jit_compile = False  # XLA compiles for long, and its convolutions are slow on a processor
+    return model

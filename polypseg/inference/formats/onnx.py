@@ -1,0 +1,66 @@
+"""ONNX, run by ONNX Runtime."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polypseg.runtime import cores
+
+from .base import KEY, ExportedEngine, Format, load_package, logits_of, readable, signature
+
+
+def write(serving: Any, path: Path, precision: str, description: str) -> None:
+    import onnx
+
+    serving.export(path, format="onnx", verbose=False, input_signature=signature(serving))
+    model = onnx.load(path)
+    if precision == "float16":
+        _store_in_float16(model.graph)
+    onnx.helper.set_model_props(model, {KEY: description})
+    onnx.save(model, path)
+
+
+def _store_in_float16(graph: Any) -> None:
+    """Weights in half precision, each behind a Cast that ONNX Runtime does once, when it loads the file."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < 64:
+            continue
+        name, stored = tensor.name, f"{tensor.name}_float16"
+        with np.errstate(over="ignore"):  # an overflow is found when the outputs are compared
+            half = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(half, stored))
+        casts.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+class OnnxEngine(ExportedEngine):
+    name = "ONNX Runtime"
+
+    def __init__(self, path: Path):
+        runtime = load_package("onnxruntime", "onnxruntime", path)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = cores()
+        options.log_severity_level = 4  # its errors are raised as well
+        with readable(path):
+            self._session = runtime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        self.describe(self._session.get_modelmeta().custom_metadata_map.get(KEY), path)
+        self._input = self._session.get_inputs()[0].name
+
+    def logits(self, batch: np.ndarray) -> np.ndarray:
+        return logits_of(self._session.run(None, {self._input: batch})[0])
+
+
+FORMAT = Format(
+    suffix=".onnx",
+    write=write,
+    open=OnnxEngine,
+    packages={"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
+)

@@ -1,0 +1,97 @@
+"""OpenVINO's intermediate representation: `.xml`, with the weights in a `.bin` beside it."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polypseg.errors import InputError
+
+from .base import KEY, ExportedEngine, Format, load_package, readable, signature
+
+
+def write(serving: Any, path: Path, precision: str, description: str) -> None:
+    import openvino
+
+    raw = path.with_name(f"raw_{path.name}")
+    serving.export(str(raw), format="openvino", verbose=False, input_signature=signature(serving))
+    model = openvino.Core().read_model(raw)
+    for unused in model.get_results()[1:]:  # sizes that the graph computed with
+        model.remove_result(unused)
+    model.outputs[0].tensor.set_names({"probability"})
+    model.set_rt_info(description, KEY)
+    model.validate_nodes_and_infer_types()
+    openvino.save_model(model, path, compress_to_fp16=precision == "float16")
+    del model
+    for file in FORMAT.parts(raw):
+        file.unlink()
+
+
+class OpenVINOEngine(ExportedEngine):
+    """Compiled for batches of one, which keep every core busy; a longer batch goes through a queue.
+
+    Args:
+        path: of the `.xml` file.
+        precision: `"bfloat16"`, `"float32"` or None: bfloat16 where the processor computes in it.
+    """
+
+    def __init__(self, path: Path, precision: str | None = None):
+        openvino = load_package("openvino", "openvino", path)
+        core = openvino.Core()
+        with readable(path):
+            model = core.read_model(path)
+            description = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
+        self.describe(description, path)
+        if precision is None:
+            capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            precision = "bfloat16" if "BF16" in capabilities else "float32"
+        self.name = f"OpenVINO {precision}"
+        self._take_logits(model, path)
+        model.reshape([1, self.input_size, self.input_size, 3])
+        self._hints = {"INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[precision]}
+        self._core, self._model, self._queue = core, model, None
+        with readable(path):
+            hints = self._hints | {"PERFORMANCE_HINT": "LATENCY"}
+            compiled = core.compile_model(model, "CPU", hints)
+        self._request = compiled.create_infer_request()
+
+    @staticmethod
+    def _take_logits(model: Any, path: Path) -> None:
+        """Take the last sigmoid out of the graph: in bfloat16 it cannot tell 0.998 from 1."""
+        node = model.get_results()[0].input_value(0).get_node()
+        while node.get_type_name() in ("Convert", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
+            node = node.input_value(0).get_node()
+        if node.get_type_name() != "Sigmoid":
+            raise InputError(
+                f"--model: expected a file written by export.py, got {path}, which does not end in a sigmoid"
+            )
+        node.output(0).replace(node.input_value(0))
+
+    def logits(self, batch: np.ndarray) -> np.ndarray:
+        if len(batch) == 1:
+            return self._request.infer({0: batch}, share_inputs=True)[0]
+        if self._queue is None:
+            from openvino import AsyncInferQueue
+
+            hints = self._hints | {"PERFORMANCE_HINT": "THROUGHPUT"}
+            self._queue = AsyncInferQueue(self._core.compile_model(self._model, "CPU", hints))
+            self._queue.set_callback(
+                lambda request, place: np.copyto(place, request.get_output_tensor(0).data)
+            )
+        shape = (len(batch), self.input_size, self.input_size, len(self.maps))
+        out = np.empty(shape, np.float32)
+        for index in range(len(batch)):
+            self._queue.start_async({0: batch[index : index + 1]}, out[index : index + 1])
+        self._queue.wait_all()
+        return out
+
+
+FORMAT = Format(
+    suffix=".xml",
+    write=write,
+    open=OpenVINOEngine,
+    open_exact=partial(OpenVINOEngine, precision="float32"),
+    packages={"openvino": "openvino"},
+    beside=(".bin",),
+)

@@ -1,0 +1,39 @@
+"""TensorFlow's SavedModel, a folder."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polypseg.runtime import load_tensorflow
+
+from .base import KEY, ExportedEngine, Format, logits_of, readable
+
+SIDECAR = Path("assets.extra") / f"{KEY}.json"  # the folder is TensorFlow's place for such files
+
+
+def write(serving: Any, path: Path, precision: str, description: str) -> None:
+    serving.export(path, format="tf_saved_model", verbose=False)
+    (path / SIDECAR).parent.mkdir(exist_ok=True)
+    (path / SIDECAR).write_text(description, encoding="utf-8")
+
+
+class SavedModelEngine(ExportedEngine):
+    name = "TensorFlow SavedModel"
+
+    def __init__(self, path: Path):
+        load_tensorflow()
+        import tensorflow as tf
+
+        sidecar = path / SIDECAR
+        self.describe(sidecar.read_text(encoding="utf-8") if sidecar.is_file() else None, path)
+        with readable(path):
+            self._loaded = tf.saved_model.load(path)  # kept: it owns the weights
+
+    def logits(self, batch: np.ndarray) -> np.ndarray:
+        return logits_of(self._loaded.serve(batch)["probability"].numpy())
+
+
+FORMAT = Format(
+    suffix="", write=write, open=SavedModelEngine, marker="saved_model.pb", half=False
+)

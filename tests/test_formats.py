@@ -1,0 +1,89 @@
+"""Every model format that is registered; and the size at which a network runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from polypseg.attention_unet import AttentionUNet
+from polypseg.errors import InputError
+from polypseg.inference.export import export
+from polypseg.inference.formats import NAMES, format_of, open_engine
+from polypseg.inference.predictor import Predictor
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run folder of a network with weights that answer differently at each pixel."""
+    folder = tmp_path_factory.mktemp("run")
+    model = AttentionUNet(filters=2, gate_channels=4, input_size=SIZE)
+    rng = np.random.default_rng(1)
+    model.set_weights([
+        old if weight.path.endswith("variance") else old + rng.normal(0, 0.2, old.shape)
+        for weight, old in zip(model.weights, model.get_weights(), strict=True)
+    ])
+    model.save(folder / "best.keras")
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def test_no_two_look_alike():
+    formats = [format_of(name) for name in NAMES]
+    looks = [(form.suffix, form.marker) for form in formats]
+    assert len(set(looks)) == len(looks) and all(suffix or marker for suffix, marker in looks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_written_is_opened_and_answers_alike(name, folder, tmp_path):
+    form = format_of(name)
+    for module in form.packages:
+        pytest.importorskip(module)
+    path = export(folder, name, tmp_path / f"net{form.suffix}").path
+    assert form.recognises(path) and all(part.exists() for part in form.parts(path))
+    others = [other for other in NAMES if other != name and format_of(other).recognises(path)]
+    assert not others
+    batch = np.random.default_rng(2).uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32)
+    engine = (form.open_exact or form.open)(path)
+    expected = open_engine(folder).logits(batch)
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(engine.logits(batch), expected, atol=0.01)
+    assert open_engine(path).input_size == SIZE
+    with pytest.raises(InputError, match=f"--input-size: expected {SIZE}, the size that .* was exported with, got 64"):
+        open_engine(path, 64)
+    assert open_engine(path, SIZE).input_size == SIZE
+
+
+def test_an_unknown_file_is_told_all_that_are_known(tmp_path):
+    (tmp_path / "a.h5").touch()
+    with pytest.raises(InputError) as error:
+        open_engine(tmp_path / "a.h5")
+    assert all(format_of(name).suffix in str(error.value) for name in NAMES)
+    assert "SavedModel" in str(error.value) and ".keras" in str(error.value)
+
+
+def test_a_keras_network_runs_at_the_size_that_is_asked_for(folder):
+    image = np.random.default_rng(3).integers(0, 256, (48, 48, 3)).astype(np.uint8)
+    predictor = Predictor.load(folder, 48)  # no resizing at all
+    from polypseg.inference.formats.keras import load_model
+
+    logits = np.asarray(load_model(folder / "best.keras")(image[None].astype(np.float32)))[0, ..., -1]
+    np.testing.assert_allclose(predictor([image])[0], 1 / (1 + np.exp(-logits)), atol=1e-5)
+    assert np.abs(Predictor.load(folder)([image])[0] - predictor([image])[0]).max() > 1e-3
+    for wrong in (40, 0, -16):
+        with pytest.raises(InputError, match=f"--input-size: expected a multiple of 16 for this network, got {wrong}"):
+            Predictor.load(folder, wrong)
+
+
+def test_the_names_are_read_without_anything_heavy():
+    program = (
+        "import sys, polypseg.inference.formats\n"
+        "heavy = {'numpy', 'cv2', 'keras', 'tensorflow', 'onnxruntime', 'openvino'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
