@@ -96,8 +96,9 @@ def _with_our_batch_norm(network):
 
     copy = keras.models.clone_model(network, clone_function=clone)
     copy.set_weights(network.get_weights())
+    makers = {id(layer.output): layer for layer in copy.layers}
     for layer in copy.layers:
-        before = layer.input._keras_history.operation if isinstance(layer, BatchNorm) else None
+        before = makers[id(layer.input)] if isinstance(layer, BatchNorm) else None
         if getattr(before, "bias", None) is not None:
             before.bias.trainable = False
     return copy

@@ -106,6 +106,21 @@ def test_tensorflow_is_imported_only_where_it_is_the_point():
     assert users <= TENSORFLOW
 
 
+def test_what_keras_keeps_to_itself_is_used_in_one_file():
+    """Of other objects than `self`, and of Keras's base classes."""
+    users = set()
+    for path in PACKAGE:
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        of_others = [
+            node.attr for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+            and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+        ]
+        if set(of_others) - {"_asdict", "_replace"} or "keras.src" in {name[:9] for name in imported(path)}:
+            users.add(str(path))
+    assert users <= {"polypseg/training/optimizer.py"}
+
+
 @pytest.mark.parametrize("script", sorted(SCRIPTS))
 def test_help_imports_nothing_heavy(script):
     program = (

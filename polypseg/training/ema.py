@@ -19,7 +19,7 @@ def averages(model):
         # Copies: under torch the arrays would be the weights themselves.
         pairs = [
             (weight, np.array(keras.ops.convert_to_numpy(weight)), average)
-            for weight, average in zip(model.trainable_variables, optimizer._model_variables_moving_average, strict=True)
+            for weight, average in zip(model.trainable_variables, optimizer.averages, strict=True)
         ]
     for weight, _, average in pairs:
         weight.assign(keras.ops.convert_to_numpy(average))

@@ -1,4 +1,9 @@
-"""Adam whose graph is built and run faster under TensorFlow."""
+"""Adam whose graph is built and run faster under TensorFlow.
+
+The only file that uses what Keras keeps to itself: `_clip_gradients`, `_get_variable_index`,
+`_momentums`, `_velocities` and `_model_variables_moving_average` of its optimizers. They can change
+with any minor version, hence the upper bound in pyproject.toml.
+"""
 
 import keras
 from keras import backend
@@ -11,6 +16,11 @@ class Adam(keras.optimizers.Adam):
     The numbers are Keras's. PraNet has 356 variables: the graph of its training step is built
     about twice as fast. Other backends, AMSGrad and half-precision variables go to Keras.
     """
+
+    @property
+    def averages(self):
+        """The moving averages of the trainable variables, with `use_ema`, in their order."""
+        return self._model_variables_moving_average
 
     def _clip_gradients(self, grads):
         return grads if _replicas() > 1 and self.clipvalue else super()._clip_gradients(grads)
