@@ -1,11 +1,13 @@
-# make demo   set up, draw pictures, train on them, score the held-out ones
-# make test   set up, run the tests
 PYTHON ?= python3
 BIN := .venv/bin
+SOURCES := *.py polypseg pranet attention_unet layers losses metrics data tests benchmarks
 
-.PHONY: demo test clean
+.PHONY: help demo test lint format types wheel check check-all clean
 
-demo: .venv/run
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+
+demo: .venv/run ## set up, draw images, train on them, score the held-out ones
 	rm -rf datasets/demo runs/demo
 	$(BIN)/python -m polypseg.data.synthetic --out datasets/demo --count 750 --size 128
 	$(BIN)/python train.py --data-path datasets/demo --backbone mobilenetv2 --backbone-weights none \
@@ -13,8 +15,30 @@ demo: .venv/run
 	$(BIN)/python test.py --model runs/demo --out runs/demo/scores
 	@echo "Open runs/demo/scores/report.html in a browser, and look at the run: runs/demo/pranet_mobilenetv2"
 
-test: .venv/dev
+test: .venv/dev ## set up, run the quick tests
 	$(BIN)/python -m pytest
+
+lint: .venv/dev ## what ruff finds, in rules and in format
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+format: .venv/dev ## sort imports, format
+	$(BIN)/ruff check --select I --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+# Away from the checkout, so that what is checked is what is installed.
+types: .venv/dev wheel ## mypy over the wheel
+	rm -rf build/installed && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/installed build/dist/*.whl
+	cd build/installed && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p polypseg
+
+wheel: .venv/dev ## build/dist/polypseg-VERSION-py3-none-any.whl
+	rm -rf build && $(BIN)/python -m build --quiet --wheel --no-isolation --outdir build/dist .
+
+check: lint types test ## what a change has to pass
+	$(BIN)/python -m pytest -m slow tests/test_wheel.py
+
+check-all: lint types test ## before a release: the slow tests too (they take long)
+	$(BIN)/python -m pytest -m slow
 
 # The files .venv/run and .venv/dev mark what is complete: an interrupted installation is taken up again.
 .venv/run: requirements.txt
@@ -27,5 +51,5 @@ test: .venv/dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-clean:
-	rm -rf .venv
+clean: ## remove the environment and what was built
+	rm -rf .venv build *.egg-info
