@@ -51,7 +51,10 @@ class AttentionUNet(keras.Model):
         logits = layers.Activation("linear", dtype="float32", name="logits")(x)
         super().__init__(image, logits, **kwargs)
         self.config = {
-            "filters": filters, "dropout": dropout, "gate_channels": gate_channels, "input_size": input_size,
+            "filters": filters,
+            "dropout": dropout,
+            "gate_channels": gate_channels,
+            "input_size": input_size,
         }
         self.input_size = input_size
 

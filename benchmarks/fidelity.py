@@ -14,10 +14,18 @@ from unittest import mock
 
 
 def main():
-    parser = argparse.ArgumentParser("python -m benchmarks.fidelity", description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=352, help="side of the picture in pixels (%(default)s)")
-    parser.add_argument("--train-size", type=int, default=128, help="the same for training (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each network (%(default)s)")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.fidelity", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--size", type=int, default=352, help="side of the picture in pixels (%(default)s)"
+    )
+    parser.add_argument(
+        "--train-size", type=int, default=128, help="the same for training (%(default)s)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="turns of each network (%(default)s)"
+    )
     given = parser.parse_args()
 
     from polypseg.runtime import load_tensorflow
@@ -32,7 +40,10 @@ def main():
     tf.get_logger().setLevel("ERROR")  # it counts the networks' first calls as retracing
     rng = np.random.default_rng(0)
     names = {
-        "authors'": [], "same padding": [same_padding], "UpSampling2D": [keras_upsampling], "epsilon 1e-3": [epsilon],
+        "authors'": [],
+        "same padding": [same_padding],
+        "UpSampling2D": [keras_upsampling],
+        "epsilon 1e-3": [epsilon],
         "all three": [same_padding, keras_upsampling, epsilon],
     }
     models = {}
@@ -43,7 +54,11 @@ def main():
             models[name] = PraNet("res2net50")
     models["ResNet50 backbone"] = PraNet("resnet50")
     image = rng.uniform(0, 255, (1, given.size, given.size, 3)).astype("float32")
-    report("inference, batch 1", {name: (model.predict_on_batch, (image,)) for name, model in models.items()}, given.rounds)
+    report(
+        "inference, batch 1",
+        {name: (model.predict_on_batch, (image,)) for name, model in models.items()},
+        given.rounds,
+    )
 
     x = rng.uniform(0, 255, (2, given.train_size, given.train_size, 3)).astype("float32")
     y = np.repeat((x[..., :1] > 128).astype("float32"), 4, axis=-1)
@@ -66,7 +81,9 @@ def report(title, calls, rounds):
             call(*arguments)
             seconds[name].append(time.process_time() - start)
     first, *others = seconds
-    sys.stdout.write(f"{title}: {first} {1000 * statistics.median(seconds[first]):.0f} ms of CPU time\n")
+    sys.stdout.write(
+        f"{title}: {first} {1000 * statistics.median(seconds[first]):.0f} ms of CPU time\n"
+    )
     for name in others:
         ratios = [a / b for a, b in zip(seconds[first], seconds[name])]
         low, middle, high = statistics.quantiles(ratios, n=4)
@@ -80,7 +97,10 @@ def same_padding():
     def same(layer):
         return lambda *args, **kwargs: layer(*args, **(kwargs | {"padding": "same"}))
 
-    kinds = {name: same(getattr(keras.layers, name)) for name in ("Conv2D", "MaxPooling2D", "AveragePooling2D")}
+    kinds = {
+        name: same(getattr(keras.layers, name))
+        for name in ("Conv2D", "MaxPooling2D", "AveragePooling2D")
+    }
     with mock.patch.multiple(keras.layers, ZeroPadding2D=NoPadding, **kinds):
         yield
 
@@ -109,7 +129,9 @@ def epsilon():
     from polypseg.layers import blocks
 
     batch_norm = blocks.BatchNorm
-    with mock.patch.object(blocks, "BatchNorm", lambda **kwargs: batch_norm(epsilon=1e-3, **kwargs)):
+    with mock.patch.object(
+        blocks, "BatchNorm", lambda **kwargs: batch_norm(epsilon=1e-3, **kwargs)
+    ):
         yield
 
 

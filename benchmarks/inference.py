@@ -19,8 +19,12 @@ NETWORKS = {"mobilenetv2": 224, "resnet50": 352, "res2net50": 352}
 PARTS = ("pranet", "backbone")
 ENGINES = ("keras", "function", "onnx", "openvino", "openvino-bfloat16", "tflite")
 NAMES = {
-    "keras": "Keras call", "function": "TensorFlow function", "onnx": "ONNX Runtime", "openvino": "OpenVINO float32",
-    "openvino-bfloat16": "OpenVINO bfloat16", "tflite": "LiteRT",
+    "keras": "Keras call",
+    "function": "TensorFlow function",
+    "onnx": "ONNX Runtime",
+    "openvino": "OpenVINO float32",
+    "openvino-bfloat16": "OpenVINO bfloat16",
+    "tflite": "LiteRT",
 }
 PICTURES = ((480, 560), (1080, 1350))
 
@@ -49,12 +53,22 @@ def prepare(folder, backbone):
     network = PraNet(backbone, input_size=size)
     network.save(folder / f"pranet_{backbone}.keras")
     for kind, suffix in (("onnx", "onnx"), ("openvino", "xml"), ("tflite", "tflite")):
-        export(folder / f"pranet_{backbone}.keras", kind, folder / f"pranet_{backbone}.{suffix}", overwrite=True)
+        export(
+            folder / f"pranet_{backbone}.keras",
+            kind,
+            folder / f"pranet_{backbone}.{suffix}",
+            overwrite=True,
+        )
     image = keras.Input((size, size, 3), batch_size=1, name="image")
     features = keras.Model(image, network.get_layer(backbone)(image, training=False))
     spec = [keras.InputSpec(shape=features.input.shape, dtype="float32", name="image")]
     for kind, suffix in (("onnx", "onnx"), ("openvino", "xml"), ("litert", "tflite")):
-        features.export(str(folder / f"backbone_{backbone}.{suffix}"), format=kind, verbose=False, input_signature=spec)
+        features.export(
+            str(folder / f"backbone_{backbone}.{suffix}"),
+            format=kind,
+            verbose=False,
+            input_signature=spec,
+        )
 
 
 def runner(part, backbone, engine, folder):
@@ -69,14 +83,18 @@ def runner(part, backbone, engine, folder):
             return lambda x: model.predict_on_batch(x)
         import tensorflow as tf
 
-        function = tf.function(lambda x: model(x, training=False), input_signature=[tf.TensorSpec((1, size, size, 3))])
+        function = tf.function(
+            lambda x: model(x, training=False), input_signature=[tf.TensorSpec((1, size, size, 3))]
+        )
         return lambda x: tf.nest.map_structure(lambda y: y.numpy(), function(tf.constant(x)))
     if engine == "onnx":
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 2
-        session = onnxruntime.InferenceSession(f"{stem}.onnx", options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            f"{stem}.onnx", options, providers=["CPUExecutionProvider"]
+        )
         name = session.get_inputs()[0].name
         return lambda x: session.run(None, {name: x})
     if engine == "tflite":
@@ -94,12 +112,15 @@ def runner(part, backbone, engine, folder):
     import openvino
 
     core = openvino.Core()
-    if engine == "openvino-bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if engine == "openvino-bfloat16" and "BF16" not in core.get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    ):
         return None
     model = core.read_model(f"{stem}.xml")
     model.reshape([1, size, size, 3])
     hints = {
-        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 2,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": 2,
         "INFERENCE_PRECISION_HINT": "bf16" if engine == "openvino-bfloat16" else "f32",
     }
     request = core.compile_model(model, "CPU", hints).create_infer_request()
@@ -120,7 +141,9 @@ def measure(part, backbone, engine, folder, runs):
         from polypseg.inference.predictor import Predictor
 
         predictor = Predictor.load(folder / f"pranet_{backbone}.{suffix}")
-        if suffix == "xml" and predictor.engine != NAMES[engine]:  # it takes the faster one by itself
+        if (
+            suffix == "xml" and predictor.engine != NAMES[engine]
+        ):  # it takes the faster one by itself
             return result
         inner = predictor._engine.logits
         for height, width in PICTURES:
@@ -145,10 +168,20 @@ def measure(part, backbone, engine, folder, runs):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__.split("\n")[0])
-    parser.add_argument("--files", default="runs/benchmark", help="folder for the exported networks (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=40, help="timed calls an engine (default: %(default)s)")
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS, help="backbones")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.inference", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--files",
+        default="runs/benchmark",
+        help="folder for the exported networks (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--runs", type=int, default=40, help="timed calls an engine (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS, help="backbones"
+    )
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = Path(options.files)
@@ -158,22 +191,44 @@ def main():
     if options.runs < 30:
         parser.error(f"--runs: expected at least 30, got {options.runs}")
     folder.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "TF_NUM_INTRAOP_THREADS": "2", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "2",
+        "TF_NUM_INTRAOP_THREADS": "2",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
     for backbone in options.networks:
         if not (folder / f"backbone_{backbone}.tflite").is_file():
             print(f"exporting PraNet-{backbone} (minutes)", file=sys.stderr, flush=True)
-            code = f"from benchmarks.inference import *; prepare(Path({str(folder)!r}), {backbone!r})"
+            code = (
+                f"from benchmarks.inference import *; prepare(Path({str(folder)!r}), {backbone!r})"
+            )
             subprocess.run([sys.executable, "-c", code], check=True, env=environment)
-    print(f"{platform.platform()}, {os.cpu_count()} cores, 2 threads, batch 1, median and shortest of {options.runs}\n")
-    print("| network | part | engine | ms | shortest | against TensorFlow | Predictor adds, 560x480 | 1350x1080 |")
+    print(
+        f"{platform.platform()}, {os.cpu_count()} cores, 2 threads, batch 1, median and shortest of {options.runs}\n"
+    )
+    print(
+        "| network | part | engine | ms | shortest | against TensorFlow | Predictor adds, 560x480 | 1350x1080 |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for backbone in options.networks:
         for part in PARTS:
             rows = {}
             for engine in ENGINES:
-                command = [sys.executable, "-m", "benchmarks.inference", "--files", folder, "--runs", options.runs, "--one"]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.inference",
+                    "--files",
+                    folder,
+                    "--runs",
+                    options.runs,
+                    "--one",
+                ]
                 done = subprocess.run(
-                    [*map(str, command), part, backbone, engine], capture_output=True, text=True, env=environment,
+                    [*map(str, command), part, backbone, engine],
+                    capture_output=True,
+                    text=True,
+                    env=environment,
                 )
                 if done.returncode:
                     sys.exit(f"{part} {backbone} {engine}: {done.stderr[-2000:]}")
@@ -183,8 +238,13 @@ def main():
                 if row is None:
                     print(f"{start} the processor has no bfloat16 | | | | |", flush=True)
                     continue
-                added = " | ".join(f"{row[size]:.0%}" if size in row else "" for size in ("560x480", "1350x1080"))
-                print(f"{start} {row['ms']:.1f} | {row['shortest']:.1f} | {rows['function']['ms'] / row['ms']:.1f} x | {added} |", flush=True)
+                added = " | ".join(
+                    f"{row[size]:.0%}" if size in row else "" for size in ("560x480", "1350x1080")
+                )
+                print(
+                    f"{start} {row['ms']:.1f} | {row['shortest']:.1f} | {rows['function']['ms'] / row['ms']:.1f} x | {added} |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -5,20 +5,20 @@ import os
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"  # read when NumPy is imported
 
-import statistics  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-import warnings  # noqa: E402
-from pathlib import Path  # noqa: E402
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
+import cv2
+import numpy as np
 
-from polypseg.data.images import write_png  # noqa: E402
-from polypseg.metrics import score  # noqa: E402
-from polypseg.runtime import cores  # noqa: E402
-from polypseg.scoring.evaluation import Rules, score_items  # noqa: E402
-from polypseg.scoring.sources import saved_sources  # noqa: E402
+from polypseg.data.images import write_png
+from polypseg.metrics import score
+from polypseg.runtime import cores
+from polypseg.scoring.evaluation import Rules, score_items
+from polypseg.scoring.sources import saved_sources
 
 
 def drawn_pair(shape, seed):
@@ -38,18 +38,23 @@ def by_pysodmetrics(mask, levels):
     """Its six: mean and max Dice, IoU and E-measure over thresholds, weighted F, S-measure, MAE."""
     import py_sod_metrics as pysod  # not in the processes of the pool
 
-    overlap = pysod.FmeasureV2({
-        "dice": pysod.DICEHandler(with_dynamic=True, with_adaptive=False),
-        "iou": pysod.IOUHandler(with_dynamic=True, with_adaptive=False),
-    })
+    overlap = pysod.FmeasureV2(
+        {
+            "dice": pysod.DICEHandler(with_dynamic=True, with_adaptive=False),
+            "iou": pysod.IOUHandler(with_dynamic=True, with_adaptive=False),
+        }
+    )
     measures = [overlap, pysod.WeightedFmeasure(), pysod.Smeasure(), pysod.Emeasure(), pysod.MAE()]
     grey = mask.astype(np.uint8) * 255
     for measure in measures:
         measure.step(levels, grey)
     curves, weighted, structure, enhanced, error = (measure.get_results() for measure in measures)
     return {
-        "mean_dice": curves["dice"]["dynamic"].mean(), "mean_iou": curves["iou"]["dynamic"].mean(),
-        "wfb": weighted["wfm"], "s_measure": structure["sm"], "mean_e_measure": enhanced["em"]["curve"].mean(),
+        "mean_dice": curves["dice"]["dynamic"].mean(),
+        "mean_iou": curves["iou"]["dynamic"].mean(),
+        "wfb": weighted["wfm"],
+        "s_measure": structure["sm"],
+        "mean_e_measure": enhanced["em"]["curve"].mean(),
         "mae": error["mae"],
     }
 
@@ -67,7 +72,9 @@ def milliseconds(function, pairs, repeats):
 def main():
     warnings.simplefilter("ignore")
     cv2.setNumThreads(1)
-    print("one pair, one thread, processor time, median; ours: both protocols; PySODMetrics: the same six numbers")
+    print(
+        "one pair, one thread, processor time, median; ours: both protocols; PySODMetrics: the same six numbers"
+    )
     for shape, count, repeats in (((352, 352), 8, 5), ((1080, 1920), 3, 3)):
         pairs = [drawn_pair(shape, seed) for seed in range(count)]
         grey = [(mask, levels) for mask, levels in pairs]
@@ -79,9 +86,15 @@ def main():
             "8-bit map": milliseconds(score, grey, repeats),
             "float map": milliseconds(score, floats, repeats),
         }
-        line = f"{shape[0]} x {shape[1]}: " + ", ".join(f"{name} {value:.1f} ms" for name, value in times.items())
+        line = f"{shape[0]} x {shape[1]}: " + ", ".join(
+            f"{name} {value:.1f} ms" for name, value in times.items()
+        )
         ratios = (times["PySODMetrics"] / times[name] for name in ("8-bit map", "float map"))
-        print(line + "; {:.1f} and {:.1f} times faster".format(*ratios) + f" (numbers within {off:.0e})")
+        print(
+            line
+            + "; {:.1f} and {:.1f} times faster".format(*ratios)
+            + f" (numbers within {off:.0e})"
+        )
     data_set(1000)
 
 
@@ -102,7 +115,9 @@ def data_set(count):
                 pass
             seconds.append(time.perf_counter() - start)
     one, all_ = (count / value for value in seconds)
-    print(f"{count} saved maps of 352 x 352, with reading: {one:.0f} images/s on one core, {all_:.0f} on {cores()}")
+    print(
+        f"{count} saved maps of 352 x 352, with reading: {one:.0f} images/s on one core, {all_:.0f} on {cores()}"
+    )
 
 
 if __name__ == "__main__":

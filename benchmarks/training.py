@@ -19,17 +19,31 @@ PICTURES = 160
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser("python -m benchmarks.training", description="Speed of training.")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.training", description="Speed of training."
+    )
     parser.add_argument("--network", choices=NETWORKS, nargs="+", default=list(NETWORKS))
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--steps", type=int, default=7, help="timed steps of each variant (%(default)s)")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), nargs="+", default=["float32", "bfloat16"]
+    )
+    parser.add_argument(
+        "--steps", type=int, default=7, help="timed steps of each variant (%(default)s)"
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.one:
         report(given.one, given.precision, given.steps)
         return
     for network in given.network:
-        own = [sys.executable, "-m", "benchmarks.training", "--one", network, "--steps", str(given.steps)]
+        own = [
+            sys.executable,
+            "-m",
+            "benchmarks.training",
+            "--one",
+            network,
+            "--steps",
+            str(given.steps),
+        ]
         subprocess.run([*own, "--precision", *given.precision], check=True)
 
 
@@ -55,7 +69,9 @@ def report(network, precisions, steps):
         for norm in ("fused", "plain"):
             variants[precision, norm] = Variant(backbone, size, precision, norm, same)
             first = variants[precision, norm].first
-            write(f"  first step  {precision:8} {norm:5}  {first.wall:6.1f} s, {first.cpu:6.1f} s of processor time")
+            write(
+                f"  first step  {precision:8} {norm:5}  {first.wall:6.1f} s, {first.cpu:6.1f} s of processor time"
+            )
     for variant in variants.values():
         variant.step()
     times = {key: [] for key in variants}
@@ -64,10 +80,14 @@ def report(network, precisions, steps):
             times[key].append(variant.step())
     medians = {key: median(values) for key, values in times.items()}
     for (precision, norm), (wall, cpu) in medians.items():
-        write(f"  step        {precision:8} {norm:5}  {wall:6.3f} s, {cpu:6.3f} s of processor time, {batch / wall:5.1f} images/s")
+        write(
+            f"  step        {precision:8} {norm:5}  {wall:6.3f} s, {cpu:6.3f} s of processor time, {batch / wall:5.1f} images/s"
+        )
     for precision in precisions:
         fused, plain = medians[precision, "fused"], medians[precision, "plain"]
-        write(f"  fused batch norm is {plain[0] / fused[0]:.2f} times as fast as the plain one ({precision})")
+        write(
+            f"  fused batch norm is {plain[0] / fused[0]:.2f} times as fast as the plain one ({precision})"
+        )
     if len(precisions) == 2:
         one, two = (medians[precision, "fused"] for precision in precisions)
         write(f"  {precisions[1]} is {one[0] / two[0]:.2f} times as fast as {precisions[0]}")
@@ -90,12 +110,18 @@ def report(network, precisions, steps):
         variant.feed(same)
         alone.append(variant.step()[0])
         variant.feed(batches)
-    alone, pipeline, together = (statistics.median(values) for values in (alone, pipeline, together))
-    write(f"  pipeline alone: {pipeline:.3f} s a batch, {alone / pipeline:.1f} times the step's rate")
+    alone, pipeline, together = (
+        statistics.median(values) for values in (alone, pipeline, together)
+    )
+    write(
+        f"  pipeline alone: {pipeline:.3f} s a batch, {alone / pipeline:.1f} times the step's rate"
+    )
     write(f"  together: {together:.3f} s a step, {100 * alone / together:.0f} % of the step alone")
     cache = sum(array.nbytes for array in stored)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    write(f"  memory: {peak:.1f} GiB at most, all variants together; cache {cache / len(stored.images) / 1e6:.2f} MB a picture")
+    write(
+        f"  memory: {peak:.1f} GiB at most, all variants together; cache {cache / len(stored.images) / 1e6:.2f} MB a picture"
+    )
 
 
 class Variant:
@@ -110,7 +136,9 @@ class Variant:
         from polypseg.training.train import build_model
 
         keras.config.set_dtype_policy(PRECISIONS[precision])
-        config = TrainConfig(data_path=".", backbone=backbone, backbone_weights="none", input_size=size).check()
+        config = TrainConfig(
+            data_path=".", backbone=backbone, backbone_weights="none", input_size=size
+        ).check()
         fused = BatchNorm.call
         if norm == "plain":
             BatchNorm.call = keras.layers.BatchNormalization.call
@@ -141,7 +169,7 @@ def drawn_arrays(size):
     side = round(size * MARGIN)
     images = rng.integers(0, 256, (PICTURES, side, side, 3), dtype=np.uint8)
     masks = np.zeros((PICTURES, side, side, 1), np.uint8)
-    masks[:, side // 4:side // 2, side // 4:side // 2] = 1
+    masks[:, side // 4 : side // 2, side // 4 : side // 2] = 1
     return Arrays(images, masks)
 
 

@@ -35,7 +35,9 @@ def augment(images, masks, draws, size):
     draws = tf.unstack(draws, axis=1)
     affine = _affine(draws[:8], height, width, size)
     # OpenCV: TensorFlow's ImageProjectiveTransformV3 takes seven times as long.
-    moved, masks = tf.numpy_function(_warp, [images, masks, affine, size], (tf.uint8, tf.uint8), stateful=False)
+    moved, masks = tf.numpy_function(
+        _warp, [images, masks, affine, size], (tf.uint8, tf.uint8), stateful=False
+    )
     moved = tf.ensure_shape(moved, [images.shape[0], size, size, channels])
     masks = tf.ensure_shape(masks, [images.shape[0], size, size, 1])
     moved = _blur(_colour(tf.cast(moved, tf.float32), draws[8:13]), draws[13:15])
@@ -74,17 +76,38 @@ def _affine(draws, height, width, size):
     a, b = tf.cos(angle) * scale_x, -tf.sin(angle) * scale_y
     c, d = tf.sin(angle) * scale_x, tf.cos(angle) * scale_y
     half = 0.5 / size - 0.5  # pixel 0 lies here
-    return tf.stack([
-        tf.stack([a * width / size, b * width / size, width * (half * (a + b) + shift_x + 0.5) - 0.5], axis=1),
-        tf.stack([c * height / size, d * height / size, height * (half * (c + d) + shift_y + 0.5) - 0.5], axis=1),
-    ], axis=1)
+    return tf.stack(
+        [
+            tf.stack(
+                [
+                    a * width / size,
+                    b * width / size,
+                    width * (half * (a + b) + shift_x + 0.5) - 0.5,
+                ],
+                axis=1,
+            ),
+            tf.stack(
+                [
+                    c * height / size,
+                    d * height / size,
+                    height * (half * (c + d) + shift_y + 0.5) - 0.5,
+                ],
+                axis=1,
+            ),
+        ],
+        axis=1,
+    )
 
 
 def _warp(images, masks, affine, size):
     """Bilinear, the picture mirrored beyond its border; the mask cut at one half. uint8."""
     moved = np.empty((len(images), size, size, images.shape[3]), np.uint8)
     moved_masks = np.empty((len(images), size, size, 1), np.uint8)
-    to = {"dsize": (int(size), int(size)), "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REFLECT}
+    to = {
+        "dsize": (int(size), int(size)),
+        "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        "borderMode": cv2.BORDER_REFLECT,
+    }
     for index, matrix in enumerate(affine):
         cv2.warpAffine(images[index], matrix, dst=moved[index], **to)
         mask = cv2.warpAffine(masks[index] * np.uint8(255), matrix, **to)
@@ -102,7 +125,9 @@ def _colour(images, draws):
     brightness, contrast, gamma, saturation, hue = draws
 
     gamma = tf.exp(_between(gamma, -0.22, 0.22))
-    light = tf.exp(gamma[:, None, None, None] * tf.math.log(images))  # images^gamma, six times as fast as tf.pow
+    light = tf.exp(
+        gamma[:, None, None, None] * tf.math.log(images)
+    )  # images^gamma, six times as fast as tf.pow
     # What follows is affine in RGB: per image one matrix and one offset, so that the pictures are passed over once.
     contrast = _between(contrast, 0.75, 1.25)
     brightness = _between(brightness, 0.75, 1.25) * 255.0 ** (1.0 - gamma)
@@ -110,7 +135,9 @@ def _colour(images, draws):
     saturation = _between(saturation, 0.7, 1.3)
     zero, one = tf.zeros_like(hue), tf.ones_like(hue)
     cos, sin = saturation * tf.cos(hue), saturation * tf.sin(hue)
-    turn = tf.reshape(tf.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], axis=1), [-1, 3, 3])
+    turn = tf.reshape(
+        tf.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], axis=1), [-1, 3, 3]
+    )
     turn = brightness[:, None, None] * tf.transpose(_TO_RGB @ turn @ _TO_YIQ, [0, 2, 1])
     grey = (1.0 - contrast) * tf.reduce_mean(light, axis=[1, 2, 3])
     offset = grey[:, None, None] * tf.reduce_sum(turn, axis=1, keepdims=True)
@@ -122,12 +149,16 @@ def _colour(images, draws):
 def _blur(images, draws):
     """One picture in five is blended with its 5x5 binomial blur."""
     chance, amount = draws
-    chosen = tf.where(chance < 0.2)  # (n, 1), often none, on which neither MirrorPad nor oneDNN's convolution works
+    chosen = tf.where(
+        chance < 0.2
+    )  # (n, 1), often none, on which neither MirrorPad nor oneDNN's convolution works
     sharp = blurred = tf.gather_nd(images, chosen)
     for _ in range(2):
         size = tf.shape(blurred)[1]
         padded = tf.concat([blurred[:, 2:0:-1], blurred, blurred[:, -2:-4:-1]], axis=1)
-        line = tf.add_n([weight / 16 * padded[:, at:at + size] for at, weight in enumerate((1, 4, 6, 4, 1))])
+        line = tf.add_n(
+            [weight / 16 * padded[:, at : at + size] for at, weight in enumerate((1, 4, 6, 4, 1))]
+        )
         blurred = tf.transpose(line, [0, 2, 1, 3])
     amount = tf.gather_nd(amount, chosen)[:, None, None, None]
     return tf.tensor_scatter_nd_update(images, chosen, sharp + amount * (blurred - sharp))

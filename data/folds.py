@@ -31,7 +31,9 @@ def fold_splits(
         members.setdefault(stem if groups is None else groups[stem], []).append(stem)
     if folds < 2 or len(members) < max(folds, 3):
         what = "pictures" if groups is None else "groups"
-        raise ValueError(f"expected at least 2 folds and {max(folds, 3)} {what}, got folds={folds} and {len(members)} {what}")
+        raise ValueError(
+            f"expected at least 2 folds and {max(folds, 3)} {what}, got folds={folds} and {len(members)} {what}"
+        )
     names = sorted(members)
     drawn = [names[i] for i in np.random.RandomState(seed).permutation(len(names))]
 
@@ -52,7 +54,12 @@ def fold_splits(
         val = _take({name: len(members[name]) for name in rest}, fraction * len(stems))
         train = [name for name in rest if name not in set(val)]
         chosen = {"train": train, "val": val, "test": part}
-        splits.append({subset: sorted(s for name in names for s in members[name]) for subset, names in chosen.items()})
+        splits.append(
+            {
+                subset: sorted(s for name in names for s in members[name])
+                for subset, names in chosen.items()
+            }
+        )
     return splits
 
 

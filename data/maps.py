@@ -26,36 +26,48 @@ def read_map(path: str | os.PathLike) -> np.ndarray:
         try:
             array = np.load(path, allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise ValueError(f"{path}: expected a NumPy array of numbers, got another or a damaged file") from error
+            raise ValueError(
+                f"{path}: expected a NumPy array of numbers, got another or a damaged file"
+            ) from error
     else:
         array = _float_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else None
         if array is None:
             return read_grey(path)
     flat = array.reshape([size for size in array.shape if size != 1]) if array.ndim > 2 else array
     if flat.ndim != 2 or flat.size == 0 or (flat.dtype != np.uint8 and flat.dtype.kind not in "fb"):
-        raise ValueError(f"{path}: expected a map (H, W) of floats, uint8 or bool, got {array.shape} {array.dtype}")
+        raise ValueError(
+            f"{path}: expected a map (H, W) of floats, uint8 or bool, got {array.shape} {array.dtype}"
+        )
     if flat.dtype.kind == "f":
         low, high = flat.min(), flat.max()
         if np.isnan(low):
-            raise ValueError(f"{path}: expected numbers in [0, 1], got nan in {np.isnan(flat).sum()} pixel(s)")
+            raise ValueError(
+                f"{path}: expected numbers in [0, 1], got nan in {np.isnan(flat).sum()} pixel(s)"
+            )
         if low < 0 or high > 1:
             raise ValueError(f"{path}: expected numbers in [0, 1], got {low:g} to {high:g}")
     return flat
 
 
-def find_by_stem(folder: str | os.PathLike, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
+def find_by_stem(
+    folder: str | os.PathLike, suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+) -> dict[str, Path]:
     """The files of a folder with one of these suffixes, by stem, hidden ones left out.
 
     Raises ValueError if there is no such folder, or if two of its files share a stem.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"expected a folder, got {'a file' if folder.is_file() else 'nothing'} at {folder}")
+        raise ValueError(
+            f"expected a folder, got {'a file' if folder.is_file() else 'nothing'} at {folder}"
+        )
     files = {}
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(".") and path.suffix.lower() in suffixes:
             if path.stem in files:
-                raise ValueError(f"expected one file a stem, got {files[path.stem].name} and {path.name} in {folder}")
+                raise ValueError(
+                    f"expected one file a stem, got {files[path.stem].name} and {path.name} in {folder}"
+                )
             files[path.stem] = path
     return files
 
@@ -65,7 +77,11 @@ def _float_tiff(path: Path) -> np.ndarray | None:
     try:
         with TiffFile(path) as tiff:
             page = tiff.pages[0]
-            return page.asarray() if len(tiff.pages) == 1 and page.dtype is not None and page.dtype.kind == "f" else None
+            return (
+                page.asarray()
+                if len(tiff.pages) == 1 and page.dtype is not None and page.dtype.kind == "f"
+                else None
+            )
     except OSError:
         raise
     except Exception:  # tifffile raises almost anything for a damaged file

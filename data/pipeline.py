@@ -54,7 +54,9 @@ def _empty(shape, in_memory):
         return np.empty(shape, np.uint8)
     # The file has no name and goes with the process, even one that is killed.
     file = tempfile.TemporaryFile()
-    if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and a SIGBUS while it is written to
+    if hasattr(
+        os, "posix_fallocate"
+    ):  # a full disk is an error here, and a SIGBUS while it is written to
         os.posix_fallocate(file.fileno(), 0, max(int(np.prod(shape)), 1))
     return np.memmap(file, np.uint8, "w+", shape=shape)
 
@@ -68,7 +70,10 @@ def load_for_training(pairs, input_size, cache_gb=4.0, augmentation="full"):
 AUGMENTATIONS = {
     "full": augment,
     "flips": lambda images, masks, draws, size: turn(images, masks, draws),
-    "none": lambda images, masks, draws, size: (tf.cast(images, tf.float32), tf.cast(masks, tf.float32)),
+    "none": lambda images, masks, draws, size: (
+        tf.cast(images, tf.float32),
+        tf.cast(masks, tf.float32),
+    ),
 }
 
 
@@ -81,7 +86,17 @@ def scaled_sizes(input_size, rates, stride):
     return [round(input_size * rate / stride) * stride for rate in rates]
 
 
-def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0, augmentation="full", sizes=None, part=(0, 1)):
+def training_batches(
+    arrays,
+    input_size,
+    batch_size,
+    seed,
+    epochs,
+    first_epoch=0,
+    augmentation="full",
+    sizes=None,
+    part=(0, 1),
+):
     """Shuffled, augmented batches of the given epochs, one after the other.
 
     Each epoch has `N // batch_size` batches (the left-over pictures change from epoch
@@ -99,10 +114,14 @@ def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0
     count = len(arrays.images)
 
     def one_epoch(epoch):
-        order = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=[seed, epoch])
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(count, dtype=tf.int64), seed=[seed, epoch]
+        )
         indices = tf.data.Dataset.from_tensor_slices(order)
         drawn = indices.map(lambda index: (index, draw(seed, epoch, index)))
-        return drawn.batch(batch_size, drop_remainder=True).map(lambda *batch: tf.nest.map_structure(own, batch))
+        return drawn.batch(batch_size, drop_remainder=True).map(
+            lambda *batch: tf.nest.map_structure(own, batch)
+        )
 
     def own(values):
         return _part(values, batch_size, part)
@@ -111,7 +130,9 @@ def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0
         return AUGMENTATIONS[augmentation](*_gather(arrays, indices), draws, input_size)
 
     def at_each_size(images, masks):
-        return tf.data.Dataset.from_tensor_slices(sizes).map(lambda size: _resize(images, masks, size))
+        return tf.data.Dataset.from_tensor_slices(sizes).map(
+            lambda size: _resize(images, masks, size)
+        )
 
     batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
     batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
@@ -123,7 +144,8 @@ def training_batches(arrays, input_size, batch_size, seed, epochs, first_epoch=0
 def _resize(images, masks, size):
     """Bilinear with align_corners=True, as PraNet's authors resize; the mask is cut at one half, so that it stays one."""
     images, masks = (
-        tf.raw_ops.ResizeBilinear(images=batch, size=[size, size], align_corners=True) for batch in (images, masks)
+        tf.raw_ops.ResizeBilinear(images=batch, size=[size, size], align_corners=True)
+        for batch in (images, masks)
     )
     return images, tf.cast(masks > 0.5, tf.float32)
 
@@ -158,12 +180,15 @@ def evaluation_batches(arrays, batch_size, part=None):
 def _part(values, batch_size, part):
     """Those of a batch that belong to process `index` of `count`."""
     index, count = part
-    return values[index * batch_size // count:(index + 1) * batch_size // count]
+    return values[index * batch_size // count : (index + 1) * batch_size // count]
 
 
 def _gather(arrays, indices):
     images, masks = tf.numpy_function(
-        lambda i: (arrays.images[i], arrays.masks[i]), [indices], (tf.uint8, tf.uint8), stateful=False
+        lambda i: (arrays.images[i], arrays.masks[i]),
+        [indices],
+        (tf.uint8, tf.uint8),
+        stateful=False,
     )
     images.set_shape([indices.shape[0], *arrays.images.shape[1:]])
     masks.set_shape([indices.shape[0], *arrays.masks.shape[1:]])

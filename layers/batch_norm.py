@@ -24,7 +24,9 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def add_weight(self, *args, name=None, **kwargs):
         if name in ("moving_mean", "moving_variance"):
-            kwargs["aggregation"] = "mean"  # over a strategy's replicas, so that all keep, and save, the same
+            kwargs["aggregation"] = (
+                "mean"  # over a strategy's replicas, so that all keep, and save, the same
+            )
         return super().add_weight(*args, name=name, **kwargs)
 
     def call(self, inputs, training=None, mask=None):

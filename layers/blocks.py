@@ -22,8 +22,13 @@ class ConvBN(layers.Layer):
         strides, kernel_size, dilation_rate = map(_pair, (strides, kernel_size, dilation_rate))
         strided = max(strides) > 1
         self.conv = layers.Conv2D(
-            filters, kernel_size, strides=strides, dilation_rate=dilation_rate,
-            padding="valid" if strided else "same", use_bias=False, name="conv",
+            filters,
+            kernel_size,
+            strides=strides,
+            dilation_rate=dilation_rate,
+            padding="valid" if strided else "same",
+            use_bias=False,
+            name="conv",
         )
         sides = [rate * (size - 1) // 2 for size, rate in zip(kernel_size, dilation_rate)]
         self.pad = layers.ZeroPadding2D(sides, name="pad") if strided else None
@@ -78,14 +83,18 @@ class Normalize(layers.Layer):
     def call(self, x):
         if self.reverse_channels:
             x = ops.flip(x, axis=-1)
-        return (x - ops.convert_to_tensor(self.mean, "float32")) / ops.convert_to_tensor(self.std, "float32")
+        return (x - ops.convert_to_tensor(self.mean, "float32")) / ops.convert_to_tensor(
+            self.std, "float32"
+        )
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
         return super().get_config() | {
-            "mean": self.mean, "std": self.std, "reverse_channels": self.reverse_channels,
+            "mean": self.mean,
+            "std": self.std,
+            "reverse_channels": self.reverse_channels,
         }
 
 

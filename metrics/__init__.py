@@ -11,8 +11,17 @@ from polypseg.metrics.saliency import e_measure, mae, s_measure, weighted_f
 from polypseg.runtime import lazy
 
 __all__ = [
-    "DataSetScores", "GroundTruth", "ImageScores", "MeanDice", "MeanIoU", "e_measure", "mae", "overlap", "s_measure",
-    "score", "weighted_f",
+    "DataSetScores",
+    "GroundTruth",
+    "ImageScores",
+    "MeanDice",
+    "MeanIoU",
+    "e_measure",
+    "mae",
+    "overlap",
+    "s_measure",
+    "score",
+    "weighted_f",
 ]
 
 

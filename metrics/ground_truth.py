@@ -9,7 +9,12 @@ import numpy as np
 # shares a 7 x 7 window with some. Of equally near ones the leftmost counts, then the topmost (as in SciPy).
 _REACH = 4
 _OFFSETS = sorted(
-    ((y, x) for y in range(-_REACH, _REACH + 1) for x in range(-_REACH, _REACH + 1) if 0 < y * y + x * x <= 18),
+    (
+        (y, x)
+        for y in range(-_REACH, _REACH + 1)
+        for x in range(-_REACH, _REACH + 1)
+        if 0 < y * y + x * x <= 18
+    ),
     key=lambda offset: (offset[0] ** 2 + offset[1] ** 2, offset[1], offset[0]),
 )
 # Beyond 300 pixels 2 - 0.5 ** (distance / 5) is 2 in float64.
@@ -54,7 +59,8 @@ class GroundTruth:
         rows, columns = (np.count_nonzero(self.mask, axis=axis) for axis in (1, 0))
         # As in MATLAB: counted from 1, a half rounded up. 2 s + n // 2 n is the rounded s / n in integers.
         y, x = (
-            (2 * int(line @ np.arange(1, line.size + 1)) + self.area) // (2 * self.area) if self.area
+            (2 * int(line @ np.arange(1, line.size + 1)) + self.area) // (2 * self.area)
+            if self.area
             else (line.size + 1) // 2
             for line in (rows, columns)
         )

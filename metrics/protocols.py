@@ -7,15 +7,31 @@ import numpy as np
 from . import sweep
 from .overlap import check_empty, empty_score, overlap_of_counts
 from .saliency import (
-    as_truth, check_shapes, e_measure_of_counts, mae_of_map, pair, s_measure_of_counts, s_measure_of_map,
-    weighted_f_of_map, weighted_f_of_sums,
+    as_truth,
+    check_shapes,
+    e_measure_of_counts,
+    mae_of_map,
+    pair,
+    s_measure_of_counts,
+    s_measure_of_map,
+    weighted_f_of_map,
+    weighted_f_of_sums,
 )
 from .sweep import CURVES
 
 THRESHOLD = ("dice", "iou", "wfb", "s_measure", "e_measure", "mae", "precision", "recall")
 PRANET = (
-    "mean_dice", "max_dice", "mean_iou", "max_iou", "wfb", "s_measure", "mean_e_measure", "max_e_measure", "mae",
-    "mean_sensitivity", "mean_specificity",
+    "mean_dice",
+    "max_dice",
+    "mean_iou",
+    "max_iou",
+    "wfb",
+    "s_measure",
+    "mean_e_measure",
+    "max_e_measure",
+    "mae",
+    "mean_sensitivity",
+    "mean_specificity",
 )
 
 
@@ -128,9 +144,13 @@ def _map_scores(truth, levels, counts):
     def scores(values):
         error = float(background @ values + foreground @ (1.0 - values)) / truth.pixels
         return {
-            "wfb": weighted_f_of_sums(truth, float(false @ values), values.take(near)) if truth.area else np.nan,
+            "wfb": weighted_f_of_sums(truth, float(false @ values), values.take(near))
+            if truth.area
+            else np.nan,
             "s_measure": (
-                s_measure_of_counts(truth, counts, values) if 0 < truth.area < truth.pixels else 1.0 - error
+                s_measure_of_counts(truth, counts, values)
+                if 0 < truth.area < truth.pixels
+                else 1.0 - error
             ),
             "mae": error,
         }
@@ -176,7 +196,9 @@ class DataSetScores:
             raise ValueError("expected at least one image, got n=0")
         pranet = {name: float(self._mean("pranet", name)) for name in PRANET}
         curves = self.curves("pranet")
-        pranet |= {f"max_{name}": float(curves[name].max()) for name in ("dice", "iou", "e_measure")}
+        pranet |= {
+            f"max_{name}": float(curves[name].max()) for name in ("dice", "iou", "e_measure")
+        }
         threshold = {name: float(self._mean("threshold", name)) for name in THRESHOLD}
         return {"n": self.n, "threshold": threshold, "pranet": pranet}
 

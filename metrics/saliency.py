@@ -12,7 +12,7 @@ from .ground_truth import GroundTruth, binary
 
 EPS = np.finfo(np.float64).eps  # MATLAB's eps
 
-_SIDE = np.exp(-np.arange(-3.0, 4.0) ** 2 / (2 * 5.0**2))
+_SIDE = np.exp(-(np.arange(-3.0, 4.0) ** 2) / (2 * 5.0**2))
 _SIDE /= _SIDE.sum()  # outer(side, side) is fspecial("gaussian", 7, 5)
 
 
@@ -205,7 +205,9 @@ def pair(mask, probability):
     probability = probability.astype(np.float64, order="C")
     low, high = probability.min(), probability.max()
     if not (low >= 0 and high <= 1):  # also for nan
-        raise ValueError(f"expected a map of numbers in [0, 1], got values from {low:g} to {high:g}")
+        raise ValueError(
+            f"expected a map of numbers in [0, 1], got values from {low:g} to {high:g}"
+        )
     return truth, probability
 
 

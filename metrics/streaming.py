@@ -68,4 +68,6 @@ def _areas(mask, logits, threshold):
         )
     mask = mask[..., 0]
     found = ops.cast(ops.sigmoid(logits[..., -1]) >= threshold, "float32")
-    return ops.sum(found * mask, axis=(1, 2)), ops.sum(found, axis=(1, 2)) + ops.sum(mask, axis=(1, 2))
+    return ops.sum(found * mask, axis=(1, 2)), ops.sum(found, axis=(1, 2)) + ops.sum(
+        mask, axis=(1, 2)
+    )

@@ -24,7 +24,9 @@ def to_levels(probability):
 def count_levels(truth, levels):
     """Pixels at each grey level: `(4, 2, 256)`, by quadrant of the `GroundTruth`, background and foreground."""
     keys = np.bitwise_or(levels, truth.mask.view(np.uint8).astype(np.uint16) << 8)
-    return np.stack([np.bincount(keys[part].ravel(), minlength=512) for part in truth.quadrants]).reshape(4, 2, 256)
+    return np.stack(
+        [np.bincount(keys[part].ravel(), minlength=512) for part in truth.quadrants]
+    ).reshape(4, 2, 256)
 
 
 def stretch(counts):

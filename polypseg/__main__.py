@@ -14,9 +14,13 @@ COMMANDS = {
     "export": "write a trained network for other programs",
     "convert": "convert the authors' PyTorch checkpoints to Keras, and back",
 }
-USAGE = "usage: polypseg COMMAND ...\n\n" + "".join(f"  {name:9}{what}\n" for name, what in COMMANDS.items()) + """
+USAGE = (
+    "usage: polypseg COMMAND ...\n\n"
+    + "".join(f"  {name:9}{what}\n" for name, what in COMMANDS.items())
+    + """
 polypseg COMMAND --help lists the options of a command.
 """
+)
 
 
 def main():

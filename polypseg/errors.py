@@ -10,7 +10,9 @@ class InputError(ValueError):
 def expect(condition, argument, expected, got=None):
     """Raise `InputError` unless the condition holds."""
     if not condition:
-        raise InputError(f"{argument}: expected {expected}, got {'nothing' if got is None else got}")
+        raise InputError(
+            f"{argument}: expected {expected}, got {'nothing' if got is None else got}"
+        )
 
 
 def nearest(word, known):

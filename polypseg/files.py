@@ -53,7 +53,9 @@ def hold(folder):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise InputError(f"--resume: expected a run that no other process is training, got {folder}") from None
+        raise InputError(
+            f"--resume: expected a run that no other process is training, got {folder}"
+        ) from None
     except OSError:  # a network drive without locks
         pass
     try:

@@ -25,14 +25,22 @@ def lazy(package, modules):
     return getattr_of_module
 
 
-SCRIPTS = {"image": "infer_image", "video": "infer_video", "volume": "infer_volume"}  # others: their own name
+SCRIPTS = {
+    "image": "infer_image",
+    "video": "infer_video",
+    "volume": "infer_volume",
+}  # others: their own name
 
 
 def command(name):
     """How a command is typed here: `python train.py` in a checkout, else `polypseg train`."""
     script = Path(__file__).resolve().parent.parent / f"{SCRIPTS.get(name, name)}.py"
     called = sys.argv[0] if sys.argv else ""
-    return f"python {script.name}" if script.is_file() and not called.startswith("polypseg ") else f"polypseg {name}"
+    return (
+        f"python {script.name}"
+        if script.is_file() and not called.startswith("polypseg ")
+        else f"polypseg {name}"
+    )
 
 
 def cores():
@@ -73,14 +81,18 @@ def quiet():
 def load_tensorflow():
     """Import TensorFlow and find its devices without the dozen log lines it starts with."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # TensorFlow's own choice is off without AVX-512: half as fast
+    os.environ.setdefault(
+        "TF_ENABLE_ONEDNN_OPTS", "1"
+    )  # TensorFlow's own choice is off without AVX-512: half as fast
     _keep_freed_memory()
     with quiet():
         import keras
         import tensorflow
 
         if keras.backend.backend() != "tensorflow":
-            tensorflow.config.set_visible_devices([], "GPU")  # tf.data needs none; the backend needs all
+            tensorflow.config.set_visible_devices(
+                [], "GPU"
+            )  # tf.data needs none; the backend needs all
         tensorflow.config.list_physical_devices()
         tensorflow.constant(0)
 

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 from polypseg.runtime import lazy
 
-if TYPE_CHECKING or __name__ == "pranet":  # `import pranet` in a checkout: the classes of polypseg.pranet
+if (
+    TYPE_CHECKING or __name__ == "pranet"
+):  # `import pranet` in a checkout: the classes of polypseg.pranet
     from polypseg.pranet.model import PraNet
 
 __all__ = ["PraNet"]

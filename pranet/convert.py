@@ -63,7 +63,11 @@ def _backbone_to_keras(source, state, out):
         backbone = backbone_from(state)
     _write(out, ".weights.h5", backbone.get_layer("features").save_weights)
     classifier = [key for key in state if key in CLASSIFIER]
-    left_out = f"; left out, because a backbone has no classifier: {', '.join(classifier)}" if classifier else ""
+    left_out = (
+        f"; left out, because a backbone has no classifier: {', '.join(classifier)}"
+        if classifier
+        else ""
+    )
     return f"{out}: Res2Net50, {len(state) - len(classifier)} arrays{left_out}"
 
 
@@ -75,7 +79,9 @@ def _keras_to_pytorch(source, out):
     try:
         model = keras.saving.load_model(source, compile=False)
     except Exception as error:
-        raise ValueError(f"FILE: expected a .keras file of this toolkit, got {source} ({_reason(error)})") from error
+        raise ValueError(
+            f"FILE: expected a .keras file of this toolkit, got {source} ({_reason(error)})"
+        ) from error
     with _named(source):
         state = state_dict(model)
     _write(out, out.suffix, lambda path: _write_state_dict(path, state))
@@ -101,9 +107,16 @@ def _read_state_dict(path):
             }
     except Exception as error:
         refused = isinstance(error, pickle.UnpicklingError)
-        reason = "PyTorch refuses it: it is broken or holds other objects" if refused else _reason(error)
-        raise ValueError(f"FILE: expected a state dict, names and tensors alone, got {path} ({reason})") from error
-    return {key: array.astype("float32") if array.dtype.kind == "f" else array for key, array in state.items()}
+        reason = (
+            "PyTorch refuses it: it is broken or holds other objects" if refused else _reason(error)
+        )
+        raise ValueError(
+            f"FILE: expected a state dict, names and tensors alone, got {path} ({reason})"
+        ) from error
+    return {
+        key: array.astype("float32") if array.dtype.kind == "f" else array
+        for key, array in state.items()
+    }
 
 
 def _write_state_dict(path, state):
@@ -130,7 +143,9 @@ def _write(out, suffix, save):
 
 def _check_name(argument, path, endings, when):
     if not path.name.endswith(endings):
-        raise ValueError(f"{argument}: expected a name that ends in {' or '.join(endings)} {when}, got {path}")
+        raise ValueError(
+            f"{argument}: expected a name that ends in {' or '.join(endings)} {when}, got {path}"
+        )
 
 
 def _reader(path):
@@ -140,7 +155,9 @@ def _reader(path):
 def _need(package):
     if importlib.util.find_spec(package) is None:
         other = "a .safetensors file" if package == "torch" else "a .pth file"
-        raise ValueError(f"expected the package {package} to be installed (pip install {package}), or {other}")
+        raise ValueError(
+            f"expected the package {package} to be installed (pip install {package}), or {other}"
+        )
 
 
 @contextlib.contextmanager
@@ -164,6 +181,8 @@ def _load_keras():
 
 
 if __name__ == "__main__":  # the command of earlier versions
-    sys.stderr.write("note: python -m pranet.convert is now: python convert.py, or polypseg convert\n")
+    sys.stderr.write(
+        "note: python -m pranet.convert is now: python convert.py, or polypseg convert\n"
+    )
     sys.argv[:1] = ["polypseg", "convert"]
     runpy.run_module("polypseg", run_name="__main__")

@@ -25,13 +25,17 @@ def build_backbone(name, weights=None):
         ValueError: unknown name, weights that cannot be downloaded or do not fit.
     """
     if name not in BACKBONES:
-        raise ValueError(f"expected backbone to be one of {', '.join(BACKBONES)}, got backbone={name}")
+        raise ValueError(
+            f"expected backbone to be one of {', '.join(BACKBONES)}, got backbone={name}"
+        )
     spec = BACKBONES[name]
     module, function = spec.constructor.split(":")
     build = getattr(importlib.import_module(module), function)
     if spec.downloads:
         network = _with_our_batch_norm(_network(name, build, weights))
-        taps = keras.Model(network.input, [network.get_layer(tap).output for tap in spec.taps], name="features")
+        taps = keras.Model(
+            network.input, [network.get_layer(tap).output for tap in spec.taps], name="features"
+        )
     else:
         if weights == "imagenet":
             raise ValueError(
@@ -72,7 +76,9 @@ def _load(network, weights, what):
             warnings.simplefilter("ignore")
             network.load_weights(weights)
     except Exception as error:
-        raise ValueError(f"expected {what}, got backbone_weights={weights}, which does not fit") from error
+        raise ValueError(
+            f"expected {what}, got backbone_weights={weights}, which does not fit"
+        ) from error
     missing = [v.path for v in network.weights if np.isnan(keras.ops.convert_to_numpy(v)).any()]
     if missing:
         raise ValueError(

@@ -27,12 +27,14 @@ class RFB(layers.Layer):
         self.channels = channels
         self.branches = [[ConvBN(channels, 1, name="branch1_1x1")]]
         for k in (3, 5, 7):
-            self.branches.append([
-                ConvBN(channels, 1, name=f"branch{k}_1x1"),
-                ConvBN(channels, (1, k), name=f"branch{k}_1x{k}"),
-                ConvBN(channels, (k, 1), name=f"branch{k}_{k}x1"),
-                ConvBN(channels, 3, dilation_rate=k, name=f"branch{k}_3x3"),
-            ])
+            self.branches.append(
+                [
+                    ConvBN(channels, 1, name=f"branch{k}_1x1"),
+                    ConvBN(channels, (1, k), name=f"branch{k}_1x{k}"),
+                    ConvBN(channels, (k, 1), name=f"branch{k}_{k}x1"),
+                    ConvBN(channels, 3, dilation_rate=k, name=f"branch{k}_3x3"),
+                ]
+            )
         self.fuse = ConvBN(channels, 3, name="fuse")
         self.shortcut = ConvBN(channels, 1, name="shortcut")
 
@@ -138,7 +140,8 @@ class ReverseAttention(layers.Layer):
         self.out_kernel_size = out_kernel_size
         self.reduce = ConvBN(channels, 1, name="reduce")
         self.inner = [
-            ConvBN(channels, kernel_size, activation="relu", name=f"inner{i + 1}") for i in range(depth)
+            ConvBN(channels, kernel_size, activation="relu", name=f"inner{i + 1}")
+            for i in range(depth)
         ]
         self.out = ConvBN(1, out_kernel_size, name="out")
 

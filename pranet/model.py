@@ -40,16 +40,20 @@ class PraNet(keras.Model):
     stride = 32
     maps = ("global map", "stride 32", "stride 16", "answer")  # the channels of the logits
 
-    def __init__(self, backbone="resnet50", channels=32, backbone_weights=None, input_size=None, **kwargs):
+    def __init__(
+        self, backbone="resnet50", channels=32, backbone_weights=None, input_size=None, **kwargs
+    ):
         network = build_backbone(backbone, backbone_weights)
         image = keras.Input((None, None, 3), name="image")
         x2, x3, x4 = network(image)  # strides 8, 16, 32
 
-        global_map = PartialDecoder(channels, name="partial_decoder")([
-            RFB(channels, name="rfb2")(x2),
-            RFB(channels, name="rfb3")(x3),
-            RFB(channels, name="rfb4")(x4),
-        ])  # (B, H/8, W/8, 1)
+        global_map = PartialDecoder(channels, name="partial_decoder")(
+            [
+                RFB(channels, name="rfb2")(x2),
+                RFB(channels, name="rfb3")(x3),
+                RFB(channels, name="rfb4")(x4),
+            ]
+        )  # (B, H/8, W/8, 1)
 
         coarse = Quarter(name="global_to_32")(global_map)
         map4 = ReverseAttention(256, 5, depth=3, out_kernel_size=1, name="reverse4")([x4, coarse])
@@ -58,12 +62,14 @@ class PraNet(keras.Model):
         coarse = Upsample(2, name="map3_to_8")(map3)
         map2 = ReverseAttention(name="reverse2")([x2, coarse])
 
-        logits = keras.layers.Concatenate(name="logits", dtype="float32")([
-            Upsample(8, name="global_map")(global_map),
-            Upsample(32, name="side4")(map4),
-            Upsample(16, name="side3")(map3),
-            Upsample(8, name="side2")(map2),
-        ])
+        logits = keras.layers.Concatenate(name="logits", dtype="float32")(
+            [
+                Upsample(8, name="global_map")(global_map),
+                Upsample(32, name="side4")(map4),
+                Upsample(16, name="side3")(map3),
+                Upsample(8, name="side2")(map2),
+            ]
+        )
         super().__init__(image, logits, **kwargs)
         self.config = {"backbone": backbone, "channels": channels, "input_size": input_size}
         self.input_size = input_size

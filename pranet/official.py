@@ -35,7 +35,9 @@ def backbone_from(state):
     left out. Raises ValueError like `pranet_from`.
     """
     backbone = build_backbone("res2net50")
-    keys = {key: variable for key, variable in _backbone_keys(backbone).items() if key not in CLASSIFIER}
+    keys = {
+        key: variable for key, variable in _backbone_keys(backbone).items() if key not in CLASSIFIER
+    }
     _assign(keys, {key: array for key, array in state.items() if key not in CLASSIFIER})
     return backbone
 
@@ -93,11 +95,17 @@ def _pranet_keys(model):
         for number, branch in enumerate(rfb.branches):
             for place, layer in enumerate(branch):
                 keys |= _conv_bn(f"rfb{stride}_1.branch{number}.{place}", layer)
-        keys |= _conv_bn(f"rfb{stride}_1.conv_cat", rfb.fuse) | _conv_bn(f"rfb{stride}_1.conv_res", rfb.shortcut)
+        keys |= _conv_bn(f"rfb{stride}_1.conv_cat", rfb.fuse) | _conv_bn(
+            f"rfb{stride}_1.conv_res", rfb.shortcut
+        )
     decoder = model.get_layer("partial_decoder")
-    for number, layer in enumerate((decoder.up1, decoder.up2, decoder.up3, decoder.up4, decoder.up5), 1):
+    for number, layer in enumerate(
+        (decoder.up1, decoder.up2, decoder.up3, decoder.up4, decoder.up5), 1
+    ):
         keys |= _conv_bn(f"agg1.conv_upsample{number}", layer)
-    keys |= _conv_bn("agg1.conv_concat2", decoder.concat2) | _conv_bn("agg1.conv_concat3", decoder.concat3)
+    keys |= _conv_bn("agg1.conv_concat2", decoder.concat2) | _conv_bn(
+        "agg1.conv_concat3", decoder.concat3
+    )
     keys |= _conv_bn("agg1.conv4", decoder.head) | _conv("agg1.conv5", decoder.logits)
     for stride in (4, 3, 2):
         reverse = model.get_layer(f"reverse{stride}")
@@ -113,14 +121,19 @@ def _assign(keys, state):
         "surplus": [key for key in state if key not in keys],
         "misshapen": [
             f"{key} {state[key].shape} in place of {_shape(value)}"
-            for key, value in keys.items() if key in state and state[key].shape != _shape(value)
+            for key, value in keys.items()
+            if key in state and state[key].shape != _shape(value)
         ],
         "not finite": [
-            key for key, array in state.items() if array.dtype.kind == "f" and not np.isfinite(array).all()
+            key
+            for key, array in state.items()
+            if array.dtype.kind == "f" and not np.isfinite(array).all()
         ],
     }
     if any(faults.values()):
-        listed = "; ".join(f"{len(found)} {kind}: {_list(found)}" for kind, found in faults.items() if found)
+        listed = "; ".join(
+            f"{len(found)} {kind}: {_list(found)}" for kind, found in faults.items() if found
+        )
         raise ValueError(f"expected the {len(keys)} keys of the authors' network, got {listed}")
     unused = {}
     for key, variable in keys.items():
@@ -169,5 +182,7 @@ def _block(key, block):
         keys |= _norm(f"{key}.bns.{number}", scale.norm)
     keys |= _conv(f"{key}.conv3", block.expand.conv) | _norm(f"{key}.bn3", block.expand.norm)
     if block.first:
-        keys |= _conv(f"{key}.downsample.1", block.shortcut.conv) | _norm(f"{key}.downsample.2", block.shortcut.norm)
+        keys |= _conv(f"{key}.downsample.1", block.shortcut.conv) | _norm(
+            f"{key}.downsample.2", block.shortcut.norm
+        )
     return keys

@@ -40,7 +40,8 @@ class Res2NetBlock(layers.Layer):
         self.first = first
         self.reduce = ConvBN(SCALES * width, 1, activation="relu", name="reduce")
         self.scales = [
-            ConvBN(width, 3, strides=strides, activation="relu", name=f"scale{i + 1}") for i in range(SCALES - 1)
+            ConvBN(width, 3, strides=strides, activation="relu", name=f"scale{i + 1}")
+            for i in range(SCALES - 1)
         ]
         self.expand = ConvBN(filters, 1, name="expand")
         if first:
@@ -48,7 +49,9 @@ class Res2NetBlock(layers.Layer):
             self.pool = layers.AveragePooling2D(3, strides, name="pool")
             # "same" pads an odd size at its end and leaves the padding out of the mean,
             # as PyTorch does with ceil_mode=True, count_include_pad=False.
-            self.shortcut_pool = layers.AveragePooling2D(strides, padding="same", name="shortcut_pool")
+            self.shortcut_pool = layers.AveragePooling2D(
+                strides, padding="same", name="shortcut_pool"
+            )
             self.shortcut = ConvBN(filters, 1, name="shortcut")
 
     def build(self, input_shape):
@@ -75,11 +78,19 @@ class Res2NetBlock(layers.Layer):
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
-        return (batch, height and -(-height // self.strides), width and -(-width // self.strides), self.filters)
+        return (
+            batch,
+            height and -(-height // self.strides),
+            width and -(-width // self.strides),
+            self.filters,
+        )
 
     def get_config(self):
         return super().get_config() | {
-            "width": self.width, "filters": self.filters, "strides": self.strides, "first": self.first,
+            "width": self.width,
+            "filters": self.filters,
+            "strides": self.strides,
+            "first": self.first,
         }
 
 
@@ -92,7 +103,9 @@ def res2net50():
     x = ConvBN(32, 3, strides=2, activation="relu", name="stem1")(image)
     x = ConvBN(32, 3, activation="relu", name="stem2")(x)
     x = ConvBN(64, 3, activation="relu", name="stem3")(x)
-    x = layers.ZeroPadding2D(1, name="pool_pad")(x)  # zeros are as good as -inf: a ReLU comes before
+    x = layers.ZeroPadding2D(1, name="pool_pad")(
+        x
+    )  # zeros are as good as -inf: a ReLU comes before
     x = layers.MaxPooling2D(3, 2, name="pool")(x)  # stride 4
     stages = []
     for stage, blocks in enumerate(BLOCKS):

@@ -31,7 +31,11 @@ def check(condition, what):
 
 
 def images(height, width, count=2):
-    return np.random.default_rng(height * width).uniform(0, 255, (count, height, width, 3)).astype("float32")
+    return (
+        np.random.default_rng(height * width)
+        .uniform(0, 255, (count, height, width, 3))
+        .astype("float32")
+    )
 
 
 def forward(model, x):
@@ -40,8 +44,13 @@ def forward(model, x):
     import jax
 
     # Compiled whole: op by op, JAX compiles each for each shape.
-    weights = [[weight.value for weight in group] for group in (model.trainable_variables, model.non_trainable_variables)]
-    return jax.jit(lambda *arguments: model.stateless_call(*arguments, training=False)[0])(*weights, x)
+    weights = [
+        [weight.value for weight in group]
+        for group in (model.trainable_variables, model.non_trainable_variables)
+    ]
+    return jax.jit(lambda *arguments: model.stateless_call(*arguments, training=False)[0])(
+        *weights, x
+    )
 
 
 def outputs(model, sizes=SIZES):
@@ -50,7 +59,10 @@ def outputs(model, sizes=SIZES):
         logits = forward(model, images(height, width))
         check(keras.backend.standardize_dtype(logits.dtype) == "float32", "logits are float32")
         results[f"{height}x{width}"] = keras.ops.convert_to_numpy(logits)
-        check(results[f"{height}x{width}"].shape[:3] == (2, height, width), "logits have the size of the image")
+        check(
+            results[f"{height}x{width}"].shape[:3] == (2, height, width),
+            "logits have the size of the image",
+        )
     return results
 
 
@@ -61,14 +73,20 @@ def main(name, folder):
         model = NETWORKS[name]()
         twin = type(model).from_config(model.get_config())
         check(twin.get_config() == model.get_config(), "config round trip")
-        check([w.shape for w in twin.weights] == [w.shape for w in model.weights], "config rebuilds the weights")
+        check(
+            [w.shape for w in twin.weights] == [w.shape for w in model.weights],
+            "config rebuilds the weights",
+        )
         model.save(saved)
     else:
         model = keras.saving.load_model(saved)
     results = outputs(model)
     np.savez(folder / f"{name}_{keras.backend.backend()}.npz", **results)
 
-    if name in ("pranet_resnet50", "pranet_res2net50"):  # the rest is the same code as with the smaller backbone
+    if name in (
+        "pranet_resnet50",
+        "pranet_res2net50",
+    ):  # the rest is the same code as with the smaller backbone
         return
 
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -77,18 +95,25 @@ def main(name, folder):
     key, exact = next(iter(results.items()))
     half = outputs(mixed, SIZES[:1])[key]
     check(np.isfinite(half).all(), "bfloat16 outputs are finite")
-    check(np.corrcoef(half.ravel(), exact.ravel())[0, 1] > 0.98, "bfloat16 outputs resemble float32")
+    check(
+        np.corrcoef(half.ravel(), exact.ravel())[0, 1] > 0.98, "bfloat16 outputs resemble float32"
+    )
     keras.config.set_dtype_policy("float32")
 
     x = images(64, 64)
     y = (images(64, 64)[..., :1] > 200).astype("float32")
     y[:, 20:50, 10:40] = 1.0
-    model.compile(keras.optimizers.Adam(1e-6), loss=SegmentationLoss("structure"), jit_compile=keras.backend.backend() == "jax")
+    model.compile(
+        keras.optimizers.Adam(1e-6),
+        loss=SegmentationLoss("structure"),
+        jit_compile=keras.backend.backend() == "jax",
+    )
     model.optimizer.build(model.trainable_variables)  # else the first step is compiled twice
     before = [np.array(w) for w in model.get_weights()]
     first = model.train_on_batch(x, y)
     still = [
-        w.path for w, old in zip(model.weights, before)
+        w.path
+        for w, old in zip(model.weights, before)
         if w.trainable and np.array_equal(keras.ops.convert_to_numpy(w.value), old)
     ]
     check(not still, f"gradients reach every weight, but not {still[:5]}")

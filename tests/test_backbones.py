@@ -44,8 +44,12 @@ def conv_bn(layer, x, strides=1, relu=False):
     x = np.pad(x, ((0, 0), (size // 2,) * 2, (size // 2,) * 2, (0, 0)))
     height, width = ((n - size) // strides + 1 for n in x.shape[1:3])
     y = sum(
-        x[:, i:i + strides * height:strides, j:j + strides * width:strides][:, :height, :width] @ kernel[i, j]
-        for i in range(size) for j in range(size)
+        x[:, i : i + strides * height : strides, j : j + strides * width : strides][
+            :, :height, :width
+        ]
+        @ kernel[i, j]
+        for i in range(size)
+        for j in range(size)
     )
     y = (y - mean) / np.sqrt(variance + 1e-5) * gamma + beta
     return np.maximum(y, 0) if relu else y
@@ -58,19 +62,29 @@ def expected(block, x):
     y = conv_bn(block.reduce, x, relu=True)
     parts = []
     for i, scale in enumerate(block.scales):
-        part = y[..., i * w:(i + 1) * w]
+        part = y[..., i * w : (i + 1) * w]
         if i and not block.first:
             part = part + parts[-1]
         parts.append(conv_bn(scale, part, strides, relu=True))
-    last, shortcut = y[..., 3 * w:], x
+    last, shortcut = y[..., 3 * w :], x
     if block.first:
         rows, columns = (-(-n // strides) for n in x.shape[1:3])
         padded = np.pad(last, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        last, pooled = np.empty((len(x), rows, columns, w)), np.empty((len(x), rows, columns, x.shape[-1]))
+        last, pooled = (
+            np.empty((len(x), rows, columns, w)),
+            np.empty((len(x), rows, columns, x.shape[-1])),
+        )
         for i in range(rows):
             for j in range(columns):
-                last[:, i, j] = padded[:, i * strides:i * strides + 3, j * strides:j * strides + 3].sum((1, 2)) / 9
-                pooled[:, i, j] = x[:, i * strides:(i + 1) * strides, j * strides:(j + 1) * strides].mean((1, 2))
+                last[:, i, j] = (
+                    padded[:, i * strides : i * strides + 3, j * strides : j * strides + 3].sum(
+                        (1, 2)
+                    )
+                    / 9
+                )
+                pooled[:, i, j] = x[
+                    :, i * strides : (i + 1) * strides, j * strides : (j + 1) * strides
+                ].mean((1, 2))
         shortcut = conv_bn(block.shortcut, pooled)
     return np.maximum(conv_bn(block.expand, np.concatenate([*parts, last], -1)) + shortcut, 0)
 
@@ -88,13 +102,17 @@ def test_block_under_other_backends(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     result = subprocess.run(
-        [sys.executable, __file__, tmp_path / "blocks.npz"], capture_output=True, text=True,
+        [sys.executable, __file__, tmp_path / "blocks.npz"],
+        capture_output=True,
+        text=True,
         env=os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""},
     )
     assert result.returncode == 0, result.stderr[-2000:]
     with np.load(tmp_path / "blocks.npz") as blocks:
         for name, arguments in BLOCKS.items():
-            np.testing.assert_allclose(blocks[name], expected(*drawn(*arguments, seed=7)), atol=1e-5)
+            np.testing.assert_allclose(
+                blocks[name], expected(*drawn(*arguments, seed=7)), atol=1e-5
+            )
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -120,7 +138,9 @@ def test_block_in_bfloat16():
     half.set_weights(block.get_weights())
     y = half(x)
     assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
-    np.testing.assert_allclose(np.asarray(y, "float32"), block(x), atol=0.05 * np.abs(block(x)).max())
+    np.testing.assert_allclose(
+        np.asarray(y, "float32"), block(x), atol=0.05 * np.abs(block(x)).max()
+    )
 
 
 def test_block_config_round_trip():
@@ -155,13 +175,17 @@ def test_weights_of_a_file(backbone, tmp_path):
 
 
 def test_wrong_weights(backbone, tmp_path):
-    with pytest.raises(ValueError, match="expected a file .*convert.py.* got backbone_weights=absent.h5"):
+    with pytest.raises(
+        ValueError, match="expected a file .*convert.py.* got backbone_weights=absent.h5"
+    ):
         build_backbone("res2net50", "absent.h5")
     other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     other.save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(ValueError, match="other.weights.h5, which does not fit"):
         build_backbone("res2net50", tmp_path / "other.weights.h5")
-    with pytest.raises(ValueError, match="got --backbone-weights imagenet; make one with convert.py"):
+    with pytest.raises(
+        ValueError, match="got --backbone-weights imagenet; make one with convert.py"
+    ):
         build_backbone("res2net50", "imagenet")
 
 

@@ -21,16 +21,53 @@ def test_names_on_the_command_line_are_the_ones_that_exist():
 
 
 def test_spellings_of_the_tensorflow_readme_mean_the_same():
-    theirs = parse_train([
-        "--data_path", "polyps_dataset/", "--data_split", "0.1", "--epoch", "25", "--lr", "1e-4",
-        "--batchsize", "16", "--inputsize=352", "--gclip", "0.5", "--trained_model_path", "trained_model/",
-        "--backbone", "resnet50", "--logdir", "logs/",
-    ])
-    ours = parse_train([
-        "--data-path", "polyps_dataset/", "--data-split", "0.1", "--epochs", "25", "--lr", "1e-4",
-        "--batch-size", "16", "--input-size", "352", "--clip-value", "0.5", "--trained-model-path", "trained_model/",
-        "--backbone", "resnet50", "--logdir", "logs/",
-    ])
+    theirs = parse_train(
+        [
+            "--data_path",
+            "polyps_dataset/",
+            "--data_split",
+            "0.1",
+            "--epoch",
+            "25",
+            "--lr",
+            "1e-4",
+            "--batchsize",
+            "16",
+            "--inputsize=352",
+            "--gclip",
+            "0.5",
+            "--trained_model_path",
+            "trained_model/",
+            "--backbone",
+            "resnet50",
+            "--logdir",
+            "logs/",
+        ]
+    )
+    ours = parse_train(
+        [
+            "--data-path",
+            "polyps_dataset/",
+            "--data-split",
+            "0.1",
+            "--epochs",
+            "25",
+            "--lr",
+            "1e-4",
+            "--batch-size",
+            "16",
+            "--input-size",
+            "352",
+            "--clip-value",
+            "0.5",
+            "--trained-model-path",
+            "trained_model/",
+            "--backbone",
+            "resnet50",
+            "--logdir",
+            "logs/",
+        ]
+    )
     assert theirs == ours
     assert (ours.epochs, ours.batch_size, ours.input_size, ours.clip_value) == (25, 16, 352, 0.5)
 
@@ -38,26 +75,34 @@ def test_spellings_of_the_tensorflow_readme_mean_the_same():
 def test_loss_follows_the_network_unless_given():
     assert parse_train(["--data-path", "d"]).loss == "structure"
     assert parse_train(["--data-path", "d", "--model", "attention_unet"]).loss == "dice"
-    assert parse_train(["--data-path", "d", "--model", "attention_unet", "--loss", "bce"]).loss == "bce"
+    assert (
+        parse_train(["--data-path", "d", "--model", "attention_unet", "--loss", "bce"]).loss
+        == "bce"
+    )
 
 
 def test_config_file_is_read_back_and_options_win(tmp_path):
-    first = parse_train(["--data-path", "d", "--lr", "0.002", "--map-weights", "1", "1", "1", "2", "--seed", "7"])
+    first = parse_train(
+        ["--data-path", "d", "--lr", "0.002", "--map-weights", "1", "1", "1", "2", "--seed", "7"]
+    )
     (tmp_path / "config.json").write_text(first.to_json())
     again = parse_train(["--config", str(tmp_path / "config.json")])
     assert again == first
     assert parse_train(["--config", str(tmp_path / "config.json"), "--seed", "8"]).seed == 8
 
 
-@pytest.mark.parametrize("values, message", [
-    ({"batchsize": 3}, "unknown key 'batchsize' .*did you mean 'batch_size'"),
-    ({"epochs": "ten"}, "expected a whole number for 'epochs'.*'ten'"),
-    ({"epochs": True}, "expected a whole number for 'epochs'"),
-    ({"lr": None}, "expected a number for 'lr'"),
-    ({"deterministic": 1}, "expected true or false for 'deterministic'.*got 1"),
-    ({"resume": "runs/x"}, "unknown key 'resume'"),
-    ([1], "expected an object"),
-])
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"batchsize": 3}, "unknown key 'batchsize' .*did you mean 'batch_size'"),
+        ({"epochs": "ten"}, "expected a whole number for 'epochs'.*'ten'"),
+        ({"epochs": True}, "expected a whole number for 'epochs'"),
+        ({"lr": None}, "expected a number for 'lr'"),
+        ({"deterministic": 1}, "expected true or false for 'deterministic'.*got 1"),
+        ({"resume": "runs/x"}, "unknown key 'resume'"),
+        ([1], "expected an object"),
+    ],
+)
 def test_bad_config_files(tmp_path, values, message):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(values))
@@ -70,38 +115,56 @@ def test_bad_config_files(tmp_path, values, message):
         parse_train(["--config", str(tmp_path / "absent.json")])
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ([], "--data-path: expected a folder .*, got nothing"),
-    (["--lr", "-1"], "--lr: expected .* above 0 .*, got -1"),
-    (["--lr", "nan"], "--lr: expected"),
-    (["--lr", "fast"], "--lr: invalid float value: 'fast'"),
-    (["--backbone", "vgg16"], "--backbone: expected one of resnet50, mobilenetv2, res2net50, got vgg16"),
-    (["--backbone", "res2net50"], "--backbone-weights: expected none, or for res2net50 a file .*, got imagenet"),
-    (["--input-size", "100"], "--input-size: expected a multiple of 32 for pranet, got 100"),
-    (["--input-size", "0"], "--input-size: expected a multiple of 32"),
-    (["--model", "unet"], "--model: expected one of pranet, attention_unet, got unet"),
-    (["--model", "attention_unet", "--input-size", "24"], "--input-size: expected a multiple of 16"),
-    (["--epochs", "0"], "--epochs: expected 1 or more, got 0"),
-    (["--epochs", "2.5"], "--epochs: invalid int value: '2.5'"),
-    (["--batch-size", "0"], "--batch-size: expected 1 or more"),
-    (["--data-split", "0.5"], "--data-split: expected a fraction"),
-    (["--loss", "focal"], "--loss: expected one of structure,.*got focal"),
-    (["--map-weights", "1", "2"], "--map-weights: expected 4 numbers .* for pranet, got 1.0 2.0"),
-    (["--map-weights", "0", "0", "0", "0"], "--map-weights: expected 4 numbers"),
-    (["--precision", "int8"], "--precision: expected one of float32"),
-    (["--schedule", "poly"], "--schedule: expected cosine"),
-    (["--patience", "0"], "--patience: expected"),
-    (["--clip-value", "-0.5"], "--clip-value: expected"),
-    (["--cache-gb", "-1"], "--cache-gb: expected"),
-    (["--seed", "-1"], "--seed: expected"),
-    (["--ema", "1"], "--ema: expected 0 \\(off\\), or a momentum below 1"),
-    (["--accumulate", "0"], "--accumulate: expected 1 or more steps"),
-    (["--folds", "1"], "--folds: expected 2 or more, got 1"),
-    (["--folds", "3", "--split-dir", "s"], "--folds: expected no --split-dir beside it"),
-    (["--resume", "absent"], "--resume: expected a run folder, got absent, which does not exist"),
-    (["--epoch"], "--epochs: expected one argument"),
-    (["--bacth-size", "4"], "unknown argument --bacth-size 4; did you mean '--batch-size'"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "--data-path: expected a folder .*, got nothing"),
+        (["--lr", "-1"], "--lr: expected .* above 0 .*, got -1"),
+        (["--lr", "nan"], "--lr: expected"),
+        (["--lr", "fast"], "--lr: invalid float value: 'fast'"),
+        (
+            ["--backbone", "vgg16"],
+            "--backbone: expected one of resnet50, mobilenetv2, res2net50, got vgg16",
+        ),
+        (
+            ["--backbone", "res2net50"],
+            "--backbone-weights: expected none, or for res2net50 a file .*, got imagenet",
+        ),
+        (["--input-size", "100"], "--input-size: expected a multiple of 32 for pranet, got 100"),
+        (["--input-size", "0"], "--input-size: expected a multiple of 32"),
+        (["--model", "unet"], "--model: expected one of pranet, attention_unet, got unet"),
+        (
+            ["--model", "attention_unet", "--input-size", "24"],
+            "--input-size: expected a multiple of 16",
+        ),
+        (["--epochs", "0"], "--epochs: expected 1 or more, got 0"),
+        (["--epochs", "2.5"], "--epochs: invalid int value: '2.5'"),
+        (["--batch-size", "0"], "--batch-size: expected 1 or more"),
+        (["--data-split", "0.5"], "--data-split: expected a fraction"),
+        (["--loss", "focal"], "--loss: expected one of structure,.*got focal"),
+        (
+            ["--map-weights", "1", "2"],
+            "--map-weights: expected 4 numbers .* for pranet, got 1.0 2.0",
+        ),
+        (["--map-weights", "0", "0", "0", "0"], "--map-weights: expected 4 numbers"),
+        (["--precision", "int8"], "--precision: expected one of float32"),
+        (["--schedule", "poly"], "--schedule: expected cosine"),
+        (["--patience", "0"], "--patience: expected"),
+        (["--clip-value", "-0.5"], "--clip-value: expected"),
+        (["--cache-gb", "-1"], "--cache-gb: expected"),
+        (["--seed", "-1"], "--seed: expected"),
+        (["--ema", "1"], "--ema: expected 0 \\(off\\), or a momentum below 1"),
+        (["--accumulate", "0"], "--accumulate: expected 1 or more steps"),
+        (["--folds", "1"], "--folds: expected 2 or more, got 1"),
+        (["--folds", "3", "--split-dir", "s"], "--folds: expected no --split-dir beside it"),
+        (
+            ["--resume", "absent"],
+            "--resume: expected a run folder, got absent, which does not exist",
+        ),
+        (["--epoch"], "--epochs: expected one argument"),
+        (["--bacth-size", "4"], "unknown argument --bacth-size 4; did you mean '--batch-size'"),
+    ],
+)
 def test_mistakes_name_argument_expectation_and_what_came(arguments, message):
     given = arguments if not arguments else ["--data-path", "d", *arguments]
     with pytest.raises(InputError, match=message) as caught:

@@ -22,7 +22,9 @@ from polypseg.pranet.features import build_backbone
 
 ROOT = Path(__file__).resolve().parent.parent
 OFFICIAL = Path(__file__).resolve().parent / "data" / "pranet_official"
-KEYS = {key: tuple(shape) for key, shape in json.loads((OFFICIAL / "state_dict_keys.json").read_text())}
+KEYS = {
+    key: tuple(shape) for key, shape in json.loads((OFFICIAL / "state_dict_keys.json").read_text())
+}
 COUNT = "num_batches_tracked"
 
 
@@ -88,7 +90,9 @@ def test_outputs_equal_the_authors(network):
         assert network.input_size == 352
         maps = network.predict_on_batch(image.astype("float32"))  # as the predictor does
         assert maps.shape == (*shape[:3], 4)
-        for answer, theirs in zip(np.moveaxis(maps[0, ::8, ::8], -1, 0), np.moveaxis(expected["maps"], -1, 0)):
+        for answer, theirs in zip(
+            np.moveaxis(maps[0, ::8, ::8], -1, 0), np.moveaxis(expected["maps"], -1, 0)
+        ):
             assert np.abs(answer - theirs).max() < 2e-5  # 2e-6 on one processor
         np.testing.assert_allclose(maps.mean((0, 1, 2)), expected["mean"], atol=1e-5)
         np.testing.assert_allclose(maps.std((0, 1, 2)), expected["std"], atol=1e-5)
@@ -111,7 +115,11 @@ def test_a_network_of_ours_has_the_authors_keys_and_comes_back(reuse):
 
 def test_faults_are_listed(state, network, reuse):
     reuse(network)
-    wrong = {key: array for key, array in state.items() if key not in ("ra2_conv1.bn.bias", f"resnet.bn1.{COUNT}")}
+    wrong = {
+        key: array
+        for key, array in state.items()
+        if key not in ("ra2_conv1.bn.bias", f"resnet.bn1.{COUNT}")
+    }
     wrong |= {
         "module.extra": np.zeros(3, "float32"),
         "resnet.conv1.0.weight": np.zeros((32, 3, 3, 4), "float32"),
@@ -121,11 +129,15 @@ def test_faults_are_listed(state, network, reuse):
     with pytest.raises(ValueError) as error:
         official.pranet_from(wrong)
     for part in (
-        f"2 missing: resnet.bn1.{COUNT}, ra2_conv1.bn.bias;", "1 surplus: module.extra;",
-        "1 misshapen: resnet.conv1.0.weight (32, 3, 3, 4) in place of (32, 3, 3, 3);", "1 not finite: agg1.conv5.bias",
+        f"2 missing: resnet.bn1.{COUNT}, ra2_conv1.bn.bias;",
+        "1 surplus: module.extra;",
+        "1 misshapen: resnet.conv1.0.weight (32, 3, 3, 4) in place of (32, 3, 3, 3);",
+        "1 not finite: agg1.conv5.bias",
     ):
         assert part in str(error.value)
-    with pytest.raises(ValueError, match="922 missing: resnet.conv1.0.weight, .* and 910 more; 1 surplus: x"):
+    with pytest.raises(
+        ValueError, match="922 missing: resnet.conv1.0.weight, .* and 910 more; 1 surplus: x"
+    ):
         official.pranet_from({"x": np.zeros(1)})
     assert_same(official.state_dict(network), state)  # nothing was assigned
 
@@ -143,15 +155,28 @@ def command(capsys, *arguments):
 def test_command_with_pytorch(state, tmp_path, capsys):
     torch = pytest.importorskip("torch")
     tensors = {key: torch.from_numpy(array) for key, array in state.items()}
-    torch.save(tensors, tmp_path / "PraNet-19.pth", _use_new_zipfile_serialization=False)  # as before PyTorch 1.6
+    torch.save(
+        tensors, tmp_path / "PraNet-19.pth", _use_new_zipfile_serialization=False
+    )  # as before PyTorch 1.6
     result = subprocess.run(
         [sys.executable, ROOT / "convert.py", "PraNet-19.pth", "--out", "new/pranet.keras"],
-        cwd=tmp_path, capture_output=True, text=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == "new/pranet.keras: PraNet-Res2Net50, 922 arrays\n"
-    assert command(capsys, tmp_path / "new" / "pranet.keras", "--to-pytorch", "--out", tmp_path / "back.pth")[0] == 0
+    assert (
+        command(
+            capsys,
+            tmp_path / "new" / "pranet.keras",
+            "--to-pytorch",
+            "--out",
+            tmp_path / "back.pth",
+        )[0]
+        == 0
+    )
     back = torch.load(tmp_path / "back.pth", weights_only=True)
     assert_same({key: tensor.numpy() for key, tensor in back.items()}, state)
     assert not [path for path in tmp_path.rglob("*") if "part" in path.name]
@@ -162,9 +187,14 @@ def test_command_with_safetensors(state, file, network, reuse, tmp_path, capsys)
     from safetensors.numpy import load_file, save_file
 
     assert command(capsys, file, "--to-pytorch", "--out", tmp_path / "a.safetensors")[0] == 0
-    assert_same(load_file(tmp_path / "a.safetensors"), state, order=False)  # the format has an order of its own
+    assert_same(
+        load_file(tmp_path / "a.safetensors"), state, order=False
+    )  # the format has an order of its own
     reuse(network)
-    save_file({key: array for key, array in state.items() if key != "resnet.fc.bias"}, tmp_path / "b.safetensors")
+    save_file(
+        {key: array for key, array in state.items() if key != "resnet.fc.bias"},
+        tmp_path / "b.safetensors",
+    )
     code, _, errors = command(capsys, tmp_path / "b.safetensors", "--out", tmp_path / "b.keras")
     assert code == 2 and errors.count("\n") == 1
     assert f"1 missing: resnet.fc.bias in {tmp_path}/b.safetensors" in errors
@@ -172,7 +202,11 @@ def test_command_with_safetensors(state, file, network, reuse, tmp_path, capsys)
 
 
 def test_imagenet_checkpoint_becomes_backbone_weights(state, tmp_path, capsys, monkeypatch):
-    given = {key.removeprefix("resnet."): array for key, array in state.items() if key.startswith("resnet.")}
+    given = {
+        key.removeprefix("resnet."): array
+        for key, array in state.items()
+        if key.startswith("resnet.")
+    }
     monkeypatch.setattr(convert, "_need", lambda package: None)
     monkeypatch.setattr(convert, "_read_state_dict", lambda path: given)
     (tmp_path / "a.pth").touch()
@@ -183,12 +217,17 @@ def test_imagenet_checkpoint_becomes_backbone_weights(state, tmp_path, capsys, m
     )
     backbone = build_backbone("res2net50", tmp_path / "a.weights.h5")
     features = backbone.get_layer("features")
-    kernel, norm = features.get_layer("stage4_block3").scales[1].conv.kernel, features.get_layer("stem3").norm
+    kernel, norm = (
+        features.get_layer("stage4_block3").scales[1].conv.kernel,
+        features.get_layer("stem3").norm,
+    )
     np.testing.assert_array_equal(kernel, given["layer4.2.convs.1.weight"].transpose(2, 3, 1, 0))
     np.testing.assert_array_equal(norm.moving_variance, given["bn1.running_var"])
 
     monkeypatch.setattr(official, "build_backbone", lambda name: backbone)
-    official.backbone_from({key: array for key, array in given.items() if not key.startswith("fc.")})
+    official.backbone_from(
+        {key: array for key, array in given.items() if not key.startswith("fc.")}
+    )
     with pytest.raises(ValueError, match="1 missing: bn1.weight"):
         official.backbone_from({key: array for key, array in given.items() if key != "bn1.weight"})
 
@@ -198,18 +237,49 @@ def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch, file):
     (tmp_path / "a.pth").touch()
     (tmp_path / "a.safetensors").touch()
     AttentionUNet(filters=2).save(tmp_path / "other.keras")
-    monkeypatch.setattr(convert, "_read_state_dict", lambda path: {"layer1.0.conv1.weight": np.zeros(1)})
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "safetensors" else True)
+    monkeypatch.setattr(
+        convert, "_read_state_dict", lambda path: {"layer1.0.conv1.weight": np.zeros(1)}
+    )
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "safetensors" else True
+    )
     for arguments, expected in (
-        (("absent.pth", "--out", "x.keras"), "FILE: expected a file, got absent.pth, which does not exist"),
-        ((file, "--out", "x.keras"), "FILE: expected a name that ends in .pth or .pt or .safetensors unless"),
-        ((tmp_path / "a.pth", "--out", "x.h5"), "--out: expected a name that ends in .keras or .weights.h5 unless"),
-        ((tmp_path / "a.pth", "--out", "x.keras"), "--out: expected a name that ends in .weights.h5 for a Res2Net50"),
-        ((tmp_path / "a.pth", "--to-pytorch", "--out", "x.pth"), "FILE: expected a name that ends in .keras with"),
-        ((file, "--to-pytorch", "--out", "x.npz"), "--out: expected a name that ends in .pth or .pt or"),
-        ((tmp_path / "broken.keras", "--to-pytorch", "--out", "x.pth"), "FILE: expected a .keras file of this toolkit"),
-        ((tmp_path / "other.keras", "--to-pytorch", "--out", "x.pth"), "expected a PraNet with the res2net50"),
-        ((tmp_path / "a.safetensors", "--out", "x.keras"), "the package safetensors to be installed (pip install saf"),
+        (
+            ("absent.pth", "--out", "x.keras"),
+            "FILE: expected a file, got absent.pth, which does not exist",
+        ),
+        (
+            (file, "--out", "x.keras"),
+            "FILE: expected a name that ends in .pth or .pt or .safetensors unless",
+        ),
+        (
+            (tmp_path / "a.pth", "--out", "x.h5"),
+            "--out: expected a name that ends in .keras or .weights.h5 unless",
+        ),
+        (
+            (tmp_path / "a.pth", "--out", "x.keras"),
+            "--out: expected a name that ends in .weights.h5 for a Res2Net50",
+        ),
+        (
+            (tmp_path / "a.pth", "--to-pytorch", "--out", "x.pth"),
+            "FILE: expected a name that ends in .keras with",
+        ),
+        (
+            (file, "--to-pytorch", "--out", "x.npz"),
+            "--out: expected a name that ends in .pth or .pt or",
+        ),
+        (
+            (tmp_path / "broken.keras", "--to-pytorch", "--out", "x.pth"),
+            "FILE: expected a .keras file of this toolkit",
+        ),
+        (
+            (tmp_path / "other.keras", "--to-pytorch", "--out", "x.pth"),
+            "expected a PraNet with the res2net50",
+        ),
+        (
+            (tmp_path / "a.safetensors", "--out", "x.keras"),
+            "the package safetensors to be installed (pip install saf",
+        ),
         ((tmp_path / "a.pth",), "--out"),
     ):
         code, output, errors = command(capsys, *arguments)
@@ -238,13 +308,18 @@ def test_code_in_a_checkpoint_is_not_run(content, tmp_path, capsys, monkeypatch,
     code, _, errors = command(capsys, "a.pth", "--out", "a.keras")
     assert code == 2 and errors.count("\n") == 1 and not len(recwarn)
     assert not Path("run").exists() and not Path("a.keras").exists()
-    assert "FILE: expected a state dict, names and tensors alone, got a.pth (PyTorch refuses it" in errors
+    assert (
+        "FILE: expected a state dict, names and tensors alone, got a.pth (PyTorch refuses it"
+        in errors
+    )
 
 
 def test_help_waits_for_nothing_heavy():
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "convert.py", "--help"],
-        cwd=ROOT, capture_output=True, text=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0 and "--to-pytorch" in result.stdout
     imported = {line.split("|")[-1].strip() for line in result.stderr.splitlines()}
@@ -254,9 +329,17 @@ def test_help_waits_for_nothing_heavy():
 def test_the_command_of_earlier_versions_works_with_a_hint(tmp_path):
     result = subprocess.run(
         [sys.executable, "-m", "pranet.convert", "absent.pth", "--out", "x.keras"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     lines = result.stderr.splitlines()
     assert result.returncode == 2
-    assert lines[-2] == "note: python -m pranet.convert is now: python convert.py, or polypseg convert"
-    assert lines[-1] == "polypseg convert: error: FILE: expected a file, got absent.pth, which does not exist"
+    assert (
+        lines[-2] == "note: python -m pranet.convert is now: python convert.py, or polypseg convert"
+    )
+    assert (
+        lines[-1]
+        == "polypseg convert: error: FILE: expected a file, got absent.pth, which does not exist"
+    )

@@ -21,7 +21,18 @@ from polypseg.training.devices import join, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
-    "--model", "attention_unet", "--input-size", 32, "--batch-size", 4, "--epochs", 2, "--lr", 0.02, "--schedule", "constant",
+    "--model",
+    "attention_unet",
+    "--input-size",
+    32,
+    "--batch-size",
+    4,
+    "--epochs",
+    2,
+    "--lr",
+    0.02,
+    "--schedule",
+    "constant",
 )
 
 
@@ -34,10 +45,25 @@ def data(tmp_path_factory):
 
 
 def start(data, runs, *arguments, program="tiny.py", backend="jax", **environment):
-    command = [sys.executable, ROOT / "tests" / program, "--data-path", data, "--trained-model-path", runs, *SMALL, *arguments]
+    command = [
+        sys.executable,
+        ROOT / "tests" / program,
+        "--data-path",
+        data,
+        "--trained-model-path",
+        runs,
+        *SMALL,
+        *arguments,
+    ]
     return subprocess.Popen(
-        [*map(str, command)], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"} | environment,
+        [*map(str, command)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ
+        | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+        | environment,
     )
 
 
@@ -52,7 +78,10 @@ def finish(*processes):
 def history(runs):
     (path,) = Path(runs).glob("*/history.csv")
     with open(path, newline="") as file:
-        return [{key: float(value) for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {key: float(value) for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
 
 
 def assert_same(one, other):
@@ -77,8 +106,16 @@ def test_two_processes_under_jax_train_as_one_does(data, tmp_path):
     alone = start(data, tmp_path / "alone")
     both = [
         start(
-            data, tmp_path / f"process-{index}", "--devices", "all", "--coordinator", f"127.0.0.1:{port}",
-            "--num-processes", 2, "--process-id", index,
+            data,
+            tmp_path / f"process-{index}",
+            "--devices",
+            "all",
+            "--coordinator",
+            f"127.0.0.1:{port}",
+            "--num-processes",
+            2,
+            "--process-id",
+            index,
         )
         for index in range(2)
     ]
@@ -94,9 +131,12 @@ def test_two_processes_under_jax_train_as_one_does(data, tmp_path):
 def test_two_devices_under_a_mirrored_strategy_train_as_one_does(data, tmp_path):
     """Gradients beyond the clip value, in part: it holds for their sum over the devices."""
     options = {"program": "two_devices.py", "backend": "tensorflow", "STATELESS": "1"}
-    finish(*(
-        start(data, tmp_path / devices, "--devices", devices, "--clip-value", 0.003, **options) for devices in ("one", "all")
-    ))
+    finish(
+        *(
+            start(data, tmp_path / devices, "--devices", devices, "--clip-value", 0.003, **options)
+            for devices in ("one", "all")
+        )
+    )
     assert_same(history(tmp_path / "one"), history(tmp_path / "all"))
     for a, b in zip(weights(tmp_path / "one"), weights(tmp_path / "all"), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
@@ -104,7 +144,9 @@ def test_two_devices_under_a_mirrored_strategy_train_as_one_does(data, tmp_path)
 
 def test_what_a_mirrored_strategy_saves_is_what_it_validated(data, tmp_path):
     """Each device has seen other pictures; their moving statistics have to be made one."""
-    finish(start(data, tmp_path, "--devices", "all", program="two_devices.py", backend="tensorflow"))
+    finish(
+        start(data, tmp_path, "--devices", "all", program="two_devices.py", backend="tensorflow")
+    )
     best = max(row["val_dice"] for row in history(tmp_path))
     run = tmp_path / "attention_unet"
     stems = (run / "split" / "val.txt").read_text().split()
@@ -121,10 +163,16 @@ def test_what_a_mirrored_strategy_saves_is_what_it_validated(data, tmp_path):
 
 def test_parts_make_up_the_batches_and_the_weights_the_mean():
     random = np.random.default_rng(0)
-    arrays = Arrays(random.integers(0, 256, (7, 6, 6, 3), np.uint8), random.integers(0, 2, (7, 6, 6, 1), np.uint8))
+    arrays = Arrays(
+        random.integers(0, 256, (7, 6, 6, 3), np.uint8),
+        random.integers(0, 2, (7, 6, 6, 1), np.uint8),
+    )
 
     def batches(**part):
-        return [[array.numpy() for array in batch] for batch in training_batches(arrays, 6, 4, 5, 2, augmentation="flips", **part)]
+        return [
+            [array.numpy() for array in batch]
+            for batch in training_batches(arrays, 6, 4, 5, 2, augmentation="flips", **part)
+        ]
 
     whole, parts = batches(), [batches(part=(index, 2)) for index in range(2)]
     assert len(whole) == 2
@@ -142,11 +190,14 @@ def test_parts_make_up_the_batches_and_the_weights_the_mean():
     assert sums / total == pytest.approx(means.mean(), rel=1e-6)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("--devices", "two"), "--devices: expected one or all, got two"),
-    (("--coordinator", "10.0.0.1"), "--coordinator: expected HOST:PORT, got 10.0.0.1"),
-    (("--num-processes", "0"), "--num-processes: expected 1 or more, got 0"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--devices", "two"), "--devices: expected one or all, got two"),
+        (("--coordinator", "10.0.0.1"), "--coordinator: expected HOST:PORT, got 10.0.0.1"),
+        (("--num-processes", "0"), "--num-processes: expected 1 or more, got 0"),
+    ],
+)
 def test_options_out_of_range(arguments, message):
     with pytest.raises(InputError, match=message):
         parse_train(["--data-path", ".", *arguments])
@@ -154,17 +205,27 @@ def test_options_out_of_range(arguments, message):
 
 def test_what_cannot_be_spread_is_refused(monkeypatch):
     config = parse_train(["--data-path", ".", "--devices", "all", "--coordinator", "localhost:1"])
-    with pytest.raises(InputError, match="--coordinator: expected KERAS_BACKEND=jax, since tensorflow"):
+    with pytest.raises(
+        InputError, match="--coordinator: expected KERAS_BACKEND=jax, since tensorflow"
+    ):
         join(config)
     with pytest.raises(InputError, match="--process-id: expected --devices all beside it, got 1"):
         join(parse_train(["--data-path", ".", "--process-id", "1"]))
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
-    with pytest.raises(InputError, match="--devices: expected KERAS_BACKEND=tensorflow or jax"), spread(config):
+    with (
+        pytest.raises(InputError, match="--devices: expected KERAS_BACKEND=tensorflow or jax"),
+        spread(config),
+    ):
         pass
     monkeypatch.undo()
     import tensorflow as tf
 
     three = [tf.config.list_logical_devices("CPU")[0]] * 3
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: three)
-    with pytest.raises(InputError, match="--batch-size: expected a multiple of the 3 devices, got 16"), spread(config):
+    with (
+        pytest.raises(
+            InputError, match="--batch-size: expected a multiple of the 3 devices, got 16"
+        ),
+        spread(config),
+    ):
         pass

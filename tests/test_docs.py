@@ -18,7 +18,10 @@ def blocks(page, language):
 
 def run(command, folder, **environment):
     result = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True,
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment,
     )
     assert result.returncode == 0, result.stderr[-2000:]
@@ -34,7 +37,9 @@ def test_python_page_beside_modules_of_the_same_names(tmp_path):
     assert len(code) >= 7
     (tmp_path / "page.py").write_text("\n".join(code))
     output = run([sys.executable, "page.py"], tmp_path, PYTHONPATH=str(ROOT))
-    assert re.search(r"^runs/attention_unet: validation Dice 0\.\d{3} in epoch [12]$", output, flags=re.M)
+    assert re.search(
+        r"^runs/attention_unet: validation Dice 0\.\d{3} in epoch [12]$", output, flags=re.M
+    )
     assert re.search(r"^mean Dice 0\.\d{3} on 24 images$", output, flags=re.M)
 
 
@@ -43,10 +48,14 @@ def test_a_new_network_is_a_folder_and_one_line(tmp_path):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for script in ROOT.glob("*.py"):
         shutil.copy(script, tmp_path)
-    before = {path: path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file()}
+    before = {
+        path: path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file()
+    }
 
     page = (ROOT / "docs" / "add_a_model.md").read_text(encoding="utf-8")
-    for name, code in re.findall(r"`(tinynet/\w+\.py)`.*?^```python\n(.*?)^```$", page, flags=re.M | re.S):
+    for name, code in re.findall(
+        r"`(tinynet/\w+\.py)`.*?^```python\n(.*?)^```$", page, flags=re.M | re.S
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(code)
     (change,) = blocks("add_a_model.md", "diff")
@@ -56,8 +65,12 @@ def test_a_new_network_is_a_folder_and_one_line(tmp_path):
     assert context[0] == " " and added[0] == "+" and text.count(context[1:]) == 1
     registry.write_text(text.replace(context[1:], f"{context[1:]}\n{added[1:]}"))
 
-    after = {path: path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file()}
-    assert {path.relative_to(tmp_path).parts[0] for path in after.keys() - before.keys()} == {"tinynet"}
+    after = {
+        path: path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file()
+    }
+    assert {path.relative_to(tmp_path).parts[0] for path in after.keys() - before.keys()} == {
+        "tinynet"
+    }
     assert [path for path in before if after[path] != before[path]] == [registry]
 
     (commands,) = blocks("add_a_model.md", "bash")

@@ -16,13 +16,21 @@ from polypseg.inference.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 32
-PATHS = {"savedmodel": "best_savedmodel", "onnx": "best.onnx", "openvino": "best.xml", "tflite": "best.tflite"}
+PATHS = {
+    "savedmodel": "best_savedmodel",
+    "onnx": "best.onnx",
+    "openvino": "best.xml",
+    "tflite": "best.tflite",
+}
 kinds = pytest.mark.parametrize("kind", NAMES)
 
 
 def script(*arguments):
     return subprocess.run(
-        [sys.executable, ROOT / "export.py", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT,
+        [sys.executable, ROOT / "export.py", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
 
 
@@ -38,10 +46,12 @@ def files(folder):
 def stir(model, scale):
     """Leave the symmetry of a new network, whose answers are almost the same everywhere."""
     random = np.random.default_rng(4)
-    model.set_weights([
-        old if weight.path.endswith("variance") else old + random.normal(0, scale, old.shape)
-        for weight, old in zip(model.weights, model.get_weights())
-    ])
+    model.set_weights(
+        [
+            old if weight.path.endswith("variance") else old + random.normal(0, scale, old.shape)
+            for weight, old in zip(model.weights, model.get_weights())
+        ]
+    )
 
 
 def run_folder(model, folder):
@@ -59,7 +69,9 @@ def trained(tmp_path_factory):
     from polypseg.attention_unet import AttentionUNet
 
     keras.utils.set_random_seed(4)
-    return run_folder(AttentionUNet(filters=4, gate_channels=8, input_size=SIZE), tmp_path_factory.mktemp("run"))
+    return run_folder(
+        AttentionUNet(filters=4, gate_channels=8, input_size=SIZE), tmp_path_factory.mktemp("run")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +85,10 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pictures():
     random = np.random.default_rng(5)
-    return [random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((45, 61), (32, 32), (20, 77))]
+    return [
+        random.integers(0, 256, (*size, 3), dtype=np.uint8)
+        for size in ((45, 61), (32, 32), (20, 77))
+    ]
 
 
 def answers(folder, pictures):
@@ -87,9 +102,9 @@ def test_a_file_answers_as_the_keras_network(kind, trained, pictures, tmp_path):
     require(kind)
     written = export(trained, kind, tmp_path / PATHS[kind], threshold=0.35)
     assert written.logit_difference <= TOLERANCE["float32"]
-    assert sorted(path.name.split(".")[0] for path in tmp_path.iterdir()) == [Path(PATHS[kind]).stem] * (
-        2 if kind == "openvino" else 1
-    ), "nothing is left beside the file"
+    assert sorted(path.name.split(".")[0] for path in tmp_path.iterdir()) == [
+        Path(PATHS[kind]).stem
+    ] * (2 if kind == "openvino" else 1), "nothing is left beside the file"
     predictor = Predictor.load(written.path)
     assert (predictor.input_size, predictor.threshold, predictor.maps) == (SIZE, 0.35, ("answer",))
     tolerance = 0.03 if "bfloat16" in predictor.engine else 1e-4
@@ -124,7 +139,9 @@ def test_a_file_for_others_gives_probabilities(small, pictures, tmp_path):
     out = session.run(None, {"image": batch})[0]
     np.testing.assert_allclose(out[..., 0], np.stack(answers(small, pictures[1:2]) * 3), atol=1e-4)
     description = json.loads(session.get_modelmeta().custom_metadata_map["polypseg"])
-    assert description["input_size"] == SIZE and {"keras", "tensorflow", "tf2onnx"} <= set(description["versions"])
+    assert description["input_size"] == SIZE and {"keras", "tensorflow", "tf2onnx"} <= set(
+        description["versions"]
+    )
 
 
 def test_side_maps_are_left_out_or_named(tmp_path):
@@ -137,7 +154,9 @@ def test_side_maps_are_left_out_or_named(tmp_path):
     stir(model, 0.05)
     image = np.random.default_rng(6).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
     expected = 1 / (1 + np.exp(-np.asarray(model(image, training=False), np.float64)))
-    assert np.ptp(expected[..., 3]) > 1e-3 and np.abs(expected[..., 2] - expected[..., 3]).max() > 1e-3
+    assert (
+        np.ptp(expected[..., 3]) > 1e-3 and np.abs(expected[..., 2] - expected[..., 3]).max() > 1e-3
+    )
     for all_maps, channels in ((False, slice(3, 4)), (True, slice(0, 4))):
         got = np.asarray(serving_model(model, 64, all_maps, None)(image)["probability"])
         np.testing.assert_allclose(got, expected[..., channels], atol=1e-5)
@@ -159,7 +178,10 @@ def test_a_file_that_differs_is_refused_and_removed(small, tmp_path, monkeypatch
     before = files(tmp_path)
     off = dataclasses.replace(format_of("savedmodel"), open=Off)
     monkeypatch.setattr(module, "format_of", lambda name: off)
-    with pytest.raises(InputError, match=r"within 0\.01 of the Keras network's, got a difference of 0\.02.*nothing was written"):
+    with pytest.raises(
+        InputError,
+        match=r"within 0\.01 of the Keras network's, got a difference of 0\.02.*nothing was written",
+    ):
         export(small, "savedmodel", old, overwrite=True)
     assert files(tmp_path) == before
     Predictor.load(old)
@@ -175,18 +197,30 @@ def test_the_command(trained, tmp_path):
     assert "0.01 allowed" in first and str(tmp_path / "net.xml") in last
 
 
-@pytest.mark.parametrize("arguments, word", [
-    (("--model", "absent", "--format", "onnx"), "--model"),
-    (("--format", "onnx"), "--model"),
-    (("--model", "RUN", "--format", "coreml"), "--format: expected savedmodel | onnx | openvino | tflite, got coreml"),
-    (("--model", "RUN", "--format", "onnx", "--out", "a.xml"), "--out: expected a name that ends in .onnx"),
-    (("--model", "RUN", "--format", "onnx", "--out", "absent/a.onnx"), "--out: expected a writable folder"),
-    (("--model", "RUN", "--format", "savedmodel", "--out", "RUN", "--overwrite"), "--out"),
-    (("--model", "RUN", "--format", "savedmodel", "--precision", "float16"), "--precision"),
-    (("--model", "RUN", "--format", "tflite", "--precision", "int8"), "--precision"),
-    (("--model", "RUN", "--format", "tflite", "--threshold", "2"), "--threshold"),
-    (("--model", "README.md", "--format", "tflite"), "--model"),
-])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (("--model", "absent", "--format", "onnx"), "--model"),
+        (("--format", "onnx"), "--model"),
+        (
+            ("--model", "RUN", "--format", "coreml"),
+            "--format: expected savedmodel | onnx | openvino | tflite, got coreml",
+        ),
+        (
+            ("--model", "RUN", "--format", "onnx", "--out", "a.xml"),
+            "--out: expected a name that ends in .onnx",
+        ),
+        (
+            ("--model", "RUN", "--format", "onnx", "--out", "absent/a.onnx"),
+            "--out: expected a writable folder",
+        ),
+        (("--model", "RUN", "--format", "savedmodel", "--out", "RUN", "--overwrite"), "--out"),
+        (("--model", "RUN", "--format", "savedmodel", "--precision", "float16"), "--precision"),
+        (("--model", "RUN", "--format", "tflite", "--precision", "int8"), "--precision"),
+        (("--model", "RUN", "--format", "tflite", "--threshold", "2"), "--threshold"),
+        (("--model", "README.md", "--format", "tflite"), "--model"),
+    ],
+)
 def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word, trained):
     before = files(trained)
     result = script(*(str(trained) if argument == "RUN" else argument for argument in arguments))
@@ -199,6 +233,10 @@ def test_a_missing_package_is_named_before_anything_is_done(trained, monkeypatch
     import importlib.util
 
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "tf2onnx" else real(name, *rest))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "tf2onnx" else real(name, *rest),
+    )
     with pytest.raises(InputError, match="pip install tf2onnx"):
         export(trained, "onnx")

@@ -23,7 +23,11 @@ def test_every_frame_is_tested_once_and_no_group_is_parted(seed):
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 7, rng.integers(3, 13)).tolist()
     folds, fraction = int(rng.integers(2, 6)), rng.uniform(0.05, 0.45)
-    groups = {f"p{number}-{frame}": f"p{number}" for number, size in enumerate(sizes) for frame in range(size)}
+    groups = {
+        f"p{number}-{frame}": f"p{number}"
+        for number, size in enumerate(sizes)
+        for frame in range(size)
+    }
     if len(sizes) < folds:
         with pytest.raises(ValueError, match="groups"):
             fold_splits(groups, folds, fraction, seed, groups)
@@ -51,7 +55,9 @@ def test_parts_are_even_and_drawn_by_the_seed():
     assert splits != fold_splits(stems, 5, 0.1, 4)
     with pytest.raises(ValueError, match="at least 2 folds"):
         fold_splits(stems, 1, 0.1, 3)
-    with pytest.raises(ValueError, match="expected at least 2 folds and 24 pictures, got folds=24 and 23"):
+    with pytest.raises(
+        ValueError, match="expected at least 2 folds and 24 pictures, got folds=24 and 23"
+    ):
         fold_splits(stems, 24, 0.1, 3)
 
 
@@ -64,8 +70,22 @@ def test_a_cross_validation_goes_on_with_the_fold_it_was_stopped_in(tmp_path, mo
     tiny.install(monkeypatch.setitem)
     write_dataset(tmp_path / "data", 18, size=(40, 44), seed=1)
     arguments = [
-        "--data-path", tmp_path / "data", "--folds", 3, "--model", "attention_unet", "--input-size", 32,
-        "--batch-size", 4, "--epochs", 2, "--trained-model-path", tmp_path / "runs", "--lr", "0.01",
+        "--data-path",
+        tmp_path / "data",
+        "--folds",
+        3,
+        "--model",
+        "attention_unet",
+        "--input-size",
+        32,
+        "--batch-size",
+        4,
+        "--epochs",
+        2,
+        "--trained-model-path",
+        tmp_path / "runs",
+        "--lr",
+        "0.01",
     ]
     folder = tmp_path / "runs" / "attention_unet_folds"
 
@@ -87,19 +107,30 @@ def test_a_cross_validation_goes_on_with_the_fold_it_was_stopped_in(tmp_path, mo
         validate(*arguments)
     first = (folder / "fold-1" / "last.keras").stat().st_mtime_ns
     assert not (folder / "folds.json").exists()
-    with pytest.raises(InputError, match="--model: expected one run, got the cross-validation .*/fold-1"):
+    with pytest.raises(
+        InputError, match="--model: expected one run, got the cross-validation .*/fold-1"
+    ):
         find_run(tmp_path / "runs")
 
     found, summary = validate("--resume", folder)
     assert found == folder and (folder / "fold-1" / "last.keras").stat().st_mtime_ns == first
     rows = rows_of(folder / "out_of_fold.csv")
-    assert sorted(row["stem"] for row in rows) == sorted(path.stem for path in (tmp_path / "data" / "images").iterdir())
+    assert sorted(row["stem"] for row in rows) == sorted(
+        path.stem for path in (tmp_path / "data" / "images").iterdir()
+    )
     means, best = [], []
     for number in (1, 2, 3):
         part = [row for row in rows if row["fold"] == str(number)]
-        assert sorted(row["stem"] for row in part) == (folder / f"fold-{number}" / "split" / "test.txt").read_text().split()
+        assert (
+            sorted(row["stem"] for row in part)
+            == (folder / f"fold-{number}" / "split" / "test.txt").read_text().split()
+        )
         means.append(np.mean([float(row["dice"]) for row in part]))
-        best.append(max(float(row["val_dice"]) for row in rows_of(folder / f"fold-{number}" / "history.csv")))
+        best.append(
+            max(
+                float(row["val_dice"]) for row in rows_of(folder / f"fold-{number}" / "history.csv")
+            )
+        )
     assert summary == json.loads((folder / "folds.json").read_text())
     for subset, values in (("test", means), ("validation", best)):
         assert summary[subset]["dice"]["mean"] == pytest.approx(sum(values) / 3, abs=1e-6)
@@ -113,7 +144,9 @@ def test_a_cross_validation_goes_on_with_the_fold_it_was_stopped_in(tmp_path, mo
     image = cv2.imread(str(tmp_path / "data" / "images" / f"{row['stem']}.png"))[..., ::-1]
     truth = cv2.imread(str(tmp_path / "data" / "masks" / f"{row['stem']}.png"), 0) > 127
     answer = Predictor.load(folder / "fold-2")([np.ascontiguousarray(image)])[0] >= 0.5
-    assert float(row["dice"]) == pytest.approx(2 * (truth & answer).sum() / (truth.sum() + answer.sum()), abs=1e-6)
+    assert float(row["dice"]) == pytest.approx(
+        2 * (truth & answer).sum() / (truth.sum() + answer.sum()), abs=1e-6
+    )
 
     # A fold's own config repeats it.
     config = parse_train(["--config", str(folder / "fold-2" / "config.json")])

@@ -23,10 +23,12 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model = AttentionUNet(filters=2, gate_channels=4, input_size=SIZE)
     rng = np.random.default_rng(1)
-    model.set_weights([
-        old if weight.path.endswith("variance") else old + rng.normal(0, 0.2, old.shape)
-        for weight, old in zip(model.weights, model.get_weights(), strict=True)
-    ])
+    model.set_weights(
+        [
+            old if weight.path.endswith("variance") else old + rng.normal(0, 0.2, old.shape)
+            for weight, old in zip(model.weights, model.get_weights(), strict=True)
+        ]
+    )
     model.save(folder / "best.keras")
     (folder / "config.json").write_text("{}")
     return folder
@@ -53,7 +55,10 @@ def test_what_is_written_is_opened_and_answers_alike(name, folder, tmp_path):
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose(engine.logits(batch), expected, atol=0.01)
     assert open_engine(path).input_size == SIZE
-    with pytest.raises(InputError, match=f"--input-size: expected {SIZE}, the size that .* was exported with, got 64"):
+    with pytest.raises(
+        InputError,
+        match=f"--input-size: expected {SIZE}, the size that .* was exported with, got 64",
+    ):
         open_engine(path, 64)
     assert open_engine(path, SIZE).input_size == SIZE
 
@@ -71,11 +76,16 @@ def test_a_keras_network_runs_at_the_size_that_is_asked_for(folder):
     predictor = Predictor.load(folder, 48)  # no resizing at all
     from polypseg.inference.formats.keras import load_model
 
-    logits = np.asarray(load_model(folder / "best.keras")(image[None].astype(np.float32)))[0, ..., -1]
+    logits = np.asarray(load_model(folder / "best.keras")(image[None].astype(np.float32)))[
+        0, ..., -1
+    ]
     np.testing.assert_allclose(predictor([image])[0], 1 / (1 + np.exp(-logits)), atol=1e-5)
     assert np.abs(Predictor.load(folder)([image])[0] - predictor([image])[0]).max() > 1e-3
     for wrong in (40, 0, -16):
-        with pytest.raises(InputError, match=f"--input-size: expected a multiple of 16 for this network, got {wrong}"):
+        with pytest.raises(
+            InputError,
+            match=f"--input-size: expected a multiple of 16 for this network, got {wrong}",
+        ):
             Predictor.load(folder, wrong)
 
 
@@ -85,5 +95,7 @@ def test_the_names_are_read_without_anything_heavy():
         "heavy = {'numpy', 'cv2', 'keras', 'tensorflow', 'onnxruntime', 'openvino'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr

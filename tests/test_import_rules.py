@@ -29,13 +29,20 @@ MAY_IMPORT = {
     "errors": set(),
 }
 TENSORFLOW = {
-    "data/augment.py", "data/pipeline.py", "layers/batch_norm.py", "polypseg/runtime.py",
-    "polypseg/inference/formats/savedmodel.py", "polypseg/inference/formats/tflite.py",
-    "polypseg/training/build.py", "polypseg/training/devices.py", "polypseg/training/optimizer.py",
+    "data/augment.py",
+    "data/pipeline.py",
+    "layers/batch_norm.py",
+    "polypseg/runtime.py",
+    "polypseg/inference/formats/savedmodel.py",
+    "polypseg/inference/formats/tflite.py",
+    "polypseg/training/build.py",
+    "polypseg/training/devices.py",
+    "polypseg/training/optimizer.py",
     "polypseg/training/train.py",
 }
 SOURCES = sorted(
-    path.relative_to(ROOT) for folder in (*LEAVES, "layers", "polypseg", "benchmarks", "tests")
+    path.relative_to(ROOT)
+    for folder in (*LEAVES, "layers", "polypseg", "benchmarks", "tests")
     for path in (ROOT / folder).rglob("*.py")
 )
 
@@ -66,7 +73,11 @@ def imported(path):
 def room(name):
     """`data` of `polypseg.data.images`; None for what is not ours, and for `polypseg` itself."""
     parts = name.split(".")
-    return parts[1] if parts[0] == "polypseg" and len(parts) > 1 and parts[1] != "__version__" else None
+    return (
+        parts[1]
+        if parts[0] == "polypseg" and len(parts) > 1 and parts[1] != "__version__"
+        else None
+    )
 
 
 @pytest.mark.parametrize("name", sorted(MAY_IMPORT))
@@ -87,7 +98,9 @@ def test_no_circle():
     needs = {}
     for name, path in modules.items():
         # Of `from polypseg.data import images` the module is polypseg.data.images, of a name in it polypseg.data.
-        found = {other if other in modules else other.rpartition(".")[0] for other in imported(path)}
+        found = {
+            other if other in modules else other.rpartition(".")[0] for other in imported(path)
+        }
         needs[name] = (found & modules.keys()) - {name, "polypseg"}
     TopologicalSorter(needs).prepare()  # raises CycleError
 
@@ -100,7 +113,8 @@ def test_no_file_imports_a_bare_leaf(path):
 
 def test_tensorflow_is_imported_only_where_it_is_the_point():
     users = {
-        str(path) for path in PACKAGE
+        str(path)
+        for path in PACKAGE
         if any(name.split(".")[0] == "tensorflow" for name in imported(path))
     }
     assert users <= TENSORFLOW
@@ -112,11 +126,16 @@ def test_what_keras_keeps_to_itself_is_used_in_one_file():
     for path in PACKAGE:
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
         of_others = [
-            node.attr for node in ast.walk(tree)
-            if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute)
+            and node.attr.startswith("_")
+            and not node.attr.startswith("__")
             and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
         ]
-        if set(of_others) - {"_asdict", "_replace"} or "keras.src" in {name[:9] for name in imported(path)}:
+        if set(of_others) - {"_asdict", "_replace"} or "keras.src" in {
+            name[:9] for name in imported(path)
+        }:
             users.add(str(path))
     assert users <= {"polypseg/training/optimizer.py"}
 
@@ -131,6 +150,8 @@ def test_help_imports_nothing_heavy(script):
         "heavy = {'numpy', 'cv2', 'keras', 'tensorflow', 'matplotlib', 'PIL', 'av'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
     assert "--out" in result.stdout or script == "train"

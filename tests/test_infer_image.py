@@ -20,11 +20,19 @@ from polypseg.inference.regions import find_regions
 from polypseg.metrics.overlap import overlap
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMAND = [sys.executable, ROOT / "tests" / "stub_predictor.py", ROOT / "infer_image.py", "--model", "stub"]
+COMMAND = [
+    sys.executable,
+    ROOT / "tests" / "stub_predictor.py",
+    ROOT / "infer_image.py",
+    "--model",
+    "stub",
+]
 
 
 def infer(*arguments, **options):
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options
+    )
 
 
 def draw(path, size=(53, 71), seed=0):
@@ -60,11 +68,24 @@ def flood(mask):
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7])
 def test_files_and_numbers_of_a_folder(threshold, tmp_path):
-    drawn = {name: draw(tmp_path / "in" / name, seed=seed) for seed, name in enumerate(("a.png", "b.bmp", "c.jpg"))}
+    drawn = {
+        name: draw(tmp_path / "in" / name, seed=seed)
+        for seed, name in enumerate(("a.png", "b.bmp", "c.jpg"))
+    }
     (tmp_path / "in" / "notes.txt").write_text("not a picture")
     (tmp_path / "in" / ".hidden.png").write_text("neither")
     out = tmp_path / "out"
-    result = infer("--image_path", tmp_path / "in", "--out", out, "--threshold", threshold, "--batch-size", 2, "--probability")
+    result = infer(
+        "--image_path",
+        tmp_path / "in",
+        "--out",
+        out,
+        "--threshold",
+        threshold,
+        "--batch-size",
+        2,
+        "--probability",
+    )
     assert result.returncode == 0, result.stderr
     rows = table(out)
     assert [row["file"] for row in rows] == [str(tmp_path / "in" / name) for name in drawn]
@@ -78,18 +99,25 @@ def test_files_and_numbers_of_a_folder(threshold, tmp_path):
         np.testing.assert_allclose(grey / 65535, probability, atol=0.51 / 65535)
         np.testing.assert_array_equal(read_image(out / "overlays" / stem), overlay(image, mask))
         assert (int(row["width"]), int(row["height"])) == (71, 53)
-        assert int(row["area"]) == mask.sum() and float(row["area_fraction"]) == pytest.approx(mask.mean(), abs=1e-6)
+        assert int(row["area"]) == mask.sum() and float(row["area_fraction"]) == pytest.approx(
+            mask.mean(), abs=1e-6
+        )
         regions = flood(mask)
         assert int(row["regions"]) == len(regions)
         boxes = set()
         for region in regions:
-            (top, left), (bottom, right) = np.min(list(region), axis=0), np.max(list(region), axis=0)
+            (top, left), (bottom, right) = (
+                np.min(list(region), axis=0),
+                np.max(list(region), axis=0),
+            )
             boxes.add((left, top, right - left + 1, bottom - top + 1))
         listed = [tuple(map(int, box.split())) for box in row["boxes"].split("; ")]
         assert set(listed) == boxes and len(listed) == len(regions)
         largest = max(regions, key=len)
         assert listed[0][2:] == tuple(np.ptp(list(largest), axis=0)[::-1] + 1)
-        assert float(row["confidence"]) == pytest.approx(probability[mask].astype(float).mean(), abs=6e-5)
+        assert float(row["confidence"]) == pytest.approx(
+            probability[mask].astype(float).mean(), abs=6e-5
+        )
         assert float(row["milliseconds"]) >= 0
     assert sorted(os.listdir(out)) == ["masks", "overlays", "probabilities", "regions.csv"]
 
@@ -97,7 +125,10 @@ def test_files_and_numbers_of_a_folder(threshold, tmp_path):
 def test_the_overlay_shows_exactly_what_the_metrics_count(tmp_path):
     """From the picture alone: the tint is where `tint(image)` is, and Dice of it with the cut map is 1."""
     probability, image = draw(tmp_path / "a.png", size=(97, 121), seed=5)
-    assert infer("--image", tmp_path / "a.png", "--out", tmp_path / "o", "--threshold", 0.5).returncode == 0
+    assert (
+        infer("--image", tmp_path / "a.png", "--out", tmp_path / "o", "--threshold", 0.5).returncode
+        == 0
+    )
     drawn = read_image(tmp_path / "o" / "overlays" / "a.png").astype(float)
     tinted = np.abs(drawn - (0.8 * image + 0.2 * np.array(MARK))).max(2) <= 0.51
     scores = overlap((probability >= 0.5).astype(np.uint8), tinted.astype(np.uint8))
@@ -123,18 +154,41 @@ def test_overlay_outlines_outside_of_the_mask_only():
 
 
 def test_regions_of_an_empty_and_a_full_map():
-    empty, full = find_regions(np.zeros((4, 5), np.float32), 0.5), find_regions(np.full((4, 5), 0.5, np.float32), 0.5)
+    empty, full = (
+        find_regions(np.zeros((4, 5), np.float32), 0.5),
+        find_regions(np.full((4, 5), 0.5, np.float32), 0.5),
+    )
     assert (empty.area, empty.boxes) == (0, []) and np.isnan(empty.confidence)
     assert full == (20, [(0, 0, 5, 4)], 0.5)
 
 
 def test_one_stem_in_two_folders_and_with_two_suffixes(tmp_path):
-    images = {name: draw(tmp_path / name, seed=seed)[0] for seed, name in enumerate(("x/1.png", "y/1.png", "y/2.png", "y/2.jpg"))}
-    result = infer("--image", tmp_path / "x", tmp_path / "y" / "*", tmp_path / "x" / "1.png", "--out", tmp_path / "o", "--threshold", 0.5)
+    images = {
+        name: draw(tmp_path / name, seed=seed)[0]
+        for seed, name in enumerate(("x/1.png", "y/1.png", "y/2.png", "y/2.jpg"))
+    }
+    result = infer(
+        "--image",
+        tmp_path / "x",
+        tmp_path / "y" / "*",
+        tmp_path / "x" / "1.png",
+        "--out",
+        tmp_path / "o",
+        "--threshold",
+        0.5,
+    )
     assert result.returncode == 0, result.stderr
-    masks = {str(path.relative_to(tmp_path / "o" / "masks")): path for path in (tmp_path / "o" / "masks").rglob("*.png")}
+    masks = {
+        str(path.relative_to(tmp_path / "o" / "masks")): path
+        for path in (tmp_path / "o" / "masks").rglob("*.png")
+    }
     assert masks.keys() == {"x/1.png", "y/1.png", "y/2_png.png", "y/2_jpg.png"}
-    for name, source in {"x/1.png": "x/1.png", "y/1.png": "y/1.png", "y/2_png.png": "y/2.png", "y/2_jpg.png": "y/2.jpg"}.items():
+    for name, source in {
+        "x/1.png": "x/1.png",
+        "y/1.png": "y/1.png",
+        "y/2_png.png": "y/2.png",
+        "y/2_jpg.png": "y/2.jpg",
+    }.items():
         np.testing.assert_array_equal(read_mask(masks[name]), images[source] >= 0.5)
 
 
@@ -143,7 +197,12 @@ def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
     Image.fromarray(image).save(tmp_path / "turned.png", exif=exif)
-    assert infer("--image", tmp_path / "turned.png", "--out", tmp_path / "o", "--threshold", 0.5).returncode == 0
+    assert (
+        infer(
+            "--image", tmp_path / "turned.png", "--out", tmp_path / "o", "--threshold", 0.5
+        ).returncode
+        == 0
+    )
     mask = read_mask(tmp_path / "o" / "masks" / "turned.png")
     np.testing.assert_array_equal(mask, np.rot90(image[..., 0] >= 127.5, -1))
     assert (table(tmp_path / "o")[0]["width"], table(tmp_path / "o")[0]["height"]) == ("53", "71")
@@ -155,11 +214,17 @@ def test_panel_shows_every_map(tmp_path):
     page = read_image(tmp_path / "o" / "panels" / "a.png")
     assert page.shape[1] > 4 * 400 and page.shape[0] > 2 * 298
     random = np.random.default_rng(0)
-    image, maps = random.integers(0, 256, (80, 60, 3), np.uint8), random.random((80, 60, 3)).astype(np.float32)
-    pages = [panel(image, maps[..., list(kept)], "abc"[:len(kept)], 0.5, "title " * 80, "facts " * 90) for kept in ((2,), (0, 2), (1, 2))]
+    image, maps = (
+        random.integers(0, 256, (80, 60, 3), np.uint8),
+        random.random((80, 60, 3)).astype(np.float32),
+    )
+    pages = [
+        panel(image, maps[..., list(kept)], "abc"[: len(kept)], 0.5, "title " * 80, "facts " * 90)
+        for kept in ((2,), (0, 2), (1, 2))
+    ]
     assert pages[0].shape[0] < pages[1].shape[0] == pages[2].shape[0]
     top = pages[0].shape[0]
-    np.testing.assert_array_equal(pages[1][:top - 4], pages[0][:top - 4])
+    np.testing.assert_array_equal(pages[1][: top - 4], pages[0][: top - 4])
     assert (pages[1][top:] != pages[2][top:]).any()
 
 
@@ -168,28 +233,51 @@ def truncated(path):
     path.write_bytes(path.read_bytes()[:-900])
 
 
-@pytest.mark.parametrize("spoil, word", [
-    (lambda path: path.write_text("text"), "expected a JPEG"), (truncated, "truncated"), (lambda path: path.write_bytes(b""), "empty"),
-])
+@pytest.mark.parametrize(
+    "spoil, word",
+    [
+        (lambda path: path.write_text("text"), "expected a JPEG"),
+        (truncated, "truncated"),
+        (lambda path: path.write_bytes(b""), "empty"),
+    ],
+)
 def test_a_bad_picture_is_named_and_the_others_are_done(spoil, word, tmp_path):
     for name in ("a.png", "z.png"):
         draw(tmp_path / "in" / name)
     spoil(tmp_path / "in" / "bad.png")
     result = infer("--image", tmp_path / "in", "--out", tmp_path / "o")
     assert result.returncode == 2
-    assert result.stderr.startswith("infer_image.py: error: --image: ") and result.stderr.count("\n") == 1
+    assert (
+        result.stderr.startswith("infer_image.py: error: --image: ")
+        and result.stderr.count("\n") == 1
+    )
     assert "bad.png" in result.stderr and word in result.stderr
-    assert sorted(os.listdir(tmp_path / "o" / "masks")) == sorted(os.listdir(tmp_path / "o" / "overlays")) == ["a.png", "z.png"]
+    assert (
+        sorted(os.listdir(tmp_path / "o" / "masks"))
+        == sorted(os.listdir(tmp_path / "o" / "overlays"))
+        == ["a.png", "z.png"]
+    )
     assert len(table(tmp_path / "o")) == 2
     result = infer("--image", tmp_path / "in" / "bad.png", "--out", tmp_path / "alone")
-    assert result.returncode == 2 and result.stderr.count("\n") == 1 and not (tmp_path / "alone").exists()
+    assert (
+        result.returncode == 2
+        and result.stderr.count("\n") == 1
+        and not (tmp_path / "alone").exists()
+    )
 
 
-@pytest.mark.parametrize("arguments, word", [
-    (("--threshold", 1.01), "--threshold: expected a probability"), (("--batch-size", 0), "--batch-size"),
-    (("--image", "absent.png"), "--image: expected a file"), (("--image", "."), "--image: expected a folder with pictures"),
-    (("--image", "*.png"), "a pattern"), (("--out", __file__), "--out: expected a folder"), (("--thresold", 1), "did you mean"),
-])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (("--threshold", 1.01), "--threshold: expected a probability"),
+        (("--batch-size", 0), "--batch-size"),
+        (("--image", "absent.png"), "--image: expected a file"),
+        (("--image", "."), "--image: expected a folder with pictures"),
+        (("--image", "*.png"), "a pattern"),
+        (("--out", __file__), "--out: expected a folder"),
+        (("--thresold", 1), "did you mean"),
+    ],
+)
 def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word, tmp_path):
     (tmp_path / "in").mkdir()
     draw(tmp_path / "in" / "a.png")
@@ -207,7 +295,9 @@ def test_what_exists_is_kept_unless_told_otherwise(tmp_path):
     result = infer("--image", tmp_path / "a.png", "--out", tmp_path / "o")
     assert result.returncode == 2 and "--overwrite" in result.stderr and str(mine) in result.stderr
     assert mine.read_text() == "mine" and os.listdir(tmp_path / "o") == ["masks"]
-    assert infer("--image", tmp_path / "a.png", "--out", tmp_path / "o", "--overwrite").returncode == 0
+    assert (
+        infer("--image", tmp_path / "a.png", "--out", tmp_path / "o", "--overwrite").returncode == 0
+    )
     assert read_mask(mine).shape == (53, 71)
 
 
@@ -221,6 +311,8 @@ def test_a_full_disk_leaves_no_broken_file(tmp_path):
 
     result = infer("--image", tmp_path / "in", "--out", tmp_path / "o", preexec_fn=limit)
     assert result.returncode == 2
-    assert result.stderr.startswith("infer_image.py: error: --out") and result.stderr.count("\n") == 1
+    assert (
+        result.stderr.startswith("infer_image.py: error: --out") and result.stderr.count("\n") == 1
+    )
     for path in (tmp_path / "o").rglob("*.*"):
         assert read_image(path).size and not path.name.startswith(".")

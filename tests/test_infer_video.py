@@ -18,18 +18,33 @@ import pytest
 from polypseg.drawing.overlay import overlay
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMAND = [sys.executable, ROOT / "tests" / "stub_predictor.py", ROOT / "infer_video.py", "--model", "stub"]
-TURNED = {"clockwise": (0, 1, -1, 0), "over": (-1, 0, 0, -1), "counterclockwise": (0, -1, 1, 0), "mirrored": (-1, 0, 0, 1)}
+COMMAND = [
+    sys.executable,
+    ROOT / "tests" / "stub_predictor.py",
+    ROOT / "infer_video.py",
+    "--model",
+    "stub",
+]
+TURNED = {
+    "clockwise": (0, 1, -1, 0),
+    "over": (-1, 0, 0, -1),
+    "counterclockwise": (0, -1, 1, 0),
+    "mirrored": (-1, 0, 0, 1),
+}
 
 
 def infer(*arguments, **options):
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options
+    )
 
 
 def pictures(count, height, width):
     """Noise that is dark in red, and a red disc that moves from left to right."""
     random = np.random.default_rng(0)
-    ground = cv2.resize(random.integers(0, 90, (9, 9, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    ground = cv2.resize(
+        random.integers(0, 90, (9, 9, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
+    )
     for index in range(count):
         image = ground.copy()
         centre = round(width * (0.2 + 0.6 * index / count)), round(height * 0.4)
@@ -37,30 +52,60 @@ def pictures(count, height, width):
         yield image
 
 
-def draw(path, count=20, size=(48, 64), rate=Fraction(25), pts=None, codec="libx264", sound=None, turn=None, matrix=None, **options):
+def draw(
+    path,
+    count=20,
+    size=(48, 64),
+    rate=Fraction(25),
+    pts=None,
+    codec="libx264",
+    sound=None,
+    turn=None,
+    matrix=None,
+    **options,
+):
     """Write a video; `pts` are in 1/1000 s, `turn` a display matrix, `sound` a codec, `matrix` a colour matrix."""
     height, width = size
     with av.open(str(path), "w", options=options) as out:
-        stream = out.add_stream(codec, rate=rate, width=width, height=height, pix_fmt="yuv444p" if width % 2 or height % 2 else "yuv420p")
+        stream = out.add_stream(
+            codec,
+            rate=rate,
+            width=width,
+            height=height,
+            pix_fmt="yuv444p" if width % 2 or height % 2 else "yuv420p",
+        )
         if pts:
             stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         if turn:
             a, b, c, d = TURNED[turn]
             stream.set_display_matrix([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30])
         if matrix:
-            stream.codec_context.colorspace = stream.codec_context.color_primaries = stream.codec_context.color_trc = matrix
+            stream.codec_context.colorspace = stream.codec_context.color_primaries = (
+                stream.codec_context.color_trc
+            ) = matrix
         voice = out.add_stream(sound, rate=44100, layout="mono") if sound else None
         for index, image in enumerate(pictures(count, height, width)):
             frame = av.VideoFrame.from_ndarray(image, "rgb24")
             if matrix:
                 frame = frame.reformat(format=stream.pix_fmt, dst_colorspace="ITU709")
-            frame.pts, frame.time_base = (pts[index], Fraction(1, 1000)) if pts else (index, 1 / rate)
+            frame.pts, frame.time_base = (
+                (pts[index], Fraction(1, 1000)) if pts else (index, 1 / rate)
+            )
             out.mux(stream.encode(frame))
             if voice:
                 samples = round(44100 / rate)
-                tone = np.sin(np.arange(index * samples, (index + 1) * samples) * 440 * 2 * np.pi / 44100) * 9000
+                tone = (
+                    np.sin(
+                        np.arange(index * samples, (index + 1) * samples) * 440 * 2 * np.pi / 44100
+                    )
+                    * 9000
+                )
                 piece = av.AudioFrame.from_ndarray(tone.astype(np.int16)[None], "s16", "mono")
-                piece.sample_rate, piece.pts, piece.time_base = 44100, index * samples, Fraction(1, 44100)
+                piece.sample_rate, piece.pts, piece.time_base = (
+                    44100,
+                    index * samples,
+                    Fraction(1, 44100),
+                )
                 out.mux(voice.encode(piece))
         for each in filter(None, (stream, voice)):
             out.mux(each.encode(None))
@@ -71,7 +116,9 @@ def read(path):
     """Frames as RGB and their times in seconds, read without the project."""
     with av.open(str(path)) as file:
         frames = list(file.decode(video=0))
-        return [frame.to_ndarray(format="rgb24") for frame in frames], np.array([float(frame.time) for frame in frames])
+        return [frame.to_ndarray(format="rgb24") for frame in frames], np.array(
+            [float(frame.time) for frame in frames]
+        )
 
 
 def red(images):
@@ -92,7 +139,16 @@ def assert_alike(images, expected, most=4.0):
 
 def test_output_is_the_source_with_the_mask_drawn_on_it(tmp_path):
     video = draw(tmp_path / "in.mp4", count=30, size=(96, 128), rate=Fraction(30000, 1001))
-    result = infer("--video_path", video, "--out", tmp_path / "out.mp4", "--masks-out", tmp_path / "masks", "--threshold", 0.5)
+    result = infer(
+        "--video_path",
+        video,
+        "--out",
+        tmp_path / "out.mp4",
+        "--masks-out",
+        tmp_path / "masks",
+        "--threshold",
+        0.5,
+    )
     assert result.returncode == 0, result.stderr
     source, times = read(video)
     with av.open(str(tmp_path / "out.mp4")) as file:
@@ -100,7 +156,9 @@ def test_output_is_the_source_with_the_mask_drawn_on_it(tmp_path):
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert (stream.width, stream.height, stream.frames) == (128, 96, 30)
         assert stream.average_rate == Fraction(30000, 1001)
-        assert float(stream.duration * stream.time_base) == pytest.approx(30 * 1001 / 30000, abs=1e-3)
+        assert float(stream.duration * stream.time_base) == pytest.approx(
+            30 * 1001 / 30000, abs=1e-3
+        )
     data = (tmp_path / "out.mp4").read_bytes()
     assert 0 < data.index(b"moov") < data.index(b"mdat"), "a browser wants the index first"
     images, out_times = read(tmp_path / "out.mp4")
@@ -113,7 +171,12 @@ def test_output_is_the_source_with_the_mask_drawn_on_it(tmp_path):
     assert facts["frames"] == 30 and facts["problem"] is None and not facts["stopped"]
     assert facts["milliseconds_per_frame"].keys() == {"decoding", "network", "drawing", "encoding"}
     assert all(value > 0 for value in facts["milliseconds_per_frame"].values())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "masks", "out.json", "out.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in.mp4",
+        "masks",
+        "out.json",
+        "out.mp4",
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
@@ -128,41 +191,75 @@ def test_variable_frame_rate_keeps_its_timestamps(suffix, tmp_path):
 @pytest.mark.parametrize("turn", TURNED)
 def test_rotated_video_comes_out_upright(turn, tmp_path):
     video = draw(tmp_path / "in.mp4", count=4, size=(48, 96), turn=turn)
-    assert infer("--video", video, "--out", tmp_path / "out.mp4", "--masks-out", tmp_path / "m").returncode == 0
+    assert (
+        infer(
+            "--video", video, "--out", tmp_path / "out.mp4", "--masks-out", tmp_path / "m"
+        ).returncode
+        == 0
+    )
     source, _ = read(video)
     upright = {
-        "clockwise": lambda image: np.rot90(image, -1), "over": lambda image: np.rot90(image, 2),
-        "counterclockwise": np.rot90, "mirrored": lambda image: image[:, ::-1],
+        "clockwise": lambda image: np.rot90(image, -1),
+        "over": lambda image: np.rot90(image, 2),
+        "counterclockwise": np.rot90,
+        "mirrored": lambda image: image[:, ::-1],
     }[turn]
-    np.testing.assert_array_equal(read_masks(tmp_path / "m"), [255 * upright(mask) for mask in red(source)])
+    np.testing.assert_array_equal(
+        read_masks(tmp_path / "m"), [255 * upright(mask) for mask in red(source)]
+    )
     images, _ = read(tmp_path / "out.mp4")
-    assert_alike(images, [overlay(upright(image), upright(mask)) for image, mask in zip(source, red(source))], most=7)
+    assert_alike(
+        images,
+        [overlay(upright(image), upright(mask)) for image, mask in zip(source, red(source))],
+        most=7,
+    )
 
 
 def test_odd_sizes_lose_nothing(tmp_path):
     video = draw(tmp_path / "in.mkv", count=4, size=(191, 255), codec="ffv1")
-    result = infer("--video", video, "--out", tmp_path / "out.mp4", "--masks-out", tmp_path / "masks.mkv")
+    result = infer(
+        "--video", video, "--out", tmp_path / "out.mp4", "--masks-out", tmp_path / "masks.mkv"
+    )
     assert result.returncode == 0 and "256x192" in result.stdout
     source, _ = read(video)
     images, _ = read(tmp_path / "out.mp4")
     assert images[0].shape == (192, 256, 3)
-    assert_alike([image[:191, :255] for image in images], [overlay(image, mask) for image, mask in zip(source, red(source))])
+    assert_alike(
+        [image[:191, :255] for image in images],
+        [overlay(image, mask) for image, mask in zip(source, red(source))],
+    )
     masks, _ = read(tmp_path / "masks.mkv")
-    np.testing.assert_array_equal([mask[..., 0] for mask in masks], [255 * mask for mask in red(source)])
+    np.testing.assert_array_equal(
+        [mask[..., 0] for mask in masks], [255 * mask for mask in red(source)]
+    )
 
 
 def test_colours_of_high_definition_stay(tmp_path):
     video = draw(tmp_path / "in.mp4", count=3, matrix=1)
     assert infer("--video", video, "--out", tmp_path / "out.mp4", "--threshold", 1).returncode == 0
-    drawn, (source, _), (images, _) = list(pictures(3, 48, 64)), read(video), read(tmp_path / "out.mp4")
+    drawn, (source, _), (images, _) = (
+        list(pictures(3, 48, 64)),
+        read(video),
+        read(tmp_path / "out.mp4"),
+    )
     flat = np.s_[:, 15:24, :]  # wide of the disc's rim, where half the colour's samples are lost
-    assert np.abs(source[0][flat].astype(float).mean((0, 1)) - drawn[0][flat].mean((0, 1))).max() < 4
-    assert np.abs(images[0][flat].astype(float).mean((0, 1)) - drawn[0][flat].mean((0, 1))).max() < 4
+    assert (
+        np.abs(source[0][flat].astype(float).mean((0, 1)) - drawn[0][flat].mean((0, 1))).max() < 4
+    )
+    assert (
+        np.abs(images[0][flat].astype(float).mean((0, 1)) - drawn[0][flat].mean((0, 1))).max() < 4
+    )
 
 
-@pytest.mark.parametrize("suffix, codec, kept", [
-    ("mp4", "aac", True), ("ts", "aac", True), ("mp4", "libmp3lame", True), ("mkv", "pcm_s16le", False),
-])
+@pytest.mark.parametrize(
+    "suffix, codec, kept",
+    [
+        ("mp4", "aac", True),
+        ("ts", "aac", True),
+        ("mp4", "libmp3lame", True),
+        ("mkv", "pcm_s16le", False),
+    ],
+)
 def test_sound_is_kept(suffix, codec, kept, tmp_path):
     video = draw(tmp_path / f"in.{suffix}", count=50, sound=codec)
     assert infer("--video", video, "--out", tmp_path / "out.mp4").returncode == 0
@@ -175,7 +272,9 @@ def test_sound_is_kept(suffix, codec, kept, tmp_path):
             frames = list(file.decode(audio=0))
             samples = np.concatenate([frame.to_ndarray().mean(0).astype(float) for frame in frames])
             first = round((frames[0].time - start) * 44100)
-            return file.streams.audio[0].codec_context.codec.canonical_name, np.concatenate([np.zeros(max(first, 0)), samples[max(-first, 0):]])
+            return file.streams.audio[0].codec_context.codec.canonical_name, np.concatenate(
+                [np.zeros(max(first, 0)), samples[max(-first, 0) :]]
+            )
 
     def packets(path):
         with av.open(str(path)) as file:
@@ -186,38 +285,56 @@ def test_sound_is_kept(suffix, codec, kept, tmp_path):
     assert abs(len(after) - len(before)) < 3 * 1024
     same = slice(2048, 80000)
     scale = before[same].std() / after[same].std()
-    np.testing.assert_allclose(scale * after[same], before[same], atol=(0.005 if kept else 0.1) * np.abs(before).max())
+    np.testing.assert_allclose(
+        scale * after[same], before[same], atol=(0.005 if kept else 0.1) * np.abs(before).max()
+    )
     if kept:  # but for the headers that each packet has in .ts
-        assert all(old.endswith(new) for old, new in zip(packets(video), packets(tmp_path / "out.mp4"), strict=True))
+        assert all(
+            old.endswith(new)
+            for old, new in zip(packets(video), packets(tmp_path / "out.mp4"), strict=True)
+        )
     spectrum = np.abs(np.fft.rfft(after))
     assert spectrum.argmax() * 44100 / len(after) == pytest.approx(440, abs=2)
 
 
 def test_max_frames_cuts_pictures_and_sound(tmp_path):
     video = draw(tmp_path / "in.mp4", count=75, sound="aac")
-    assert infer("--video", video, "--out", tmp_path / "out.mp4", "--max-frames", 25).returncode == 0
+    assert (
+        infer("--video", video, "--out", tmp_path / "out.mp4", "--max-frames", 25).returncode == 0
+    )
     with av.open(str(tmp_path / "out.mp4")) as file:
         assert file.streams.video[0].frames == 25
-        assert sum(frame.samples for frame in file.decode(audio=0)) / 44100 == pytest.approx(1, abs=0.08)
+        assert sum(frame.samples for frame in file.decode(audio=0)) / 44100 == pytest.approx(
+            1, abs=0.08
+        )
 
 
 def test_side_by_side(tmp_path):
     video = draw(tmp_path / "in.mp4", count=4)
     assert infer("--video", video, "--out", tmp_path / "out.mp4", "--side-by-side").returncode == 0
     (source, _), (images, _) = read(video), read(tmp_path / "out.mp4")
-    assert_alike(images, [np.hstack([image, overlay(image, mask)]) for image, mask in zip(source, red(source))], most=7)
+    assert_alike(
+        images,
+        [np.hstack([image, overlay(image, mask)]) for image, mask in zip(source, red(source))],
+        most=7,
+    )
 
 
 def test_stride_and_smooth_are_means_over_time(tmp_path):
     video = draw(tmp_path / "in.mp4", count=19)
     options = "--stride", 3, "--smooth", 5, "--batch-size", 2
-    assert infer("--video", video, "--out", tmp_path / "o.mp4", "--masks-out", tmp_path / "m", *options).returncode == 0
+    assert (
+        infer(
+            "--video", video, "--out", tmp_path / "o.mp4", "--masks-out", tmp_path / "m", *options
+        ).returncode
+        == 0
+    )
     maps = np.array(read(video)[0])[..., 0] / 255.0
     filled = maps.copy()
     for index in range(19):  # 0, 3, ... 18 are seen by the network
         low = index // 3 * 3
         filled[index] = maps[low] + (maps[min(low + 3, 18)] - maps[low]) * (index - low) / 3
-    smoothed = np.array([filled[max(index - 2, 0):index + 3].mean(0) for index in range(19)])
+    smoothed = np.array([filled[max(index - 2, 0) : index + 3].mean(0) for index in range(19)])
     clear = np.abs(smoothed - 0.5) > 1e-5
     found = np.array(read_masks(tmp_path / "m")) > 0
     assert found.shape == smoothed.shape
@@ -236,7 +353,7 @@ def hole_in_the_middle(folder):
     path = draw(folder / "in.mp4", count=60)
     data = bytearray(path.read_bytes())
     middle = data.index(b"mdat") + (data.index(b"moov") - data.index(b"mdat")) // 2
-    data[middle:middle + 400] = bytes(400)
+    data[middle : middle + 400] = bytes(400)
     path.write_bytes(data)
     return path
 
@@ -245,7 +362,10 @@ def hole_in_the_middle(folder):
 def test_what_can_be_read_of_a_damaged_video_is_written_and_the_rest_is_said(spoil, tmp_path):
     result = infer("--video", spoil(tmp_path), "--out", tmp_path / "out.mp4")
     assert result.returncode == 2
-    assert result.stderr.startswith("infer_video.py: error: --video") and result.stderr.count("\n") == 1
+    assert (
+        result.stderr.startswith("infer_video.py: error: --video")
+        and result.stderr.count("\n") == 1
+    )
     images, _ = read(tmp_path / "out.mp4")
     assert 10 < len(images) < 60
     assert str(len(images)) in result.stderr
@@ -274,24 +394,43 @@ def sound_only(path):
         out.mux(voice.encode(None))
 
 
-@pytest.mark.parametrize("spoil, word", [
-    (empty, "an empty file"), (text, "a video"), (without_index, "a video"), (sound_only, "no video in it"),
-    (Path.mkdir, "not a file"), (lambda path: None, "does not exist"),
-])
+@pytest.mark.parametrize(
+    "spoil, word",
+    [
+        (empty, "an empty file"),
+        (text, "a video"),
+        (without_index, "a video"),
+        (sound_only, "no video in it"),
+        (Path.mkdir, "not a file"),
+        (lambda path: None, "does not exist"),
+    ],
+)
 def test_not_a_video(spoil, word, tmp_path):
     spoil(tmp_path / "in.mp4")
     result = infer("--video", tmp_path / "in.mp4", "--out", tmp_path / "o" / "out.mp4")
     assert result.returncode == 2
-    assert result.stderr.startswith("infer_video.py: error: --video") and result.stderr.count("\n") == 1
+    assert (
+        result.stderr.startswith("infer_video.py: error: --video")
+        and result.stderr.count("\n") == 1
+    )
     assert word in result.stderr
     assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize("arguments, word", [
-    (("--threshold", 1.5), "--threshold: expected a probability"), (("--threshold", "nan"), "--threshold"), (("--smooth", 4), "odd"),
-    (("--stride", 0), "--stride"), (("--batch-size", 0), "--batch-size"), (("--out", "x.avi"), ".mp4"),
-    (("--max-frames", 0), "--max-frames"), (("--video", 71), "camera"), (("--masks-out", ROOT / "README.md"), "--masks-out"),
-])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (("--threshold", 1.5), "--threshold: expected a probability"),
+        (("--threshold", "nan"), "--threshold"),
+        (("--smooth", 4), "odd"),
+        (("--stride", 0), "--stride"),
+        (("--batch-size", 0), "--batch-size"),
+        (("--out", "x.avi"), ".mp4"),
+        (("--max-frames", 0), "--max-frames"),
+        (("--video", 71), "camera"),
+        (("--masks-out", ROOT / "README.md"), "--masks-out"),
+    ],
+)
 def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word, tmp_path):
     video = tmp_path / "in.mp4"
     video.write_bytes(b"x")
@@ -316,16 +455,34 @@ def test_what_exists_is_kept_unless_told_otherwise(tmp_path):
     assert result.returncode == 2 and video.read_bytes() == before
     assert infer(*options, "--overwrite").returncode == 0
     assert len(read(tmp_path / "out.mp4")[0]) == 3
-    assert sorted(os.listdir(tmp_path / "m")) == [*(f"frame_{index:06d}.png" for index in range(3)), "other.png"]
+    assert sorted(os.listdir(tmp_path / "m")) == [
+        *(f"frame_{index:06d}.png" for index in range(3)),
+        "other.png",
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_leaves_a_playable_file(number, tmp_path):
     video = draw(tmp_path / "in.mp4", count=200, sound="aac")
-    arguments = ["--video", str(video), "--out", str(tmp_path / "out.mp4"), "--batch-size", "1", "--masks-out", str(tmp_path / "m")]
+    arguments = [
+        "--video",
+        str(video),
+        "--out",
+        str(tmp_path / "out.mp4"),
+        "--batch-size",
+        "1",
+        "--masks-out",
+        str(tmp_path / "m"),
+    ]
     process = subprocess.Popen(
-        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"STUB_SECONDS": "0.03"},
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a test run under nohup ignores it, and so would its child
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"STUB_SECONDS": "0.03"},
+        preexec_fn=lambda: signal.signal(
+            number, signal.SIG_DFL
+        ),  # a test run under nohup ignores it, and so would its child
     )
     while not list(tmp_path.glob(".part-m/*5.png")):
         assert process.poll() is None
@@ -334,7 +491,10 @@ def test_stopping_leaves_a_playable_file(number, tmp_path):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number and not err
     images, times = read(tmp_path / "out.mp4")
-    assert 5 < len(images) < 200 and f"stopped; written: {tmp_path / 'out.mp4'} ({len(images)} frames)" in out
+    assert (
+        5 < len(images) < 200
+        and f"stopped; written: {tmp_path / 'out.mp4'} ({len(images)} frames)" in out
+    )
     assert len(os.listdir(tmp_path / "m")) == len(images)
     with av.open(str(tmp_path / "out.mp4")) as file:
         heard = sum(frame.samples for frame in file.decode(audio=0)) / 44100
@@ -350,11 +510,18 @@ def test_a_full_disk_leaves_nothing_broken(masks, tmp_path):
 
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20000 if not masks else 300 if masks[1] == "m" else 6000,) * 2)
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (20000 if not masks else 300 if masks[1] == "m" else 6000,) * 2
+        )
 
-    result = infer("--video", video, "--out", "out.mp4", "--overwrite", *masks, cwd=tmp_path, preexec_fn=limit)
+    result = infer(
+        "--video", video, "--out", "out.mp4", "--overwrite", *masks, cwd=tmp_path, preexec_fn=limit
+    )
     assert result.returncode == 2, result.stderr
     argument = {(): "--out:", ("--masks-out", "m"): "--masks-out:"}.get(masks, "--")
-    assert result.stderr.startswith(f"infer_video.py: error: {argument}") and result.stderr.count("\n") == 1
+    assert (
+        result.stderr.startswith(f"infer_video.py: error: {argument}")
+        and result.stderr.count("\n") == 1
+    )
     assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4"]
     assert (tmp_path / "out.mp4").read_text() == "from before"

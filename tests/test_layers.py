@@ -17,7 +17,10 @@ def random(*shape):
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_fused_batch_norm_equals_kerass_layer(compiled):
-    ours, plain = BatchNorm(momentum=0.8), keras.layers.BatchNormalization(momentum=0.8, epsilon=1e-5)
+    ours, plain = (
+        BatchNorm(momentum=0.8),
+        keras.layers.BatchNormalization(momentum=0.8, epsilon=1e-5),
+    )
     weights = [random(6), random(6), random(6), np.abs(random(6))]
     x, upstream = tf.constant(random(3, 5, 7, 6)), tf.constant(random(3, 5, 7, 6))
     results = []
@@ -41,7 +44,9 @@ def test_fused_batch_norm_equals_kerass_layer(compiled):
 def test_the_fused_kernel_is_what_runs():
     layer = BatchNorm()
     layer.build((None, None, None, 4))
-    graph = tf.function(lambda x: layer(x, training=True)).get_concrete_function(tf.TensorSpec((2, 8, 8, 4)))
+    graph = tf.function(lambda x: layer(x, training=True)).get_concrete_function(
+        tf.TensorSpec((2, 8, 8, 4))
+    )
     names = {op.type for op in graph.graph.get_operations()}
     assert "FusedBatchNormV3" in names
 
@@ -88,19 +93,25 @@ def test_resizing_equals_pytorchs():
     x = random(2, 12, 20, 3)
 
     def interpolate(**kwargs):
-        y = torch.nn.functional.interpolate(torch.tensor(x).permute(0, 3, 1, 2), mode="bilinear", **kwargs)
+        y = torch.nn.functional.interpolate(
+            torch.tensor(x).permute(0, 3, 1, 2), mode="bilinear", **kwargs
+        )
         return y.permute(0, 2, 3, 1).numpy()
 
     np.testing.assert_allclose(Quarter()(x), interpolate(scale_factor=0.25), atol=1e-5)
     np.testing.assert_allclose(Upsample(8)(x), interpolate(scale_factor=8), atol=1e-5)
     np.testing.assert_allclose(
-        Upsample(2, align_corners=True)(x), interpolate(scale_factor=2, align_corners=True), atol=1e-5
+        Upsample(2, align_corners=True)(x),
+        interpolate(scale_factor=2, align_corners=True),
+        atol=1e-5,
     )
 
 
 def test_upsample_works_on_unknown_sizes_and_in_half_precision():
     layer = Upsample(4)
-    function = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 2), tf.float32)])
+    function = tf.function(
+        layer, input_signature=[tf.TensorSpec((None, None, None, 2), tf.float32)]
+    )
     x = random(1, 3, 5, 2)
     np.testing.assert_allclose(function(x), layer(x), atol=1e-6)
     half = layer(tf.cast(x, tf.bfloat16))
@@ -109,7 +120,10 @@ def test_upsample_works_on_unknown_sizes_and_in_half_precision():
 
 def test_quarter_is_the_mean_of_the_four_middle_pixels():
     x = random(1, 8, 12, 2)
-    expected = [[x[0, 4 * i + 1:4 * i + 3, 4 * j + 1:4 * j + 3].mean((0, 1)) for j in range(3)] for i in range(2)]
+    expected = [
+        [x[0, 4 * i + 1 : 4 * i + 3, 4 * j + 1 : 4 * j + 3].mean((0, 1)) for j in range(3)]
+        for i in range(2)
+    ]
     np.testing.assert_allclose(Quarter()(x)[0], expected, atol=1e-6)
 
 
@@ -121,10 +135,16 @@ def test_normalize():
     np.testing.assert_allclose(caffe[..., 2], (x[..., 0] - 3.0) / 6.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", [
-    BatchNorm(momentum=0.7), ConvBN(5, (1, 3), dilation_rate=2, activation="relu"),
-    Normalize([1.0, 2.0, 3.0], 4.0, True), Upsample(4, True), Quarter(),
-])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        BatchNorm(momentum=0.7),
+        ConvBN(5, (1, 3), dilation_rate=2, activation="relu"),
+        Normalize([1.0, 2.0, 3.0], 4.0, True),
+        Upsample(4, True),
+        Quarter(),
+    ],
+)
 def test_config_round_trip(layer):
     config = keras.saving.serialize_keras_object(layer)
     again = keras.saving.deserialize_keras_object(config)

@@ -90,11 +90,16 @@ def array(x):
 def test_every_loss_equals_numpy(size, maps):
     mask, logits = batch(size, maps)
     weights = numpy_weights(mask)
-    assert set(LOSSES) == {*SUMS, *(f"{w}{n}" for w in ("", "weighted_") for n in ("bce", "dice", "iou"))}
+    assert set(LOSSES) == {
+        *SUMS,
+        *(f"{w}{n}" for w in ("", "weighted_") for n in ("bce", "dice", "iou")),
+    }
     for name, function in LOSSES.items():
         got = array(function(mask, logits))
         assert got.dtype == "float32"
-        np.testing.assert_allclose(got, expected_loss(name, mask, logits, weights), rtol=2e-6, atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(
+            got, expected_loss(name, mask, logits, weights), rtol=2e-6, atol=2e-6, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("size", [(37, 53), (12, 19), (90, 31)])
@@ -148,7 +153,9 @@ def test_gradient_equals_finite_differences(name):
         ahead, behind = logits.astype("float64"), logits.astype("float64")
         ahead[:, row, column] += step
         behind[:, row, column] -= step
-        rise = expected_loss(name, mask, ahead, weights) - expected_loss(name, mask, behind, weights)
+        rise = expected_loss(name, mask, ahead, weights) - expected_loss(
+            name, mask, behind, weights
+        )
         expected[:, row, column] = rise / (2 * step)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-7)
 
@@ -191,11 +198,16 @@ def test_compiled_with_unknown_shapes(name):
     tf = pytest.importorskip("tensorflow")
     if keras.backend.backend() != "tensorflow":
         pytest.skip("tf.function runs TensorFlow's kernels only")
-    shapes = [tf.TensorSpec((None, None, None, 1), tf.uint8), tf.TensorSpec((None,) * 3 + (2,), tf.float32)]
+    shapes = [
+        tf.TensorSpec((None, None, None, 1), tf.uint8),
+        tf.TensorSpec((None,) * 3 + (2,), tf.float32),
+    ]
     compiled = tf.function(LOSSES[name], input_signature=shapes)
     for size in ((12, 19), (37, 20)):
         mask, logits = batch(size, 2)
-        np.testing.assert_allclose(compiled(mask, logits), expected_loss(name, mask, logits), rtol=2e-6)
+        np.testing.assert_allclose(
+            compiled(mask, logits), expected_loss(name, mask, logits), rtol=2e-6
+        )
 
 
 def test_class_stays_float32_where_floatx_is_not():
@@ -216,7 +228,9 @@ def test_class_adds_weighted_maps_and_averages_images(name):
     np.testing.assert_allclose(array(weighted.call(mask, logits)), per_image, rtol=3e-6)
     assert float(weighted(mask, logits)) == pytest.approx(per_image.mean(), rel=3e-6)
     plain = SegmentationLoss(name, reduction="sum")
-    assert float(plain(mask, logits)) == pytest.approx(expected_loss(name, mask, logits).sum(), rel=3e-6)
+    assert float(plain(mask, logits)) == pytest.approx(
+        expected_loss(name, mask, logits).sum(), rel=3e-6
+    )
 
 
 def test_class_defaults_to_structure():
@@ -227,11 +241,16 @@ def test_class_defaults_to_structure():
 
 def test_config_round_trip():
     mask, logits = batch((12, 19), 3)
-    loss = SegmentationLoss("wbce_dice", map_weights=np.array([0.25, 0.5, 1]), reduction="sum", name="deep")
+    loss = SegmentationLoss(
+        "wbce_dice", map_weights=np.array([0.25, 0.5, 1]), reduction="sum", name="deep"
+    )
     copy = keras.losses.deserialize(keras.losses.serialize(loss))
     assert type(copy) is SegmentationLoss
     assert copy.get_config() == {
-        "loss": "wbce_dice", "map_weights": [0.25, 0.5, 1.0], "reduction": "sum", "name": "deep",
+        "loss": "wbce_dice",
+        "map_weights": [0.25, 0.5, 1.0],
+        "reduction": "sum",
+        "name": "deep",
     }
     assert float(copy(mask, logits)) == float(loss(mask, logits))
     assert keras.losses.serialize(loss)["registered_name"] == "polypseg>SegmentationLoss"
@@ -278,11 +297,15 @@ def test_functions_reject_shapes_that_would_broadcast(name, mask_shape, logits_s
 def fit_logs(epochs):
     """Logs of a 1 x 1 convolution to four maps trained on one mask an image, and the loss at first."""
     mask, image = batch((12, 19), 3, seed=7)
-    model = keras.Sequential([keras.layers.Input((None, None, 3)), keras.layers.Conv2D(4, 1, name="head")])
+    model = keras.Sequential(
+        [keras.layers.Input((None, None, 3)), keras.layers.Conv2D(4, 1, name="head")]
+    )
     kernel = np.random.default_rng(8).normal(size=(1, 1, 3, 4))
     model.layers[0].set_weights([kernel, np.zeros(4)])
     loss = SegmentationLoss("structure", map_weights=[0.5, 1, 1, 2])
-    model.compile(keras.optimizers.SGD(0.5), loss=loss, metrics=[MeanDice(), MeanIoU(threshold=0.4)])
+    model.compile(
+        keras.optimizers.SGD(0.5), loss=loss, metrics=[MeanDice(), MeanIoU(threshold=0.4)]
+    )
     history = model.fit(image, mask, batch_size=4, epochs=epochs, verbose=0).history
     before = expected_loss("structure", mask, image.astype("float64") @ kernel[0, 0])
     return history, (before @ [0.5, 1, 1, 2]).mean()

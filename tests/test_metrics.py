@@ -29,10 +29,16 @@ def drawn(seed, shape=(31, 47)):
 
 
 def finite(scores):
-    return all(math.isfinite(value) for part in (scores.threshold, scores.pranet) for value in part.values())
+    return all(
+        math.isfinite(value)
+        for part in (scores.threshold, scores.pranet)
+        for value in part.values()
+    )
 
 
-@pytest.mark.parametrize("empty, on_nothing, on_something", [("skip", math.nan, math.nan), ("one", 1, 0), ("zero", 0, 0)])
+@pytest.mark.parametrize(
+    "empty, on_nothing, on_something", [("skip", math.nan, math.nan), ("one", 1, 0), ("zero", 0, 0)]
+)
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_empty_mask(empty, on_nothing, on_something, dtype):
     mask = np.zeros((9, 11), bool)
@@ -110,17 +116,24 @@ def test_one_pixel_object(position):
     missed = score(mask, np.roll(mask, 1, axis=0))
     assert missed.threshold["dice"] == 0
     # The error around it, 1 everywhere, is smoothed with zeros beyond the border: a miss there counts less.
-    sides = [np.exp(-np.arange(-3, 4) ** 2 / 50) for _ in range(2)]
-    inside = [side[(at + np.arange(-3, 4) >= 0) & (at + np.arange(-3, 4) < end)].sum() / side.sum()
-              for side, at, end in zip(sides, position, mask.shape)]
+    sides = [np.exp(-(np.arange(-3, 4) ** 2) / 50) for _ in range(2)]
+    inside = [
+        side[(at + np.arange(-3, 4) >= 0) & (at + np.arange(-3, 4) < end)].sum() / side.sum()
+        for side, at, end in zip(sides, position, mask.shape)
+    ]
     hit = 1 - np.prod(inside)
     distance = 1 if position[0] < 7 else 7  # rolled over the lower border, it is at the top
     precision = hit / (hit + 2 - 0.5 ** (distance / 5))
-    assert missed.threshold["wfb"] == pytest.approx(2 * hit * precision / (hit + precision + 1e-15), abs=1e-9)
+    assert missed.threshold["wfb"] == pytest.approx(
+        2 * hit * precision / (hit + precision + 1e-15), abs=1e-9
+    )
     assert finite(missed)
 
 
-@pytest.mark.parametrize("rows, columns", [(slice(0, 3), slice(0, 4)), (slice(9, 13), slice(5, 17)), (slice(0, 13), slice(14, 17))])
+@pytest.mark.parametrize(
+    "rows, columns",
+    [(slice(0, 3), slice(0, 4)), (slice(9, 13), slice(5, 17)), (slice(0, 13), slice(14, 17))],
+)
 def test_object_on_the_border(rows, columns):
     """Weighted F from its formula, with nothing cut out and the kernel summed pixel by pixel."""
     mask = np.zeros((13, 17), bool)
@@ -134,14 +147,17 @@ def test_object_on_the_border(rows, columns):
     missed = 0.0
     for y, x in np.argwhere(mask):
         smooth = sum(
-            weight / total * own[y + dy, x + dx] for (dy, dx), weight in kernel.items()
+            weight / total * own[y + dy, x + dx]
+            for (dy, dx), weight in kernel.items()
             if 0 <= y + dy < 13 and 0 <= x + dx < 17
         )
         missed += min(smooth, error[y, x])
     false = ((2 - np.exp(math.log(0.5) / 5 * distance)) * error)[~mask].sum()
     area = mask.sum()
     recall, precision = 1 - missed / area, (area - missed) / (area - missed + false)
-    assert weighted_f(mask, probability) == pytest.approx(2 * recall * precision / (recall + precision), abs=1e-12)
+    assert weighted_f(mask, probability) == pytest.approx(
+        2 * recall * precision / (recall + precision), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (1, 40), (40, 1), (2, 2)])
@@ -152,7 +168,9 @@ def test_images_one_pixel_wide(shape):
         mask.flat[rng.permutation(mask.size)[:area]] = True
         for map_ in (rng.random(shape), rng.integers(0, 256, shape).astype(np.uint8), mask, ~mask):
             got = score(mask, map_, empty="one")
-            values = got.threshold | {name: value for name, value in got.pranet.items() if name != "mean_specificity"}
+            values = got.threshold | {
+                name: value for name, value in got.pranet.items() if name != "mean_specificity"
+            }
             assert all(0 <= value <= 2 for value in values.values()), values
 
 
@@ -164,11 +182,17 @@ def test_a_part_of_the_s_measure_that_is_constant_counts_as_alike(seed):
     mask[10, 10] = mask[11, 11] = True
     probability = np.full(mask.shape, rng.uniform(0.01, 0.5))
     for map_ in (probability, to_levels(probability)):
-        similar = (400 - 12 * 12) / 400  # the centroid, counted from 1, is 11.5, so 12: three parts hold nothing of the mask
+        similar = (
+            (400 - 12 * 12) / 400
+        )  # the centroid, counted from 1, is 11.5, so 12: three parts hold nothing of the mask
         value = map_.flat[0] / (255 if map_.dtype == np.uint8 else 1)
         share = 2 / 400
-        objects = share * 2 * value / (value**2 + 1) + (1 - share) * 2 * (1 - value) / ((1 - value) ** 2 + 1)
-        assert score(mask, map_).threshold["s_measure"] == pytest.approx(0.5 * objects + 0.5 * similar, abs=1e-9)
+        objects = share * 2 * value / (value**2 + 1) + (1 - share) * 2 * (1 - value) / (
+            (1 - value) ** 2 + 1
+        )
+        assert score(mask, map_).threshold["s_measure"] == pytest.approx(
+            0.5 * objects + 0.5 * similar, abs=1e-9
+        )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -198,14 +222,20 @@ def test_threshold_protocol_is_its_parts():
     mask, probability = drawn(7)
     got = score(mask, probability, threshold=0.4).threshold
     cut = probability >= 0.4
-    assert {name: got[name] for name in ("dice", "iou", "precision", "recall")} == overlap(mask, cut)
+    assert {name: got[name] for name in ("dice", "iou", "precision", "recall")} == overlap(
+        mask, cut
+    )
     assert got["e_measure"] == e_measure(mask, cut)
     assert (got["wfb"], got["s_measure"], got["mae"]) == pytest.approx(
-        (weighted_f(mask, probability), s_measure(mask, probability), mae(mask, probability)), abs=1e-15
+        (weighted_f(mask, probability), s_measure(mask, probability), mae(mask, probability)),
+        abs=1e-15,
     )
     assert got["mae"] == pytest.approx(np.abs(mask - probability).mean(), abs=1e-15)
     at = to_levels(0.4)
-    assert score(mask, to_levels(probability)).threshold_curves["dice"][at] == overlap(mask, to_levels(probability) >= at)["dice"]
+    assert (
+        score(mask, to_levels(probability)).threshold_curves["dice"][at]
+        == overlap(mask, to_levels(probability) >= at)["dice"]
+    )
 
 
 def test_one_ground_truth_serves_many_maps_and_any_layout():
@@ -214,33 +244,47 @@ def test_one_ground_truth_serves_many_maps_and_any_layout():
     for map_ in (probability, 1 - probability, to_levels(probability)):
         assert vars(score(truth, map_))["threshold"] == score(mask, map_).threshold
         turned = np.asfortranarray(map_)
-        assert score(np.asfortranarray(mask), turned).threshold == pytest.approx(score(mask, map_).threshold, abs=1e-12)
+        assert score(np.asfortranarray(mask), turned).threshold == pytest.approx(
+            score(mask, map_).threshold, abs=1e-12
+        )
 
 
 def test_data_set_means_leave_undefined_numbers_out():
     mask, probability = drawn(9)
-    images = [score(mask, probability, empty="skip"), score(np.zeros_like(mask), probability, empty="skip")]
+    images = [
+        score(mask, probability, empty="skip"),
+        score(np.zeros_like(mask), probability, empty="skip"),
+    ]
     scores = DataSetScores()
     for image in images:
         scores.add(image)
     got = scores.result()
-    assert got["n"] == 2 and list(got["threshold"]) == list(THRESHOLD) and list(got["pranet"]) == list(PRANET)
+    assert (
+        got["n"] == 2
+        and list(got["threshold"]) == list(THRESHOLD)
+        and list(got["pranet"]) == list(PRANET)
+    )
     assert got["threshold"]["dice"] == images[0].threshold["dice"]
-    assert got["threshold"]["mae"] == pytest.approx(np.mean([image.threshold["mae"] for image in images]))
+    assert got["threshold"]["mae"] == pytest.approx(
+        np.mean([image.threshold["mae"] for image in images])
+    )
     assert got["pranet"]["max_iou"] == images[0].pranet["max_iou"]
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ((np.eye(3), np.full((3, 3), np.nan)), r"in \[0, 1\], got values from nan"),
-    ((np.eye(3), np.full((3, 3), 1.5)), r"in \[0, 1\], got values from 1.5 to 1.5"),
-    ((np.eye(3), np.eye(3) * -0.1), r"from -0.1 to"),
-    ((np.eye(3), np.eye(4)), r"mask's size \(3, 3\), got \(4, 4\)"),
-    ((np.eye(3), np.eye(3, dtype=np.int64)), "dtype int64"),
-    ((np.eye(3) * 2, np.eye(3)), r"mask in \{0, 1\}, got values"),
-    ((np.zeros((0, 4)), np.zeros((0, 4))), r"mask \(H, W\)"),
-    ((np.eye(3), np.eye(3), 1.2), "threshold=1.2"),
-    ((np.eye(3), np.eye(3), 0.5, "none"), "skip, one, zero.*'none'"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ((np.eye(3), np.full((3, 3), np.nan)), r"in \[0, 1\], got values from nan"),
+        ((np.eye(3), np.full((3, 3), 1.5)), r"in \[0, 1\], got values from 1.5 to 1.5"),
+        ((np.eye(3), np.eye(3) * -0.1), r"from -0.1 to"),
+        ((np.eye(3), np.eye(4)), r"mask's size \(3, 3\), got \(4, 4\)"),
+        ((np.eye(3), np.eye(3, dtype=np.int64)), "dtype int64"),
+        ((np.eye(3) * 2, np.eye(3)), r"mask in \{0, 1\}, got values"),
+        ((np.zeros((0, 4)), np.zeros((0, 4))), r"mask \(H, W\)"),
+        ((np.eye(3), np.eye(3), 1.2), "threshold=1.2"),
+        ((np.eye(3), np.eye(3), 0.5, "none"), "skip, one, zero.*'none'"),
+    ],
+)
 def test_rejects(arguments, words):
     with pytest.raises(ValueError, match=words):
         score(*arguments)

@@ -12,9 +12,17 @@ from polypseg.metrics import DataSetScores, score
 
 CASES = Path(__file__).parent / "data" / "metrics"
 COLUMNS = {
-    "meanDic": "mean_dice", "maxDic": "max_dice", "meanIoU": "mean_iou", "maxIoU": "max_iou", "wFm": "wfb",
-    "Sm": "s_measure", "meanEm": "mean_e_measure", "maxEm": "max_e_measure", "MAE": "mae",
-    "meanSen": "mean_sensitivity", "meanSpe": "mean_specificity",
+    "meanDic": "mean_dice",
+    "maxDic": "max_dice",
+    "meanIoU": "mean_iou",
+    "maxIoU": "max_iou",
+    "wFm": "wfb",
+    "Sm": "s_measure",
+    "meanEm": "mean_e_measure",
+    "maxEm": "max_e_measure",
+    "MAE": "mae",
+    "meanSen": "mean_sensitivity",
+    "meanSpe": "mean_specificity",
 }
 # Equally near foreground pixels: MATLAB, Octave and SciPy each take another one into weighted F.
 CLOSE = dict.fromkeys(COLUMNS, 1e-9) | {"wFm": 1e-4}
@@ -35,7 +43,9 @@ def test_all_cases_are_here():
 def test_every_column_of_every_case(row):
     got = score(*case(row["name"]), empty="zero").pranet
     official = {name: float(row[name]) for name in COLUMNS}
-    if row["name"] == "023.png":  # undefined for an empty mask: MATLAB says NaN, --empty zero says 0
+    if (
+        row["name"] == "023.png"
+    ):  # undefined for an empty mask: MATLAB says NaN, --empty zero says 0
         assert math.isnan(official["wFm"]) and got["wfb"] == 0
         official["wFm"] = 0.0
     for name, expected in official.items():

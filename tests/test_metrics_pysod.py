@@ -12,10 +12,13 @@ from polypseg.metrics import e_measure, mae, s_measure, score, weighted_f
 
 # Of the thresholds 1 - k/255 some lie a rounding above the level that they are meant for, and the
 # levels that PySODMetrics computes some a rounding below theirs. These levels suffer neither.
-SAFE = np.array([
-    level for level in range(256)
-    if level / 255 >= 1.0 - (255 - level) * (1.0 / 255.0) and int(level / 255 * 255) == level
-])
+SAFE = np.array(
+    [
+        level
+        for level in range(256)
+        if level / 255 >= 1.0 - (255 - level) * (1.0 / 255.0) and int(level / 255 * 255) == level
+    ]
+)
 
 
 def masks(rng, shape):
@@ -33,7 +36,9 @@ def masks(rng, shape):
 
 
 def centroid_is_halfway(mask):
-    return any(2 * line.sum() % len(line) == 0 and line.sum() % len(line) for line in np.nonzero(mask))
+    return any(
+        2 * line.sum() % len(line) == 0 and line.sum() % len(line) for line in np.nonzero(mask)
+    )
 
 
 @st.composite
@@ -65,12 +70,20 @@ def test_enough_levels_are_safe():
 @given(pairs())
 def test_weighted_f_and_mae(pair):
     mask, levels = pair
-    expected = theirs(pysod.WeightedFmeasure(), mask, levels)["wfm"], theirs(pysod.MAE(), mask, levels)["mae"]
+    expected = (
+        theirs(pysod.WeightedFmeasure(), mask, levels)["wfm"],
+        theirs(pysod.MAE(), mask, levels)["mae"],
+    )
     got = score(mask, levels)
-    for scores in (got.pranet, got.threshold):  # the map spans 0 to 255: stretching it changes nothing
+    for scores in (
+        got.pranet,
+        got.threshold,
+    ):  # the map spans 0 to 255: stretching it changes nothing
         assert (scores["wfb"], scores["mae"]) == pytest.approx(expected, abs=1e-9)
     probability = levels / 255
-    assert (weighted_f(mask, probability), mae(mask, probability)) == pytest.approx(expected, abs=1e-9)
+    assert (weighted_f(mask, probability), mae(mask, probability)) == pytest.approx(
+        expected, abs=1e-9
+    )
 
 
 @settings(max_examples=150, deadline=None)
@@ -83,7 +96,9 @@ def test_s_measure(pair):
     if centroid_is_halfway(mask) or not 0 < mask.mean() < 1:
         return
     expected = theirs(pysod.Smeasure(), mask, levels)["sm"]
-    if np.isnan(expected):  # the centroid is in the last row or column: nan there, a part without weight here
+    if np.isnan(
+        expected
+    ):  # the centroid is in the last row or column: nan there, a part without weight here
         assert 0 < score(mask, levels).pranet["s_measure"] <= 1
         return
     got = score(mask, levels)
@@ -96,8 +111,17 @@ def test_s_measure(pair):
 @given(pairs(levels=SAFE))
 def test_all_that_is_swept_over_thresholds(pair):
     mask, levels = pair
-    handlers = {"dice": pysod.DICEHandler, "iou": pysod.IOUHandler, "sensitivity": pysod.SensitivityHandler}
-    measure = pysod.FmeasureV2({name: handler(with_dynamic=True, with_adaptive=False) for name, handler in handlers.items()})
+    handlers = {
+        "dice": pysod.DICEHandler,
+        "iou": pysod.IOUHandler,
+        "sensitivity": pysod.SensitivityHandler,
+    }
+    measure = pysod.FmeasureV2(
+        {
+            name: handler(with_dynamic=True, with_adaptive=False)
+            for name, handler in handlers.items()
+        }
+    )
     curves = {name: result["dynamic"] for name, result in theirs(measure, mask, levels).items()}
     curves["e_measure"] = theirs(pysod.Emeasure(), mask, levels)["em"]["curve"]
     got = score(mask, levels)
@@ -115,12 +139,17 @@ def test_one_threshold(pair, level):
     mask, levels = pair
     cut = levels >= level
     handlers = {
-        "dice": pysod.DICEHandler, "iou": pysod.IOUHandler, "precision": pysod.PrecisionHandler,
+        "dice": pysod.DICEHandler,
+        "iou": pysod.IOUHandler,
+        "precision": pysod.PrecisionHandler,
         "recall": pysod.RecallHandler,
     }
-    measure = pysod.FmeasureV2({
-        name: handler(with_dynamic=False, with_adaptive=False, with_binary=True) for name, handler in handlers.items()
-    })
+    measure = pysod.FmeasureV2(
+        {
+            name: handler(with_dynamic=False, with_adaptive=False, with_binary=True)
+            for name, handler in handlers.items()
+        }
+    )
     binary = cut.astype(np.uint8) * 255
     got = score(mask, levels, threshold=level / 255).threshold
     for name, result in theirs(measure, mask, binary).items():

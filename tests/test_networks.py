@@ -22,7 +22,9 @@ NETWORKS = ("attention_unet", "pranet_mobilenetv2", "pranet_resnet50", "pranet_r
 
 def run_contract(network, backend, folder):
     result = subprocess.run(
-        [sys.executable, HERE / "contract.py", network, folder], capture_output=True, text=True,
+        [sys.executable, HERE / "contract.py", network, folder],
+        capture_output=True,
+        text=True,
         env=os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""},
     )
     assert result.returncode == 0, result.stderr[-3000:]
@@ -36,7 +38,10 @@ def outputs(tmp_path_factory):
     others = [backend for backend in ("jax", "torch") if importlib.util.find_spec(backend)]
     results = {}
     with ThreadPoolExecutor(2) as pool:
-        for runs in ([(n, "tensorflow") for n in NETWORKS], [(n, b) for n in NETWORKS[:2] for b in others]):
+        for runs in (
+            [(n, "tensorflow") for n in NETWORKS],
+            [(n, b) for n in NETWORKS[:2] for b in others],
+        ):
             results |= zip(runs, pool.map(lambda run: run_contract(*run, folder), runs))
     return folder, results
 
@@ -54,7 +59,9 @@ def test_contract_under_other_backends(network, backend, outputs):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     for size, array in outputs[1][network, "tensorflow"].items():
-        np.testing.assert_allclose(outputs[1][network, backend][size], array, atol=2e-4 * np.abs(array).max())
+        np.testing.assert_allclose(
+            outputs[1][network, backend][size], array, atol=2e-4 * np.abs(array).max()
+        )
 
 
 def test_saved_models_load_in_a_new_process_without_our_arguments(outputs):
@@ -67,11 +74,15 @@ def test_saved_models_load_in_a_new_process_without_our_arguments(outputs):
         "    np.save(path + '.npy', keras.saving.load_model(path)(x, training=False))\n"
     )
     paths = [folder / f"{network}.keras" for network in NETWORKS]
-    result = subprocess.run([sys.executable, "-c", program, *paths], cwd=HERE.parent, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program, *paths], cwd=HERE.parent, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     for network, path in zip(NETWORKS, paths):
         array = expected[network, "tensorflow"]["64x64"]
-        np.testing.assert_allclose(np.load(f"{path}.npy"), array, atol=1e-5 * max(1, np.abs(array).max()))
+        np.testing.assert_allclose(
+            np.load(f"{path}.npy"), array, atol=1e-5 * max(1, np.abs(array).max())
+        )
 
 
 def test_attention_unet_has_the_published_number_of_parameters():
@@ -84,15 +95,21 @@ def test_attention_gate_weighs_the_skip():
     from polypseg.attention_unet.layers import AttentionGate
 
     rng = np.random.default_rng(3)
-    skip, gating = rng.normal(size=(1, 6, 8, 4)).astype("float32"), rng.normal(size=(1, 3, 4, 5)).astype("float32")
+    skip, gating = (
+        rng.normal(size=(1, 6, 8, 4)).astype("float32"),
+        rng.normal(size=(1, 3, 4, 5)).astype("float32"),
+    )
     gate = AttentionGate(channels=7)
     result = np.asarray(gate([skip, gating]))
-    (a, b), (c, d), (e, f) = ((w[0, 0], bias) for w, bias in (
-        gate.theta.get_weights(), gate.phi.get_weights(), gate.psi.get_weights()
-    ))
+    (a, b), (c, d), (e, f) = (
+        (w[0, 0], bias)
+        for w, bias in (gate.theta.get_weights(), gate.phi.get_weights(), gate.psi.get_weights())
+    )
     hidden = np.maximum(skip[:, ::2, ::2] @ a + b + gating @ c + d, 0)
     weights = 1 / (1 + np.exp(-(hidden @ e + f)))
-    np.testing.assert_allclose(result, skip * weights.repeat(2, axis=1).repeat(2, axis=2), atol=1e-5)
+    np.testing.assert_allclose(
+        result, skip * weights.repeat(2, axis=1).repeat(2, axis=2), atol=1e-5
+    )
 
 
 def test_reverse_attention_sees_only_what_the_coarse_map_left_out():
@@ -103,14 +120,22 @@ def test_reverse_attention_sees_only_what_the_coarse_map_left_out():
     layer = ReverseAttention(channels=4)
     certain, half = np.full((1, 5, 6, 1), 40, "float32"), np.zeros((1, 5, 6, 1), "float32")
     blind = layer([features, certain])  # 1 - sigmoid(40) = 0: the features do not matter
-    np.testing.assert_allclose(blind, layer([rng.normal(size=features.shape).astype("float32"), certain]), atol=1e-5)
-    np.testing.assert_allclose(layer([features, half]), layer([features / 2, half - 80])  + 80, atol=1e-4)
+    np.testing.assert_allclose(
+        blind, layer([rng.normal(size=features.shape).astype("float32"), certain]), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        layer([features, half]), layer([features / 2, half - 80]) + 80, atol=1e-4
+    )
 
 
-@pytest.mark.parametrize("name, channels", [("mobilenetv2", (192, 576, 1280)), ("resnet50", (512, 1024, 2048))])
+@pytest.mark.parametrize(
+    "name, channels", [("mobilenetv2", (192, 576, 1280)), ("resnet50", (512, 1024, 2048))]
+)
 def test_backbone_taps_strides_8_16_32(name, channels):
     features = build_backbone(name)(np.zeros((1, 64, 96, 3), "float32"))
-    assert [tuple(f.shape) for f in features] == [(1, 64 // s, 96 // s, c) for s, c in zip((8, 16, 32), channels)]
+    assert [tuple(f.shape) for f in features] == [
+        (1, 64 // s, 96 // s, c) for s, c in zip((8, 16, 32), channels)
+    ]
 
 
 def test_backbone_equals_keras_applications(tmp_path):
@@ -120,22 +145,33 @@ def test_backbone_equals_keras_applications(tmp_path):
     for name, spec in BACKBONES.items():
         if not spec.downloads:
             continue
-        theirs = getattr(keras.applications, spec.constructor.split(":")[1])(input_shape=(None, None, 3), include_top=False, weights=None)
+        theirs = getattr(keras.applications, spec.constructor.split(":")[1])(
+            input_shape=(None, None, 3), include_top=False, weights=None
+        )
         for variable in theirs.weights:
             if len(variable.shape) == 1:
-                low, high = (0.5, 1.5) if variable.path.endswith(("gamma", "variance")) else (-0.5, 0.5)
+                low, high = (
+                    (0.5, 1.5) if variable.path.endswith(("gamma", "variance")) else (-0.5, 0.5)
+                )
                 variable.assign(rng.uniform(low, high, variable.shape))
         theirs.save_weights(tmp_path / f"{name}.weights.h5")
         ours = build_backbone(name, tmp_path / f"{name}.weights.h5")
         assert not any(variable.path.endswith("bias") for variable in ours.trainable_weights)
         taps = keras.Model(theirs.input, [theirs.get_layer(tap).output for tap in spec.taps])
-        module = {"resnet50": keras.applications.resnet50, "mobilenetv2": keras.applications.mobilenet_v2}[name]
+        module = {
+            "resnet50": keras.applications.resnet50,
+            "mobilenetv2": keras.applications.mobilenet_v2,
+        }[name]
         for mine, expected in zip(ours(image), taps(module.preprocess_input(image.copy()))):
-            np.testing.assert_allclose(mine, expected, rtol=1e-3, atol=1e-4 * float(np.abs(expected).max()))
+            np.testing.assert_allclose(
+                mine, expected, rtol=1e-3, atol=1e-4 * float(np.abs(expected).max())
+            )
 
 
 def test_backbone_weights_from_a_file(tmp_path):
-    theirs = keras.applications.MobileNetV2(input_shape=(None, None, 3), include_top=False, weights=None)
+    theirs = keras.applications.MobileNetV2(
+        input_shape=(None, None, 3), include_top=False, weights=None
+    )
     theirs.save_weights(tmp_path / "w.weights.h5")
     ours = PraNet("mobilenetv2", backbone_weights=str(tmp_path / "w.weights.h5"))
     np.testing.assert_array_equal(
@@ -149,7 +185,9 @@ def test_backbone_weights_from_a_file(tmp_path):
 
 
 def test_backbone_weights_that_a_file_has_in_part_are_refused(tmp_path, monkeypatch):
-    theirs = keras.applications.MobileNetV2(input_shape=(None, None, 3), include_top=False, weights=None)
+    theirs = keras.applications.MobileNetV2(
+        input_shape=(None, None, 3), include_top=False, weights=None
+    )
     theirs.save_weights(tmp_path / "w.weights.h5")
     load = keras.Model.load_weights
 
@@ -173,5 +211,7 @@ def test_imagenet_weights_that_cannot_be_downloaded(monkeypatch):
 
 
 def test_unknown_backbone():
-    with pytest.raises(ValueError, match="one of resnet50, mobilenetv2, res2net50, got backbone=vgg16"):
+    with pytest.raises(
+        ValueError, match="one of resnet50, mobilenetv2, res2net50, got backbone=vgg16"
+    ):
         PraNet("vgg16")

@@ -6,7 +6,9 @@ from polypseg.training.optimizer import Adam
 
 
 def variables(rng):
-    return [keras.Variable(rng.standard_normal(shape).astype("float32")) for shape in ((3, 4), (5,), ())]
+    return [
+        keras.Variable(rng.standard_normal(shape).astype("float32")) for shape in ((3, 4), (5,), ())
+    ]
 
 
 @pytest.mark.parametrize("clip", [None, 0.3])
@@ -23,7 +25,11 @@ def test_steps_follow_the_formula_of_adam(compiled, clip):
     optimizer.build(ours)
     expected = [np.asarray(v, "float64") for v in ours]
     first, second = [0.0] * 3, [0.0] * 3
-    step = tf.function(lambda *g: optimizer.apply(list(g), ours)) if compiled else lambda *g: optimizer.apply(list(g), ours)
+    step = (
+        tf.function(lambda *g: optimizer.apply(list(g), ours))
+        if compiled
+        else lambda *g: optimizer.apply(list(g), ours)
+    )
     for t, current in enumerate(gradients, 1):
         step(*[tf.constant(g) for g in current])
         for i, g in enumerate(current):

@@ -33,7 +33,9 @@ def test_equals_scikit_learn(seed, dtype):
     assert all(type(value) is float for value in got.values())
 
 
-@pytest.mark.parametrize("empty, on_empty, on_found", [("skip", math.nan, math.nan), ("one", 1, 0), ("zero", 0, 0)])
+@pytest.mark.parametrize(
+    "empty, on_empty, on_found", [("skip", math.nan, math.nan), ("one", 1, 0), ("zero", 0, 0)]
+)
 def test_an_empty_mask_scores_what_the_user_chose(empty, on_empty, on_found):
     nothing = np.zeros((7, 5), bool)
     found = nothing.copy()
@@ -55,7 +57,12 @@ def test_precision_and_recall_are_not_swapped():
     mask = np.array([[1, 1, 1, 1, 0]])
     prediction = np.array([[1, 0, 0, 0, 1]])
     # tp 1, fp 1, fn 3
-    assert overlap(mask, prediction) == {"dice": 2 / 6, "iou": 1 / 5, "precision": 1 / 2, "recall": 1 / 4}
+    assert overlap(mask, prediction) == {
+        "dice": 2 / 6,
+        "iou": 1 / 5,
+        "precision": 1 / 2,
+        "recall": 1 / 4,
+    }
 
 
 @pytest.mark.parametrize(

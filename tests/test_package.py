@@ -19,11 +19,17 @@ def requirements(name):
     return [line for line in lines if line and not line.startswith(("#", "-r "))]
 
 
-@pytest.mark.parametrize("name, expected", [
-    ("requirements.txt", PROJECT["dependencies"]),
-    ("requirements-export.txt", EXTRAS["export"]),
-    ("requirements-dev.txt", [line for line in EXTRAS["dev"] if not line.startswith("polypseg[")]),
-])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("requirements.txt", PROJECT["dependencies"]),
+        ("requirements-export.txt", EXTRAS["export"]),
+        (
+            "requirements-dev.txt",
+            [line for line in EXTRAS["dev"] if not line.startswith("polypseg[")],
+        ),
+    ],
+)
 def test_requirements_files_say_what_pyproject_says(name, expected):
     assert requirements(name) == expected
 
@@ -41,12 +47,15 @@ def test_every_folder_of_the_package_is_listed():
 
 def test_every_file_beside_the_code_is_listed():
     found = {
-        path.relative_to(ROOT) for folder in ("polypseg", *SETUPTOOLS["package-dir"].values())
+        path.relative_to(ROOT)
+        for folder in ("polypseg", *SETUPTOOLS["package-dir"].values())
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
     }
     listed = {
-        Path(*package.split("."), name) for package, names in SETUPTOOLS["package-data"].items() for name in names
+        Path(*package.split("."), name)
+        for package, names in SETUPTOOLS["package-data"].items()
+        for name in names
     }
     assert found == listed
 
@@ -75,5 +84,7 @@ def test_what_the_package_exports_is_there_and_costs_nothing_before():
         "assert all(callable(getattr(polypseg, name)) for name in polypseg.__all__)\n"
         "assert set(polypseg.__all__) == {'PraNet', 'AttentionUNet', 'Predictor', 'TrainConfig', 'train', 'evaluate'}\n"
     )
-    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr

@@ -38,7 +38,10 @@ def test_cache_holds_the_resized_files(pairs):
     for index in (0, 7):
         image = cv2.resize(read_image(pairs[index].image), (32, 32), interpolation=cv2.INTER_AREA)
         np.testing.assert_array_equal(arrays.images[index], image)
-        mask = cv2.resize(read_mask(pairs[index].mask) * 255, (32, 32), interpolation=cv2.INTER_AREA) > 127
+        mask = (
+            cv2.resize(read_mask(pairs[index].mask) * 255, (32, 32), interpolation=cv2.INTER_AREA)
+            > 127
+        )
         np.testing.assert_array_equal(arrays.masks[index, :, :, 0], mask)
 
 
@@ -67,7 +70,9 @@ def test_order_and_augmentation_follow_from_seed_and_epoch(pairs):
 
 def test_an_epoch_shows_each_picture_once():
     levels = np.arange(12, dtype=np.uint8)
-    arrays = Arrays(np.full((12, 8, 8, 3), levels[:, None, None, None]), np.zeros((12, 8, 8, 1), np.uint8))
+    arrays = Arrays(
+        np.full((12, 8, 8, 3), levels[:, None, None, None]), np.zeros((12, 8, 8, 1), np.uint8)
+    )
     epochs = [x[:, 0, 0, 0].tolist() for x, _ in batches(arrays, epochs=2, augmentation="none")]
     first, second = sum(epochs[:3], []), sum(epochs[3:], [])
     assert sorted(first) == sorted(second) == levels.tolist()
@@ -78,8 +83,12 @@ def test_evaluation_batches_are_the_cache_in_order(pairs):
     arrays = load(pairs, 32)
     got = list(evaluation_batches(arrays, 4))
     assert [len(x) for x, _ in got] == [4, 4, 3]
-    np.testing.assert_array_equal(np.concatenate([x for x, _ in got]), arrays.images.astype("float32"))
-    np.testing.assert_array_equal(np.concatenate([y for _, y in got]), arrays.masks.astype("float32"))
+    np.testing.assert_array_equal(
+        np.concatenate([x for x, _ in got]), arrays.images.astype("float32")
+    )
+    np.testing.assert_array_equal(
+        np.concatenate([y for _, y in got]), arrays.masks.astype("float32")
+    )
 
 
 def drawn(count, seed=0):
@@ -110,15 +119,20 @@ def test_neutral_draws_only_resize():
     out, out_mask = augment(image, mask, neutral, 40)
     np.testing.assert_allclose(out, image, atol=0.6)
     np.testing.assert_array_equal(out_mask, mask)
-    resized = cv2.resize(image[0], (27, 27), interpolation=cv2.INTER_LINEAR)  # the same centre, other pixels
-    np.testing.assert_allclose(augment(image, mask, neutral, 27)[0][0], resized, atol=8)  # positions of 1/32 pixel
+    resized = cv2.resize(
+        image[0], (27, 27), interpolation=cv2.INTER_LINEAR
+    )  # the same centre, other pixels
+    np.testing.assert_allclose(
+        augment(image, mask, neutral, 27)[0][0], resized, atol=8
+    )  # positions of 1/32 pixel
     flipped = neutral.copy()
     flipped[:, 0] = 0.9
     np.testing.assert_array_equal(augment(image, mask, flipped, 40)[1], mask[:, :, ::-1])
     turned = neutral.copy()
     turned[:, 2] = 0.3
     assert any(
-        np.array_equal(augment(image, mask, turned, 40)[1][0], np.rot90(mask[0], turns)) for turns in (1, 3)
+        np.array_equal(augment(image, mask, turned, 40)[1][0], np.rot90(mask[0], turns))
+        for turns in (1, 3)
     )
 
 
@@ -126,9 +140,13 @@ def test_flips_give_the_eight_symmetries_of_the_square():
     picture = np.random.default_rng(4).integers(0, 256, (6, 6, 3)).astype(np.uint8)
     mask = (picture[..., :1] > 90).astype(np.uint8)
     arrays = Arrays(picture[None].repeat(200, axis=0), mask[None].repeat(200, axis=0))
-    (images, masks), = batches(arrays, batch_size=200, epochs=1, augmentation="flips")
-    symmetries = [np.rot90(side, turns) for side in (picture, picture[:, ::-1]) for turns in range(4)]
-    which = [[np.array_equal(image, symmetry) for symmetry in symmetries].index(True) for image in images]
+    ((images, masks),) = batches(arrays, batch_size=200, epochs=1, augmentation="flips")
+    symmetries = [
+        np.rot90(side, turns) for side in (picture, picture[:, ::-1]) for turns in range(4)
+    ]
+    which = [
+        [np.array_equal(image, symmetry) for symmetry in symmetries].index(True) for image in images
+    ]
     assert np.bincount(which, minlength=8).min() > 10
     moved = [np.rot90(side, turns) for side in (mask, mask[:, ::-1]) for turns in range(4)]
     for index, one in zip(which, masks, strict=True):
@@ -152,7 +170,9 @@ def test_colours_follow_the_formula():
     images = rng.integers(0, 256, (5, 9, 11, 3)).astype(np.float32)
     draws = rng.random((5, 5)).astype(np.float32)
     to_yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-    for image, out, draw_ in zip(images, _colour(images, tf.unstack(draws, axis=1)).numpy(), draws.astype(np.float64)):
+    for image, out, draw_ in zip(
+        images, _colour(images, tf.unstack(draws, axis=1)).numpy(), draws.astype(np.float64)
+    ):
         brightness, contrast, gamma, saturation, hue = draw_
         x = 255 * (image.astype(np.float64) / 255) ** np.exp(0.44 * gamma - 0.22)
         x = x.mean() + (x - x.mean()) * (0.75 + 0.5 * contrast)
@@ -169,7 +189,9 @@ def test_one_in_five_is_blended_with_its_blur():
     out = _blur(tf.constant(images), (tf.constant(chance), tf.constant(amount))).numpy()
     line = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
     for image, result, share in zip(images, out, amount * (chance < 0.2)):
-        blurred = cv2.filter2D(image.astype(np.float64), -1, line, borderType=cv2.BORDER_REFLECT_101)
+        blurred = cv2.filter2D(
+            image.astype(np.float64), -1, line, borderType=cv2.BORDER_REFLECT_101
+        )
         np.testing.assert_allclose(result, image + share * (blurred - image), atol=1e-3)
     none = _blur(tf.constant(images), (tf.constant(chance + 0.2), tf.constant(amount))).numpy()
     np.testing.assert_array_equal(none, images)

@@ -17,7 +17,9 @@ from polypseg.inference.predictor import Predictor, sigmoid
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 24
 NAMES = ("coarse", "answer")
-WEIGHTS = np.float32([[0.02, -0.01, 0.03], [-0.03, 0.05, 0.01]])  # maps x RGB: logits of some -8 to 15
+WEIGHTS = np.float32(
+    [[0.02, -0.01, 0.03], [-0.03, 0.05, 0.01]]
+)  # maps x RGB: logits of some -8 to 15
 BIAS = np.float32([-5.0, 1.0])
 
 
@@ -34,10 +36,18 @@ def write_onnx(path, maps=2, text=None):
         helper.make_node("Sigmoid", ["logits"], ["probability"]),
     ]
     graph = helper.make_graph(
-        nodes, "network",
+        nodes,
+        "network",
         [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["batch", SIZE, SIZE, 3])],
-        [helper.make_tensor_value_info("probability", onnx.TensorProto.FLOAT, ["batch", SIZE, SIZE, maps])],
-        [numpy_helper.from_array(WEIGHTS[-maps:].T.copy(), "weights"), numpy_helper.from_array(BIAS[-maps:], "bias")],
+        [
+            helper.make_tensor_value_info(
+                "probability", onnx.TensorProto.FLOAT, ["batch", SIZE, SIZE, maps]
+            )
+        ],
+        [
+            numpy_helper.from_array(WEIGHTS[-maps:].T.copy(), "weights"),
+            numpy_helper.from_array(BIAS[-maps:], "bias"),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     helper.set_model_props(model, {"polypseg": description(maps) if text is None else text})
@@ -66,7 +76,9 @@ def write_tflite(path, maps=2, text=None):
     def network(image):
         return tf.sigmoid(image @ WEIGHTS[-maps:].T + BIAS[-maps:])
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], network)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [network.get_concrete_function()], network
+    )
     Path(path).write_bytes(converter.convert())
     with zipfile.ZipFile(path, "a") as attached:
         attached.writestr("polypseg.json", description(maps) if text is None else text)
@@ -83,7 +95,9 @@ def write_savedmodel(path, maps=2, text=None):
     )
     tf.saved_model.save(module, str(path))
     (path / "assets.extra").mkdir()
-    (path / "assets.extra" / "polypseg.json").write_text(description(maps) if text is None else text)
+    (path / "assets.extra" / "polypseg.json").write_text(
+        description(maps) if text is None else text
+    )
 
 
 KINDS = {
@@ -113,7 +127,9 @@ def pictures(count=5):
 def by_hand(picture):
     """`(H, W, 2)` float64: by area or bilinearly to the network, logits, bilinearly back, sigmoid."""
     shrinks = min(picture.shape[:2]) >= SIZE
-    small = cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    small = cv2.resize(
+        picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
     logits = small.astype(np.float64) @ WEIGHTS.T + BIAS
     height, width = picture.shape[:2]
 
@@ -156,7 +172,9 @@ def test_a_file_with_the_answer_only(package, tmp_path):
 @kinds
 @pytest.mark.parametrize("text", ["", "[]", '{"input_size": 24}'])
 def test_a_foreign_file_is_refused(package, text, tmp_path):
-    with pytest.raises(InputError, match="--model: expected a file written by export.py, got .*network") as caught:
+    with pytest.raises(
+        InputError, match="--model: expected a file written by export.py, got .*network"
+    ) as caught:
         Predictor.load(written(package, tmp_path, text=text))
     assert "\n" not in str(caught.value)
 
@@ -179,10 +197,17 @@ def test_openvino_without_its_weights(tmp_path):
         Predictor.load(path)
 
 
-@pytest.mark.parametrize("name, word", [
-    ("absent.onnx", "does not exist"), ("absent", "does not exist"), ("notes.txt", "got .*notes.txt"),
-    ("network.bin", "xml"), ("empty", "with none inside"), ("network.keras", "expected a .keras file"),
-])
+@pytest.mark.parametrize(
+    "name, word",
+    [
+        ("absent.onnx", "does not exist"),
+        ("absent", "does not exist"),
+        ("notes.txt", "got .*notes.txt"),
+        ("network.bin", "xml"),
+        ("empty", "with none inside"),
+        ("network.keras", "expected a .keras file"),
+    ],
+)
 def test_what_is_not_a_model(name, word, tmp_path):
     (tmp_path / "empty").mkdir()
     for file in ("notes.txt", "network.bin", "network.keras"):
@@ -210,7 +235,9 @@ def test_these_engines_import_neither_tensorflow_nor_keras(package, tmp_path):
         "Predictor.load(sys.argv[1])([numpy.zeros((40, 30, 3), 'uint8')] * 2)\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", program, path], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program, path], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr
 
 

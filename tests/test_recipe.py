@@ -21,8 +21,18 @@ from polypseg.training.optimizer import Adam
 from polypseg.training.schedule import WarmupSchedule
 
 SMALL = (
-    "--model", "attention_unet", "--input-size", "32", "--batch-size", "4", "--lr", "0.02", "--schedule", "constant",
-    "--epochs", "2",
+    "--model",
+    "attention_unet",
+    "--input-size",
+    "32",
+    "--batch-size",
+    "4",
+    "--lr",
+    "0.02",
+    "--schedule",
+    "constant",
+    "--epochs",
+    "2",
 )
 
 
@@ -48,7 +58,11 @@ def train(data, *arguments):
 def test_sizes_are_the_authors():
     """`int(round(352 * rate / 32) * 32)` of their MyTrain.py."""
     assert scaled_sizes(352, [0.75, 1, 1.25], 32) == [256, 352, 448]
-    assert scaled_sizes(96, [0.75, 1, 1.25], 16) == [64 if round(4.5) == 4 else 80, 96, 128 if round(7.5) == 8 else 112]
+    assert scaled_sizes(96, [0.75, 1, 1.25], 16) == [
+        64 if round(4.5) == 4 else 80,
+        96,
+        128 if round(7.5) == 8 else 112,
+    ]
     config = parse_train(["--data-path", "d", "--multi-scale", "0.75", "1", "1.25"])
     assert config.multi_scale == [0.75, 1, 1.25]
     for bad in (("0",), ("-1", "1"), ("0.01",), ("nan",), ("5",)):
@@ -59,12 +73,21 @@ def test_sizes_are_the_authors():
 def test_each_batch_comes_once_at_each_size_aligned_by_its_corners():
     rng = np.random.default_rng(0)
     arrays = Arrays(
-        rng.integers(0, 256, (6, 40, 40, 3)).astype(np.uint8), (rng.random((6, 40, 40, 1)) < 0.5).astype(np.uint8)
+        rng.integers(0, 256, (6, 40, 40, 3)).astype(np.uint8),
+        (rng.random((6, 40, 40, 1)) < 0.5).astype(np.uint8),
     )
     plain = [(x.numpy(), y.numpy()) for x, y in training_batches(arrays, 32, 3, seed=1, epochs=2)]
-    scaled = [(x.numpy(), y.numpy()) for x, y in training_batches(arrays, 32, 3, seed=1, epochs=2, sizes=[16, 32, 64])]
+    scaled = [
+        (x.numpy(), y.numpy())
+        for x, y in training_batches(arrays, 32, 3, seed=1, epochs=2, sizes=[16, 32, 64])
+    ]
     assert [x.shape[1:3] for x, _ in scaled] == [(16, 16), (32, 32), (64, 64)] * 4
-    later = [x.numpy() for x, _ in training_batches(arrays, 32, 3, seed=1, epochs=2, first_epoch=1, sizes=[16, 32, 64])]
+    later = [
+        x.numpy()
+        for x, _ in training_batches(
+            arrays, 32, 3, seed=1, epochs=2, first_epoch=1, sizes=[16, 32, 64]
+        )
+    ]
     np.testing.assert_array_equal(later[0], scaled[6][0])
     for index, (x, y) in enumerate(plain):
         np.testing.assert_array_equal(scaled[3 * index + 1][0], x)
@@ -74,7 +97,9 @@ def test_each_batch_comes_once_at_each_size_aligned_by_its_corners():
             part = at - low
             rows = np.eye(32)[low] * (1 - part)[:, None] + np.eye(32)[low + 1] * part[:, None]
             ours, masks = scaled[3 * index + place]
-            np.testing.assert_allclose(ours, np.einsum("ih,bhwc,jw->bijc", rows, x, rows), atol=2e-2)
+            np.testing.assert_allclose(
+                ours, np.einsum("ih,bhwc,jw->bijc", rows, x, rows), atol=2e-2
+            )
             soft = np.einsum("ih,bhwc,jw->bijc", rows, y, rows)
             clear = np.abs(soft - 0.5) > 1e-4
             np.testing.assert_array_equal(masks[clear], (soft > 0.5)[clear])
@@ -82,10 +107,23 @@ def test_each_batch_comes_once_at_each_size_aligned_by_its_corners():
 
 
 def test_step_decay_is_a_tenth_every_fifty_epochs_and_counts_the_scales(data, tmp_path):
-    config = parse_train([
-        "--data-path", str(data), *SMALL, "--schedule", "step", "--epochs", "120", "--lr", "1e-4",
-        "--multi-scale", "0.5", "1", "1.5",
-    ])
+    config = parse_train(
+        [
+            "--data-path",
+            str(data),
+            *SMALL,
+            "--schedule",
+            "step",
+            "--epochs",
+            "120",
+            "--lr",
+            "1e-4",
+            "--multi-scale",
+            "0.5",
+            "1",
+            "1.5",
+        ]
+    )
     batch_size, steps = training._steps(config, prepare_data(config), devices=1)
     assert (batch_size, steps) == (4, 16 // 4 * 3)
     rate = build._optimizer(config, steps)._learning_rate
@@ -96,7 +134,9 @@ def test_step_decay_is_a_tenth_every_fifty_epochs_and_counts_the_scales(data, tm
 
 def test_warm_up_and_cosine():
     rate = WarmupSchedule(0.01, steps=110, warmup=10)
-    assert [float(rate(step)) for step in (0, 4, 9)] == pytest.approx([0.01 * n / 11 for n in (1, 5, 10)], rel=1e-5)
+    assert [float(rate(step)) for step in (0, 4, 9)] == pytest.approx(
+        [0.01 * n / 11 for n in (1, 5, 10)], rel=1e-5
+    )
     for step in (10, 30, 60, 110):
         expected = 0.01 * (0.01 + 0.99 * (1 + np.cos(np.pi * (step - 10) / 100)) / 2)
         assert float(rate(step)) == pytest.approx(expected, rel=1e-4)
@@ -109,27 +149,48 @@ def gradients_of(rng, count):
 def test_accumulated_steps_equal_one_of_the_larger_batch():
     """A convolution without batch norm, a loss that is a mean over pictures: 3 steps of 2 are one of 6."""
     rng = np.random.default_rng(2)
-    x, y = rng.standard_normal((12, 8, 8, 3)).astype("float32"), rng.random((12, 8, 8, 1)).astype("float32")
+    x, y = (
+        rng.standard_normal((12, 8, 8, 3)).astype("float32"),
+        rng.random((12, 8, 8, 1)).astype("float32"),
+    )
     results = []
     for batch, every in ((6, None), (2, 3)):
         keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3, padding="same", activation="relu"),
-                                  keras.layers.Conv2D(1, 1), keras.layers.ZeroPadding2D(1)])
-        model.compile(Adam(0.05, clipvalue=0.02, gradient_accumulation_steps=every), "mse", jit_compile=False)
-        model.fit(x, np.pad(y, ((0, 0), (1, 1), (1, 1), (0, 0))), batch_size=batch, shuffle=False, verbose=0)
+        model = keras.Sequential(
+            [
+                keras.Input((8, 8, 3)),
+                keras.layers.Conv2D(2, 3, padding="same", activation="relu"),
+                keras.layers.Conv2D(1, 1),
+                keras.layers.ZeroPadding2D(1),
+            ]
+        )
+        model.compile(
+            Adam(0.05, clipvalue=0.02, gradient_accumulation_steps=every), "mse", jit_compile=False
+        )
+        model.fit(
+            x,
+            np.pad(y, ((0, 0), (1, 1), (1, 1), (0, 0))),
+            batch_size=batch,
+            shuffle=False,
+            verbose=0,
+        )
         results.append([np.array(weight) for weight in model.get_weights()])
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=2e-6)
 
 
 def test_more_accumulated_steps_than_the_run_has_are_refused(data, tmp_path):
-    with pytest.raises(InputError, match="--accumulate: expected at most the 8 steps of the run, got 9"):
+    with pytest.raises(
+        InputError, match="--accumulate: expected at most the 8 steps of the run, got 9"
+    ):
         train(data, *SMALL, "--accumulate", 9, "--trained-model-path", tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_the_best_model_holds_the_averages_and_the_last_one_both(data, tmp_path, monkeypatch, every):
+def test_the_best_model_holds_the_averages_and_the_last_one_both(
+    data, tmp_path, monkeypatch, every
+):
     """a = m a + (1 - m) w after each update, beginning with w, whatever number of steps makes an update."""
     seen = []
 
@@ -137,43 +198,79 @@ def test_the_best_model_holds_the_averages_and_the_last_one_both(data, tmp_path,
         seen.append([np.array(weight) for weight in self.model.trainable_variables])
 
     monkeypatch.setattr(training.StopOnNonFinite, "on_train_batch_end", watch)
-    folder = train(data, *SMALL, "--epochs", 1, "--ema", 0.7, "--accumulate", every, "--trained-model-path", tmp_path)
+    folder = train(
+        data,
+        *SMALL,
+        "--epochs",
+        1,
+        "--ema",
+        0.7,
+        "--accumulate",
+        every,
+        "--trained-model-path",
+        tmp_path,
+    )
     assert len(seen) == 4
     average, momentum = None, 0.7 ** (1 / every)
     for step, weights in enumerate(seen):
-        average = weights if step < every else [momentum * a + (1 - momentum) * w for a, w in zip(average, weights)]
+        average = (
+            weights
+            if step < every
+            else [momentum * a + (1 - momentum) * w for a, w in zip(average, weights)]
+        )
     best = keras.saving.load_model(folder / "best.keras", compile=False)
     last = keras.saving.load_model(folder / "last.keras")
-    for a, w, kept, own in zip(average, seen[-1], best.trainable_variables, last.trainable_variables, strict=True):
+    for a, w, kept, own in zip(
+        average, seen[-1], best.trainable_variables, last.trainable_variables, strict=True
+    ):
         np.testing.assert_allclose(np.array(kept), a, rtol=0, atol=1e-6)
         np.testing.assert_array_equal(np.array(own), w)
-    assert any(np.abs(np.array(a) - np.array(b)).max() > 1e-4 for a, b in zip(best.trainable_variables, last.trainable_variables))
+    assert any(
+        np.abs(np.array(a) - np.array(b)).max() > 1e-4
+        for a, b in zip(best.trainable_variables, last.trainable_variables)
+    )
 
     stems, scores = (folder / "split" / "val.txt").read_text().split(), []
     for pair in find_pairs(data)[0]:
         if pair.stem in stems:
             truth = resize_mask(read_mask(pair.mask), (32, 32)) > 0
-            answer = np.asarray(best(resize_image(read_image(pair.image), (32, 32))[None].astype("float32")))[0, ..., 0] >= 0
+            answer = (
+                np.asarray(
+                    best(resize_image(read_image(pair.image), (32, 32))[None].astype("float32"))
+                )[0, ..., 0]
+                >= 0
+            )
             scores.append(2 * (truth & answer).sum() / (truth.sum() + answer.sum()))
     with open(folder / "history.csv") as file:
-        assert float(list(csv.DictReader(file))[0]["val_dice"]) == pytest.approx(np.mean(scores), abs=1e-5)
+        assert float(next(csv.DictReader(file))["val_dice"]) == pytest.approx(
+            np.mean(scores), abs=1e-5
+        )
 
 
 def test_float16_scales_the_loss_and_skips_the_steps_that_overflow(data, tmp_path):
-    folder = train(data, *SMALL, "--precision", "float16", "--ema", "0.5", "--trained-model-path", tmp_path)
+    folder = train(
+        data, *SMALL, "--precision", "float16", "--ema", "0.5", "--trained-model-path", tmp_path
+    )
     keras.config.set_dtype_policy("mixed_float16")
     last = keras.saving.load_model(folder / "last.keras")
     assert isinstance(last.optimizer, keras.optimizers.LossScaleOptimizer)
     assert isinstance(last.optimizer.inner_optimizer, Adam)
     keras.config.set_dtype_policy("float32")
     best = keras.saving.load_model(folder / "best.keras", compile=False)
-    assert all(weight.dtype == "float32" and np.isfinite(np.array(weight)).all() for weight in best.weights)
+    assert all(
+        weight.dtype == "float32" and np.isfinite(np.array(weight)).all() for weight in best.weights
+    )
     image = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype("float32")
     assert np.isfinite(np.array(best(image))).all()
 
     scale, steps = float(last.optimizer.dynamic_scale), int(last.optimizer.iterations)
     before = [np.array(variable) for variable in last.trainable_variables]
-    last.optimizer.apply([tf.fill(variable.shape, np.inf) for variable in last.trainable_variables], last.trainable_variables)
-    assert float(last.optimizer.dynamic_scale) == scale / 2 and int(last.optimizer.iterations) == steps
+    last.optimizer.apply(
+        [tf.fill(variable.shape, np.inf) for variable in last.trainable_variables],
+        last.trainable_variables,
+    )
+    assert (
+        float(last.optimizer.dynamic_scale) == scale / 2 and int(last.optimizer.iterations) == steps
+    )
     for old, variable in zip(before, last.trainable_variables, strict=True):
         np.testing.assert_array_equal(old, np.array(variable))

@@ -31,7 +31,10 @@ def page(tmp_path_factory):
         cv2.imwrite(str(folder / "masks" / f"{stem}.png"), mask)
         cv2.imwrite(str(folder / "images" / f"{stem}.jpg"), np.full((48, 64, 3), 90, np.uint8))
         moved = np.roll(mask, int(rng.integers(0, 25)), axis=1)
-        cv2.imwrite(str(folder / "maps" / f"{stem}.png"), np.clip(moved + rng.normal(0, 20, mask.shape), 0, 255).astype(np.uint8))
+        cv2.imwrite(
+            str(folder / "maps" / f"{stem}.png"),
+            np.clip(moved + rng.normal(0, 20, mask.shape), 0, 255).astype(np.uint8),
+        )
     (source,) = saved_sources([folder / "maps"], [folder / "masks"], names=["a <b> model"])
     rules = Rules(empty="skip")
     results = list(score_items(source.items, rules, workers=1))
@@ -40,12 +43,20 @@ def page(tmp_path_factory):
     tiles = pictures(source, results, rules, lambda items: [read_map(item.map) for item in items])
     row = SourceScores(source, rules, results)
     text = report([row], [tiles], {"commit": "abc"})
-    return row, text, json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+    return (
+        row,
+        text,
+        json.loads(
+            re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1]
+        ),
+    )
 
 
 def test_it_needs_nothing_from_elsewhere(page):
     _, text, _ = page
-    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", text.replace("src: picture.src", ""))
+    assert not re.findall(
+        r"""(?:src|href)\s*=\s*["'](?!data:)""", text.replace("src: picture.src", "")
+    )
     assert set(re.findall(r"https?://[^\"' ]+", text)) == {"http://www.w3.org/2000/svg"}
     assert "@import" not in text and "url(" not in text
     assert "$" not in re.sub(r"\$\{", "", text.split("<script>\n")[1].split("</script>")[0])
@@ -61,25 +72,35 @@ def test_names_cannot_break_out_of_the_page(page):
 
 def test_it_holds_the_numbers_of_the_tables(page):
     row, text, (data,) = page
-    for protocol, names in (("pranet", ("mean_dice", "mean_iou", "max_e_measure", "mae")), ("threshold", ("dice", "iou", "recall"))):
+    for protocol, names in (
+        ("pranet", ("mean_dice", "mean_iou", "max_e_measure", "mae")),
+        ("threshold", ("dice", "iou", "recall")),
+    ):
         section = text.split(f"Protocol {protocol}</h2>")[1].split("</section>")[0]
         for name in names:
             assert f"<td>{row.total[protocol][name]:.3f}</td>" in section
     assert "1 empty mask(s): --empty skip" in text
     assert [image["dice"] for image in data["images"]] == [
-        None if np.isnan(result.scores.threshold["dice"]) else pytest.approx(result.scores.threshold["dice"], abs=1e-5)
+        None
+        if np.isnan(result.scores.threshold["dice"])
+        else pytest.approx(result.scores.threshold["dice"], abs=1e-5)
         for result in row.results
     ]
     assert data["images"][0]["dice"] is None and data["images"][0]["size"] == 0
     curve = data["curves"]["threshold"]["dice"]
-    assert len(curve) == 256 and curve[128] == pytest.approx(row.total["threshold"]["dice"], abs=1e-5)
-    assert max(data["curves"]["pranet"]["iou"]) == pytest.approx(row.total["pranet"]["max_iou"], abs=1e-5)
+    assert len(curve) == 256 and curve[128] == pytest.approx(
+        row.total["threshold"]["dice"], abs=1e-5
+    )
+    assert max(data["curves"]["pranet"]["iou"]) == pytest.approx(
+        row.total["pranet"]["max_iou"], abs=1e-5
+    )
 
 
 def test_the_gallery_shows_the_worst_and_the_median(page):
     row, _, (data,) = page
     ranked = sorted(
-        (result.scores.threshold["dice"], result.stem) for result in row.results
+        (result.scores.threshold["dice"], result.stem)
+        for result in row.results
         if not np.isnan(result.scores.threshold["dice"])
     )
     worst = [tile["stem"] for tile in data["gallery"] if tile["kind"] == "worst"]
@@ -87,14 +108,17 @@ def test_the_gallery_shows_the_worst_and_the_median(page):
     assert len(worst) == len(middle) == 8
     assert {row[1] for row in ranked if row[0] < ranked[8][0]} <= set(worst)
     assert ranked[len(ranked) // 2][1] in middle
-    picture = cv2.imdecode(np.frombuffer(base64.b64decode(data["gallery"][0]["src"].split(",")[1]), np.uint8), cv2.IMREAD_COLOR)
+    picture = cv2.imdecode(
+        np.frombuffer(base64.b64decode(data["gallery"][0]["src"].split(",")[1]), np.uint8),
+        cv2.IMREAD_COLOR,
+    )
     assert picture.shape == (48, 64, 3) and picture.std() > 5
 
 
 @pytest.mark.parametrize("count, each", [(1, 8), (5, 2), (9, 8), (20, 8)])
 def test_no_picture_twice(page, count, each):
     row, _, _ = page
-    worst, middle = choose(row.results[1:count + 1], each)
+    worst, middle = choose(row.results[1 : count + 1], each)
     assert len(worst) == min(each, count)
     assert not set(worst) & set(middle) and len(middle) <= each
     assert set(worst) | set(middle) <= set(range(count))
@@ -105,8 +129,14 @@ def test_colours_say_hit_false_and_missed():
     mask[10:50, 10:50] = True
     found[10:50, 30:80] = True
     picture = draw(np.full((60, 90, 3), 100, np.uint8), mask, found).astype(float)
-    for (row, column), colour, strength in (((30, 40), HIT, 0.3), ((30, 65), FALSE, 0.5), ((30, 20), MISSED, 0.5)):
-        np.testing.assert_allclose(picture[row, column], 100 * (1 - strength) + strength * np.array(colour), atol=1)
+    for (row, column), colour, strength in (
+        ((30, 40), HIT, 0.3),
+        ((30, 65), FALSE, 0.5),
+        ((30, 20), MISSED, 0.5),
+    ):
+        np.testing.assert_allclose(
+            picture[row, column], 100 * (1 - strength) + strength * np.array(colour), atol=1
+        )
     np.testing.assert_array_equal(picture[55, 85], 100)
     assert picture[10, 20].min() > 180  # the outline of the ground truth, white
     assert overlap(mask, found)["dice"] == pytest.approx(2 * 800 / (1600 + 2000))

@@ -32,8 +32,18 @@ from polypseg.training.schedule import WarmupSchedule
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
-    "--model", "attention_unet", "--input-size", "32", "--batch-size", "4", "--lr", "0.02", "--schedule", "constant",
-    "--patience", "99",
+    "--model",
+    "attention_unet",
+    "--input-size",
+    "32",
+    "--batch-size",
+    "4",
+    "--lr",
+    "0.02",
+    "--schedule",
+    "constant",
+    "--patience",
+    "99",
 )
 
 
@@ -48,7 +58,9 @@ def data(tmp_path_factory):
 def tiny_network(monkeypatch):
     from tensorflow.python.framework import config as tf_config
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored where the tests run in the background
     tiny.install(monkeypatch.setitem)
     yield
     keras.config.set_dtype_policy("float32")
@@ -58,13 +70,18 @@ def tiny_network(monkeypatch):
 
 def train(*arguments):
     config = parse_train([str(argument) for argument in arguments])
-    return training.train(config, prepare_data(config), progress=TrainingProgress(), signals=Signals())
+    return training.train(
+        config, prepare_data(config), progress=TrainingProgress(), signals=Signals()
+    )
 
 
 def history(folder):
     """Rows without what the clock says."""
     with open(folder / "history.csv", newline="") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {key: value for key, value in row.items() if key != "seconds"}
+            for row in csv.DictReader(file)
+        ]
 
 
 def weights(path):
@@ -88,10 +105,24 @@ class Killed(BaseException):
 
 
 # Everything that has state: averages, accumulated gradients (3 x 2 steps an epoch, 4 an update), dropout, sizes.
-STATEFUL = (*SMALL, "--deterministic", "--ema", "0.8", "--accumulate", "4", "--multi-scale", "0.5", "1", "--batch-size", "5")
+STATEFUL = (
+    *SMALL,
+    "--deterministic",
+    "--ema",
+    "0.8",
+    "--accumulate",
+    "4",
+    "--multi-scale",
+    "0.5",
+    "1",
+    "--batch-size",
+    "5",
+)
 
 
-def test_killed_before_and_after_each_file_the_run_comes_out_bit_for_bit(data, tmp_path, monkeypatch):
+def test_killed_before_and_after_each_file_the_run_comes_out_bit_for_bit(
+    data, tmp_path, monkeypatch
+):
     arguments = ("--data-path", data, *STATEFUL, "--epochs", 8)
     undisturbed, _ = train(*arguments, "--trained-model-path", tmp_path / "undisturbed")
     best_epochs, best = [], -1.0
@@ -100,9 +131,16 @@ def test_killed_before_and_after_each_file_the_run_comes_out_bit_for_bit(data, t
             best, best_epochs = float(row["val_dice"]), [*best_epochs, int(row["epoch"])]
     assert len(best_epochs) >= 2, "the test needs an epoch with a better Dice than before"
 
-    run_folder = tmp_path / "killed" / "attention_unet-2"  # the first one is not finished when its process dies
+    run_folder = (
+        tmp_path / "killed" / "attention_unet-2"
+    )  # the first one is not finished when its process dies
     whens = [("config.json", "before")]
-    names = ("best.keras", "history.csv", "last.keras", "curves.png")  # the first epoch is sure to be a best one
+    names = (
+        "best.keras",
+        "history.csv",
+        "last.keras",
+        "curves.png",
+    )  # the first epoch is sure to be a best one
     whens += [(name, when) for name in names for when in ("before", "after")]
     whens += [("validation.png", "before")]
     replace = os.replace
@@ -118,29 +156,44 @@ def test_killed_before_and_after_each_file_the_run_comes_out_bit_for_bit(data, t
             raise Killed
 
     monkeypatch.setattr(os, "replace", replace_or_die)
-    monkeypatch.setattr(Path, "unlink", lambda *args, **kwargs: None)  # a killed process cleans nothing up
+    monkeypatch.setattr(
+        Path, "unlink", lambda *args, **kwargs: None
+    )  # a killed process cleans nothing up
     finished, kills = 0, 0
     while whens:
         begun = (run_folder / "config.json").exists()
         with pytest.raises(Killed):
-            train(*(("--resume", run_folder) if begun else (*arguments, "--trained-model-path", run_folder.parent)))
+            train(
+                *(
+                    ("--resume", run_folder)
+                    if begun
+                    else (*arguments, "--trained-model-path", run_folder.parent)
+                )
+            )
         now = saved_epoch(run_folder / "last.keras")
         assert now >= finished, "a finished epoch is lost"
         finished, kills = now, kills + 1
         whens.pop(0)
     monkeypatch.undo()
-    tiny.install(monkeypatch.setitem, unknown="argument")  # nothing can be built: what is saved is all it takes
+    tiny.install(
+        monkeypatch.setitem, unknown="argument"
+    )  # nothing can be built: what is saved is all it takes
     assert kills == 10
     folder, best = train("--resume", run_folder)
     assert_same_run(undisturbed, folder)
     assert best["epoch"] == best_epochs[-1]
     assert not [path for path in folder.iterdir() if "part" in path.name]
-    resumed = [each["after_epoch"] for each in json.loads((folder / "environment.json").read_text())["resumed"]]
+    resumed = [
+        each["after_epoch"]
+        for each in json.loads((folder / "environment.json").read_text())["resumed"]
+    ]
     assert resumed == sorted(resumed) and len(resumed) >= 4
 
 
 def test_best_model_is_made_up_for_when_the_process_died_before_it_was_saved(data, tmp_path):
-    folder, best = train("--data-path", data, *SMALL, "--ema", "0.5", "--epochs", 1, "--trained-model-path", tmp_path)
+    folder, best = train(
+        "--data-path", data, *SMALL, "--ema", "0.5", "--epochs", 1, "--trained-model-path", tmp_path
+    )
     expected = weights(folder / "best.keras")
     (folder / "best.keras").unlink()
     again, best_again = train("--resume", folder)
@@ -149,15 +202,21 @@ def test_best_model_is_made_up_for_when_the_process_died_before_it_was_saved(dat
         np.testing.assert_array_equal(a, b)
 
 
-def test_patience_counts_on_over_an_interruption_and_a_complete_run_says_so(data, tmp_path, monkeypatch):
+def test_patience_counts_on_over_an_interruption_and_a_complete_run_says_so(
+    data, tmp_path, monkeypatch
+):
     """The rate is 0: no epoch is better than the first, so 1 + 3 epochs are made."""
-    monkeypatch.setattr(WarmupSchedule, "__call__", lambda self, step: keras.ops.cast(0.0, "float32"))
+    monkeypatch.setattr(
+        WarmupSchedule, "__call__", lambda self, step: keras.ops.cast(0.0, "float32")
+    )
     stop_at_epoch(monkeypatch, 3)
     arguments = (*SMALL, "--epochs", 9, "--patience", 3)
     with pytest.raises(Interrupted):
         train("--data-path", data, *arguments, "--trained-model-path", tmp_path)
     monkeypatch.undo()
-    monkeypatch.setattr(WarmupSchedule, "__call__", lambda self, step: keras.ops.cast(0.0, "float32"))
+    monkeypatch.setattr(
+        WarmupSchedule, "__call__", lambda self, step: keras.ops.cast(0.0, "float32")
+    )
     folder, best = train("--resume", tmp_path)
     assert best["epoch"] == 1
     assert [row["epoch"] for row in history(folder)] == ["1", "2", "3", "4"]
@@ -181,16 +240,27 @@ def stop_at_epoch(monkeypatch, epoch, number=signal.SIGINT):
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_the_epoch_and_says_how_to_go_on(data, tmp_path, monkeypatch, capsys, number, code):
+def test_a_signal_ends_the_epoch_and_says_how_to_go_on(
+    data, tmp_path, monkeypatch, capsys, number, code
+):
     stop_at_epoch(monkeypatch, 2, number)
     with pytest.raises(SystemExit) as end:
-        run(lambda: train("--data-path", data, *SMALL, "--epochs", 3, "--trained-model-path", tmp_path))
+        run(
+            lambda: train(
+                "--data-path", data, *SMALL, "--epochs", 3, "--trained-model-path", tmp_path
+            )
+        )
     assert end.value.code == code
     folder = tmp_path / "attention_unet"
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.endswith(f"stopped; epoch 1 is saved; resume with: python train.py --resume {folder}")
+    assert last.endswith(
+        f"stopped; epoch 1 is saved; resume with: python train.py --resume {folder}"
+    )
     assert len(history(folder)) == saved_epoch(folder / "last.keras") == 1
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert (
+        signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_and_a_message(data, tmp_path, monkeypatch):
@@ -203,7 +273,10 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_a_message(data, tmp_path, mo
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept["last.keras"]) // 2, limits[1]))
     try:
-        with pytest.raises(SaveError, match=r"expected to save .*, got: .*large.*; epoch 1 is saved; resume with: .*") as error:
+        with pytest.raises(
+            SaveError,
+            match=r"expected to save .*, got: .*large.*; epoch 1 is saved; resume with: .*",
+        ) as error:
             train("--resume", folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -221,16 +294,29 @@ def interrupted(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_at_epoch(patch, 2)
         with pytest.raises(Interrupted):
-            train("--data-path", tmp_path / "data", *SMALL, "--epochs", 2, "--trained-model-path", tmp_path / "runs")
+            train(
+                "--data-path",
+                tmp_path / "data",
+                *SMALL,
+                "--epochs",
+                2,
+                "--trained-model-path",
+                tmp_path / "runs",
+            )
     return tmp_path / "runs" / "attention_unet"
 
 
 def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch):
     stem = (interrupted / "split" / "train.txt").read_text().split()[3]
-    other, image = ((tmp_path / "data" / "images" / f"{name}.png") for name in ("synthetic_0000", stem))
+    other, image = (
+        (tmp_path / "data" / "images" / f"{name}.png") for name in ("synthetic_0000", stem)
+    )
     before, kept = image.read_bytes(), (interrupted / "last.keras").read_bytes()
     image.write_bytes(before + b"x")
-    with pytest.raises(InputError, match=rf"--data-path: expected the 20 pictures that .*, got 1 changed \({stem}\)"):
+    with pytest.raises(
+        InputError,
+        match=rf"--data-path: expected the 20 pictures that .*, got 1 changed \({stem}\)",
+    ):
         train("--resume", interrupted)
     image.unlink()
     with pytest.raises(InputError, match=rf"got 1 missing \({stem}\)"):
@@ -251,7 +337,9 @@ def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch)
     assert (interrupted / "last.keras").read_bytes() == kept
 
     (tmp_path / "data" / "images" / "new.png").write_bytes(before)  # does not matter
-    (tmp_path / "data" / "masks" / "new.png").write_bytes((tmp_path / "data" / "masks" / f"{stem}.png").read_bytes())
+    (tmp_path / "data" / "masks" / "new.png").write_bytes(
+        (tmp_path / "data" / "masks" / f"{stem}.png").read_bytes()
+    )
     (tmp_path / "data").rename(tmp_path / "moved")
     with pytest.raises(ValueError, match="expected a folder, got nothing"):
         train("--resume", interrupted)
@@ -260,7 +348,10 @@ def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch)
 
 
 def test_what_cannot_be_resumed_is_refused_in_one_line(interrupted, tmp_path):
-    with pytest.raises(InputError, match="--epochs: expected only --data-path, --cache-gb and --devices beside --resume"):
+    with pytest.raises(
+        InputError,
+        match="--epochs: expected only --data-path, --cache-gb and --devices beside --resume",
+    ):
         parse_train(["--resume", str(interrupted), "--epochs", "9"])
     with pytest.raises(InputError, match="--resume: expected a run folder .* none inside"):
         parse_train(["--resume", str(tmp_path)])
@@ -281,7 +372,9 @@ def test_an_optimiser_of_other_variables_is_refused(interrupted):
     optimizer.build(model.trainable_variables[1:])
     model.compile(optimizer=optimizer, loss=model.loss)
     save_model(model, interrupted / "last.keras", saved_epoch(interrupted / "last.keras"))
-    with pytest.raises(InputError, match="--resume: expected an optimiser that fits the network, got .*last.keras"):
+    with pytest.raises(
+        InputError, match="--resume: expected an optimiser that fits the network, got .*last.keras"
+    ):
         train("--resume", interrupted)
 
 
@@ -294,13 +387,27 @@ def test_pictures_that_vanish_before_the_samples_are_drawn(data, tmp_path, monke
         plot(folder, pairs)
 
     monkeypatch.setattr(training, "write_samples", late)
-    with pytest.raises(SaveError, match=r"the network is trained, but samples/validation.png .*--resume"):
-        train("--data-path", tmp_path / "data", *SMALL, "--epochs", 1, "--trained-model-path", tmp_path / "runs")
+    with pytest.raises(
+        SaveError, match=r"the network is trained, but samples/validation.png .*--resume"
+    ):
+        train(
+            "--data-path",
+            tmp_path / "data",
+            *SMALL,
+            "--epochs",
+            1,
+            "--trained-model-path",
+            tmp_path / "runs",
+        )
     monkeypatch.setattr(training, "write_samples", plot)
     folder = tmp_path / "runs" / "attention_unet"
     assert load_model(folder / "best.keras")
     images = tmp_path / "data" / "images"
-    gone = next(stem for stem in (folder / "split" / "val.txt").read_text().split() if not (images / f"{stem}.png").exists())
+    gone = next(
+        stem
+        for stem in (folder / "split" / "val.txt").read_text().split()
+        if not (images / f"{stem}.png").exists()
+    )
     (tmp_path / "kept.png").rename(images / f"{gone}.png")
     train("--resume", folder)
     assert (folder / "samples" / "validation.png").exists()
@@ -315,8 +422,12 @@ def test_loading_runs_no_code_of_the_file(tmp_path):
 
 def start(*arguments):
     return subprocess.Popen(
-        [sys.executable, ROOT / "tests" / "tiny.py", *map(str, arguments)], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        [sys.executable, ROOT / "tests" / "tiny.py", *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"},
     )
 
@@ -327,14 +438,25 @@ def epochs_of(folder):
 
 def disturb(data, folder, epochs, moments):
     """Run `tiny.py`, end it with each of `moments` (functions of the process), and resume it each time to the end."""
-    arguments = ("--data-path", data, *SMALL, "--deterministic", "--epochs", epochs, "--trained-model-path", folder.parent)
+    arguments = (
+        "--data-path",
+        data,
+        *SMALL,
+        "--deterministic",
+        "--epochs",
+        epochs,
+        "--trained-model-path",
+        folder.parent,
+    )
     finished = 0
     for moment in [*moments, None]:
         process = start(*(("--resume", folder) if (folder / "config.json").exists() else arguments))
         if moment:
             moment(process)
         _, errors = process.communicate()
-        assert process.returncode == (0 if moment is None else getattr(moment, "code", -signal.SIGKILL)), errors
+        assert process.returncode == (
+            0 if moment is None else getattr(moment, "code", -signal.SIGKILL)
+        ), errors
         now = epochs_of(folder)
         assert now >= finished, "a finished epoch is lost"
         finished = now
@@ -356,7 +478,11 @@ def test_real_signals(data, tmp_path):
 
     def while_it_saves(process):
         history_csv = folder / "history.csv"
-        wait(process, lambda: history_csv.exists() and history_csv.read_text().count("\n") == 3, every=0.0005)
+        wait(
+            process,
+            lambda: history_csv.exists() and history_csv.read_text().count("\n") == 3,
+            every=0.0005,
+        )
         process.kill()
 
     def with_ctrl_c(process):
@@ -367,7 +493,16 @@ def test_real_signals(data, tmp_path):
 
     with_ctrl_c.code = 130
     told = []
-    undisturbed, _ = train("--data-path", data, *SMALL, "--deterministic", "--epochs", epochs, "--trained-model-path", tmp_path / "a")
+    undisturbed, _ = train(
+        "--data-path",
+        data,
+        *SMALL,
+        "--deterministic",
+        "--epochs",
+        epochs,
+        "--trained-model-path",
+        tmp_path / "a",
+    )
     disturb(data, folder, epochs, [while_it_saves, with_ctrl_c])
     assert f"resume with: python train.py --resume {folder}" in told[0].splitlines()[-1]
     assert_same_run(undisturbed, folder)
@@ -390,7 +525,16 @@ def test_ten_random_kills(data, tmp_path):
         assert process.poll() is None, "the run ended before it was killed"
         process.kill()
 
-    arguments = ("--data-path", data, *SMALL, "--deterministic", "--epochs", epochs, "--trained-model-path", tmp_path / "a")
+    arguments = (
+        "--data-path",
+        data,
+        *SMALL,
+        "--deterministic",
+        "--epochs",
+        epochs,
+        "--trained-model-path",
+        tmp_path / "a",
+    )
     undisturbed, _ = train(*arguments)
     disturb(data, folder, epochs, [at_random] * 10)
     assert_same_run(undisturbed, folder)

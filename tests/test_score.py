@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def score_py(*arguments, **environment):
     return subprocess.run(
-        [sys.executable, ROOT / "test.py", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT,
+        [sys.executable, ROOT / "test.py", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment,
     )
 
@@ -39,7 +42,10 @@ def folders(tmp_path):
         mask = np.zeros(shape, np.uint8)
         cv2.circle(mask, (int(rng.integers(10, 40)), int(rng.integers(10, 30))), 4 + index, 255, -1)
         cv2.imwrite(str(tmp_path / f"bowel/masks/p{index}.png"), mask)
-        cv2.imwrite(str(tmp_path / f"bowel/images/p{index}.jpg"), rng.integers(0, 255, (*shape, 3), np.uint8))
+        cv2.imwrite(
+            str(tmp_path / f"bowel/images/p{index}.jpg"),
+            rng.integers(0, 255, (*shape, 3), np.uint8),
+        )
         for program, spread in (("first", 20), ("second", 70)):
             map_ = np.clip(mask * 0.7 + rng.normal(40, spread, shape), 0, 255).astype(np.uint8)
             cv2.imwrite(str(tmp_path / f"results/{program}/p{index}.png"), map_)
@@ -62,12 +68,24 @@ def error_of(result):
 
 def test_files_and_table_of_saved_maps(folders):
     out = folders / "out"
-    result = score_py("--predictions", folders / "results/first", "--masks", folders / "bowel/masks", "--out", out)
+    result = score_py(
+        "--predictions", folders / "results/first", "--masks", folders / "bowel/masks", "--out", out
+    )
     assert result.returncode == 0, result.stderr
     assert not result.stderr
-    assert {path.name for path in out.iterdir()} == {"metrics.json", "per_image.csv", "report.html", "table.md", "table.tex"}
+    assert {path.name for path in out.iterdir()} == {
+        "metrics.json",
+        "per_image.csv",
+        "report.html",
+        "table.md",
+        "table.tex",
+    }
     got, want = json.loads((out / "metrics.json").read_text()), expected(folders, "first")
-    assert got["n"] == 7 and list(got["threshold"]) == list(THRESHOLD) and list(got["pranet"]) == list(PRANET)
+    assert (
+        got["n"] == 7
+        and list(got["threshold"]) == list(THRESHOLD)
+        and list(got["pranet"]) == list(PRANET)
+    )
     assert got["threshold"] == pytest.approx(want["threshold"], abs=1e-12)
     assert got["pranet"] == pytest.approx(want["pranet"], abs=1e-12)
     with open(out / "per_image.csv", newline="") as file:
@@ -75,32 +93,77 @@ def test_files_and_table_of_saved_maps(folders):
     assert [row["stem"] for row in rows] == [f"p{index}" for index in range(7)]
     for name, column in (("dice", "dice"), ("mean_iou", "pranet_mean_iou")):
         protocol = "pranet" if column.startswith("pranet") else "threshold"
-        assert np.mean([float(row[column]) for row in rows]) == pytest.approx(got[protocol][name], abs=1e-6)
+        assert np.mean([float(row[column]) for row in rows]) == pytest.approx(
+            got[protocol][name], abs=1e-6
+        )
     # The papers' order, with the protocol named.
     lines = result.stdout.splitlines()
     assert "pranet" in lines[0] and "256 thresholds" in lines[0]
-    assert re.split(r"  +", lines[1])[3:] == ["mDice", "mIoU", "wFb", "Sm", "mean E", "max E", "MAE"]
-    paper = [want["pranet"][name] for name in ("mean_dice", "mean_iou", "wfb", "s_measure", "mean_e_measure", "max_e_measure", "mae")]
+    assert re.split(r"  +", lines[1])[3:] == [
+        "mDice",
+        "mIoU",
+        "wFb",
+        "Sm",
+        "mean E",
+        "max E",
+        "MAE",
+    ]
+    paper = [
+        want["pranet"][name]
+        for name in (
+            "mean_dice",
+            "mean_iou",
+            "wfb",
+            "s_measure",
+            "mean_e_measure",
+            "max_e_measure",
+            "mae",
+        )
+    ]
     assert lines[2].split() == ["first", "bowel", "7", *(f"{value:.4f}" for value in paper)]
-    assert "| first | bowel | 7 | " + " | ".join(f"{value:.3f}" for value in paper) in (out / "table.md").read_text()
-    assert "first & bowel & 7 & " + " & ".join(f"{value:.3f}" for value in paper) in (out / "table.tex").read_text()
+    assert (
+        "| first | bowel | 7 | " + " | ".join(f"{value:.3f}" for value in paper)
+        in (out / "table.md").read_text()
+    )
+    assert (
+        "first & bowel & 7 & " + " & ".join(f"{value:.3f}" for value in paper)
+        in (out / "table.tex").read_text()
+    )
 
 
 def test_several_programs_in_one_table(folders):
     out = folders / "out"
     result = score_py(
-        "--predictions", folders / "results/first", folders / "results/second", "--masks", folders / "bowel/masks",
-        "--threshold", 0.3, "--names", "PraNet_v2", "U-Net", "--out", out,
+        "--predictions",
+        folders / "results/first",
+        folders / "results/second",
+        "--masks",
+        folders / "bowel/masks",
+        "--threshold",
+        0.3,
+        "--names",
+        "PraNet_v2",
+        "U-Net",
+        "--out",
+        out,
     )
     assert result.returncode == 0, result.stderr
     got = json.loads((out / "metrics.json").read_text())["results"]
-    assert [(row["model"], row["data"], row["n"]) for row in got] == [("PraNet_v2", "bowel", 7), ("U-Net", "bowel", 7)]
+    assert [(row["model"], row["data"], row["n"]) for row in got] == [
+        ("PraNet_v2", "bowel", 7),
+        ("U-Net", "bowel", 7),
+    ]
     for row, program in zip(got, ("first", "second")):
-        assert row["threshold"] == pytest.approx(expected(folders, program, threshold=0.3)["threshold"], abs=1e-12)
+        assert row["threshold"] == pytest.approx(
+            expected(folders, program, threshold=0.3)["threshold"], abs=1e-12
+        )
         assert row["settings"]["threshold"] == 0.3
     with open(out / "per_image.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["model"], row["stem"]) for row in rows[6:8]] == [("PraNet_v2", "p6"), ("U-Net", "p0")]
+    assert [(row["model"], row["stem"]) for row in rows[6:8]] == [
+        ("PraNet_v2", "p6"),
+        ("U-Net", "p0"),
+    ]
     dice = [row["pranet"]["mean_dice"] for row in got]
     better = f"{max(dice):.3f}"
     assert dice[0] > dice[1]
@@ -111,14 +174,35 @@ def test_several_programs_in_one_table(folders):
 def test_every_missing_map_is_named_and_nothing_is_written(folders):
     for index in (1, 4):
         (folders / f"results/first/p{index}.png").unlink()
-    result = score_py("--predictions", folders / "results/first", "--masks", folders / "bowel/masks", "--out", folders / "out")
+    result = score_py(
+        "--predictions",
+        folders / "results/first",
+        "--masks",
+        folders / "bowel/masks",
+        "--out",
+        folders / "out",
+    )
     assert error_of(result).rstrip().endswith("missing: p1, p4")
     assert not (folders / "out").exists()
     (folders / "four.txt").write_text("p0\np2\n\np3\np5\n")
-    result = score_py("--predictions", folders / "results/first", "--masks", folders / "bowel/masks", "--stems", folders / "four.txt")
+    result = score_py(
+        "--predictions",
+        folders / "results/first",
+        "--masks",
+        folders / "bowel/masks",
+        "--stems",
+        folders / "four.txt",
+    )
     assert result.returncode == 0 and " 4  " in result.stdout
     (folders / "four.txt").write_text("p0\np9\n")
-    result = score_py("--predictions", folders / "results/first", "--masks", folders / "bowel/masks", "--stems", folders / "four.txt")
+    result = score_py(
+        "--predictions",
+        folders / "results/first",
+        "--masks",
+        folders / "bowel/masks",
+        "--stems",
+        folders / "four.txt",
+    )
     assert "--stems" in error_of(result) and "p9" in result.stderr
 
 
@@ -146,17 +230,25 @@ def expected_dice(folders):
     return np.mean(scores)
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (lambda map_: np.where(np.arange(map_.shape[1]) == 3, np.nan, map_ / 255), "p2.npy.*nan in 46 pixel"),
-    (lambda map_: map_ * 1.0, r"p2.npy.*\[0, 1\].*255"),
-    (lambda map_: map_.astype(int), "p2.npy.*floats, uint8 or bool.*int64"),
-    (lambda map_: np.stack([map_] * 3), r"p2.npy.*\(H, W\).*\(3, 46"),
-])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (
+            lambda map_: np.where(np.arange(map_.shape[1]) == 3, np.nan, map_ / 255),
+            "p2.npy.*nan in 46 pixel",
+        ),
+        (lambda map_: map_ * 1.0, r"p2.npy.*\[0, 1\].*255"),
+        (lambda map_: map_.astype(int), "p2.npy.*floats, uint8 or bool.*int64"),
+        (lambda map_: np.stack([map_] * 3), r"p2.npy.*\(H, W\).*\(3, 46"),
+    ],
+)
 def test_a_bad_array_is_named(folders, spoil, words):
     map_ = cv2.imread(str(folders / "results/first/p2.png"), cv2.IMREAD_GRAYSCALE)
     (folders / "results/first/p2.png").unlink()
     np.save(folders / "results/first/p2.npy", spoil(map_))
-    result = score_py("--predictions", folders / "results/first", "--masks", folders / "bowel/masks")
+    result = score_py(
+        "--predictions", folders / "results/first", "--masks", folders / "bowel/masks"
+    )
     assert re.search(words, error_of(result)), result.stderr
 
 
@@ -173,7 +265,14 @@ def test_float_maps_as_arrays_and_tiffs(folders):
             np.save(path.with_suffix(".npy"), (map_ / 255)[None])
         else:
             tifffile.imwrite(path.with_suffix(".tiff"), (map_ / np.float32(255)))
-    result = score_py("--predictions", folders / "results/first", "--masks", folders / "bowel/masks", "--out", folders / "out")
+    result = score_py(
+        "--predictions",
+        folders / "results/first",
+        "--masks",
+        folders / "bowel/masks",
+        "--out",
+        folders / "out",
+    )
     assert result.returncode == 0, result.stderr
     got = json.loads((folders / "out/metrics.json").read_text())
     assert got["pranet"] == pytest.approx(want["pranet"], abs=1e-12)
@@ -185,13 +284,22 @@ def test_empty_masks_are_counted_and_the_rule_is_told(folders, rule):
     blank = np.zeros_like(cv2.imread(str(folders / "bowel/masks/p0.png"), cv2.IMREAD_GRAYSCALE))
     cv2.imwrite(str(folders / "bowel/masks/p0.png"), blank)
     result = score_py(
-        "--predictions", folders / "results/first", "--masks", folders / "bowel/masks", "--empty", rule, "--out", folders / "out"
+        "--predictions",
+        folders / "results/first",
+        "--masks",
+        folders / "bowel/masks",
+        "--empty",
+        rule,
+        "--out",
+        folders / "out",
     )
     assert result.returncode == 0, result.stderr
     assert "1 of 7 masks are empty" in result.stdout and f"--empty {rule}" in result.stdout
     text = (folders / "out/metrics.json").read_text()
     assert "NaN" not in text and json.loads(text)["settings"]["empty_masks"] == 1
-    assert json.loads(text)["threshold"] == pytest.approx(expected(folders, "first", empty=rule)["threshold"], abs=1e-12)
+    assert json.loads(text)["threshold"] == pytest.approx(
+        expected(folders, "first", empty=rule)["threshold"], abs=1e-12
+    )
     first = (folders / "out/per_image.csv").read_text().splitlines()[1].split(",")
     assert first[:2] == ["p0", {"skip": "", "one": "0.000000", "zero": "0.000000"}[rule]]
 
@@ -199,25 +307,36 @@ def test_empty_masks_are_counted_and_the_rule_is_told(folders, rule):
 def test_labels_saved_as_0_and_1_are_warned_about(folders):
     for path in (folders / "results/first").iterdir():
         cv2.imwrite(str(path), (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 127).astype(np.uint8))
-    result = score_py("--predictions", folders / "results/first", "--masks", folders / "bowel/masks")
+    result = score_py(
+        "--predictions", folders / "results/first", "--masks", folders / "bowel/masks"
+    )
     assert result.returncode == 0
     assert "0 and 255" in result.stderr and result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ((), "--model"),
-    (("--predictions", "x"), "--masks"),
-    (("--predictions", "absent", "--masks", "docs"), "--predictions: expected a folder, got nothing at absent"),
-    (("--predictions", "x", "--masks", "y", "--tta"), "--tta"),
-    (("--model", "x", "--masks", "y"), "--masks"),
-    (("--model", "absent"), "absent, which does not exist"),
-    (("--model", "x", "--save-predictions"), "--out"),
-    (("--predictions", "x", "--masks", "y", "--empty", "none"), "skip, one or zero, got none"),
-    (("--predictions", "x", "--masks", "y", "--threshold", "127"), "probability from 0 to 1, got 127"),
-    (("--predictions", "x", "y", "z", "--masks", "a", "b"), "one for each of 3"),
-    (("--predictions", "x", "--masks", "y", "--out", "README.md/x"), "--out"),
-    (("--predictions", "x", "--masks", "y", "--thresold", "0.5"), "did you mean '--threshold'"),
-])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ((), "--model"),
+        (("--predictions", "x"), "--masks"),
+        (
+            ("--predictions", "absent", "--masks", "docs"),
+            "--predictions: expected a folder, got nothing at absent",
+        ),
+        (("--predictions", "x", "--masks", "y", "--tta"), "--tta"),
+        (("--model", "x", "--masks", "y"), "--masks"),
+        (("--model", "absent"), "absent, which does not exist"),
+        (("--model", "x", "--save-predictions"), "--out"),
+        (("--predictions", "x", "--masks", "y", "--empty", "none"), "skip, one or zero, got none"),
+        (
+            ("--predictions", "x", "--masks", "y", "--threshold", "127"),
+            "probability from 0 to 1, got 127",
+        ),
+        (("--predictions", "x", "y", "z", "--masks", "a", "b"), "one for each of 3"),
+        (("--predictions", "x", "--masks", "y", "--out", "README.md/x"), "--out"),
+        (("--predictions", "x", "--masks", "y", "--thresold", "0.5"), "did you mean '--threshold'"),
+    ],
+)
 def test_mistakes_end_in_one_line_and_exit_code_2(arguments, words):
     assert words in error_of(score_py(*arguments))
 
@@ -232,7 +351,10 @@ def test_all_cores_give_what_one_gives_in_the_same_order(folders, monkeypatch):
     shared = list(evaluation.score_items(source.items, evaluation.Rules(), workers=2))
     assert [result.stem for result in shared] == [f"p{index}" for index in range(7)]
     for one, other in zip(alone, shared):
-        assert one.scores.pranet == other.scores.pranet and one.scores.threshold == other.scores.threshold
+        assert (
+            one.scores.pranet == other.scores.pranet
+            and one.scores.threshold == other.scores.threshold
+        )
     (folders / "results/second/p5.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(ValueError, match="p5.png"):
         list(evaluation.score_items(source.items, evaluation.Rules(), workers=2))
@@ -245,7 +367,8 @@ class Halves:
 
     def __call__(self, images):
         return [
-            (image.mean(axis=2) / 255 * np.linspace(0.8, 1, image.shape[1])).astype(np.float32) for image in images
+            (image.mean(axis=2) / 255 * np.linspace(0.8, 1, image.shape[1])).astype(np.float32)
+            for image in images
         ]
 
 
@@ -281,12 +404,25 @@ def network(tmp_path_factory):
 
 def test_saved_predictions_of_a_network_score_the_same(network, tmp_path):
     first = score_py(
-        "--model", network / "net.keras", "--data-path", network / "bowel", "--subset", "all", "--tta",
-        "--save-predictions", "--out", tmp_path / "a",
+        "--model",
+        network / "net.keras",
+        "--data-path",
+        network / "bowel",
+        "--subset",
+        "all",
+        "--tta",
+        "--save-predictions",
+        "--out",
+        tmp_path / "a",
     )
     assert first.returncode == 0, first.stderr
     second = score_py(
-        "--predictions", tmp_path / "a/predictions", "--masks", network / "bowel/masks", "--out", tmp_path / "b"
+        "--predictions",
+        tmp_path / "a/predictions",
+        "--masks",
+        network / "bowel/masks",
+        "--out",
+        tmp_path / "b",
     )
     assert second.returncode == 0, second.stderr
     one, other = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab")

@@ -16,7 +16,9 @@ def test_results_come_in_order_and_stages_overlap():
             time.sleep(0.02)
             yield number + 1
 
-    stages = Stages({"source": lambda: iter(range(20)), "one": slowly, "two": slowly, "three": slowly})
+    stages = Stages(
+        {"source": lambda: iter(range(20)), "one": slowly, "two": slowly, "three": slowly}
+    )
     started = time.perf_counter()
     assert list(stages) == list(range(3, 23))
     seconds = time.perf_counter() - started
@@ -51,6 +53,7 @@ def test_an_error_of_any_stage_is_raised_and_all_threads_end(broken):
                 if name == broken and number == 5:
                     raise OSError("disk")
                 yield number
+
         return stage
 
     threads = threading.active_count()
@@ -66,11 +69,17 @@ def test_smooth_is_the_mean_of_the_frames_around(count, width):
     result = list(smooth(enumerate(maps), width))
     assert [frame for frame, _ in result] == list(range(count))
     for index, (_, found) in enumerate(result):
-        expected = maps[max(index - width // 2, 0):index + width // 2 + 1].astype(float).mean(0)
+        expected = maps[max(index - width // 2, 0) : index + width // 2 + 1].astype(float).mean(0)
         np.testing.assert_allclose(found, expected, atol=1e-6)
         assert found.dtype == np.float32
 
 
 def test_fill_in_draws_lines_and_holds_the_last_map():
     stream = [("a", np.float32([0])), ("b", None), ("c", None), ("d", np.float32([3])), ("e", None)]
-    assert [(frame, float(value[0])) for frame, value in fill_in(stream)] == [("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 3)]
+    assert [(frame, float(value[0])) for frame, value in fill_in(stream)] == [
+        ("a", 0),
+        ("b", 1),
+        ("c", 2),
+        ("d", 3),
+        ("e", 3),
+    ]

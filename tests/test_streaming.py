@@ -27,7 +27,9 @@ def images(seed):
 def expected_mean(masks, logits, threshold, key):
     """From float64 logits; sigmoid(x) > t is x > log(t / (1 - t))."""
     cut = math.log(threshold / (1 - threshold))
-    scores = [overlap(m[..., 0], x[..., -1] > cut)[key] for m, x in zip(masks, logits.astype("float64"))]
+    scores = [
+        overlap(m[..., 0], x[..., -1] > cut)[key] for m, x in zip(masks, logits.astype("float64"))
+    ]
     return np.mean(scores)
 
 
@@ -55,7 +57,9 @@ def test_reset_forgets_everything(metric, key):
     streaming.reset_state()
     assert float(streaming.result()) == 0.0
     streaming.update_state(masks[:3], logits[:3])
-    assert float(streaming.result()) == pytest.approx(expected_mean(masks[:3], logits[:3], 0.5, key), abs=2e-6)
+    assert float(streaming.result()) == pytest.approx(
+        expected_mean(masks[:3], logits[:3], 0.5, key), abs=2e-6
+    )
     assert [tuple(v.shape) for v in streaming.variables] == [(), ()]
 
 
@@ -64,7 +68,9 @@ def test_a_probability_at_the_threshold_is_foreground(metric, key):
     masks, logits = images(seed=2)
     streaming = metric()
     streaming.update_state(masks[:5], np.zeros_like(logits[:5]))
-    share = masks[:5].mean(axis=(1, 2, 3), dtype="float64")  # of the foreground; every pixel is predicted
+    share = masks[:5].mean(
+        axis=(1, 2, 3), dtype="float64"
+    )  # of the foreground; every pixel is predicted
     expected = 2 * share / (1 + share) if key == "dice" else share
     assert float(streaming.result()) == pytest.approx(expected.mean(), abs=1e-6)
 
@@ -81,7 +87,9 @@ def test_half_precision_logits_are_counted_in_float32(metric, key):
     finally:
         keras.config.set_floatx("float32")
     # About 90000 pixels: float16 ends at 65504 and counts singly only up to 2048.
-    assert float(streaming.result()) == pytest.approx(expected_mean(masks, logits, 0.5, key), abs=1e-6)
+    assert float(streaming.result()) == pytest.approx(
+        expected_mean(masks, logits, 0.5, key), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("metric, key", METRICS)
@@ -91,7 +99,9 @@ def test_sample_weight_leaves_images_out(metric, key):
     streaming = metric()
     streaming.update_state(masks, logits, sample_weight=keep)
     kept = keep.astype(bool)
-    assert float(streaming.result()) == pytest.approx(expected_mean(masks[kept], logits[kept], 0.5, key), abs=2e-6)
+    assert float(streaming.result()) == pytest.approx(
+        expected_mean(masks[kept], logits[kept], 0.5, key), abs=2e-6
+    )
 
 
 @pytest.mark.parametrize("metric, key", METRICS)

@@ -32,7 +32,9 @@ def test_a_picture_is_a_function_of_index_seed_and_size_alone():
 
 
 def test_another_processor_draws_the_same_but_for_a_level_here_and_there():
-    code = "import sys, polypseg.data.synthetic as s; sys.stdout.buffer.write(s.draw(2)[0].tobytes())"
+    code = (
+        "import sys, polypseg.data.synthetic as s; sys.stdout.buffer.write(s.draw(2)[0].tobytes())"
+    )
     older = {**os.environ, "OPENCV_CPU_DISABLE": "AVX2,FMA3", "PYTHONHASHSEED": "1"}
     command = [sys.executable, "-c", code]
     got = subprocess.run(command, cwd=ROOT, env=older, capture_output=True, check=True).stdout

@@ -19,7 +19,7 @@ python train.py --data_path polyps_dataset/ --data_split 0.1 --epoch 25 --lr 1e-
 python test.py --data_path polyps_dataset/ --model_path trained_model/pranet_resnet/ --inputsize 352
 python infer_image.py --model_path trained_model/pranet_resnet --image_path sample_polyps/polyps1.jpg --inputsize 352
 python infer_video.py --model_path trained_model/pranet_resnet/ --video_path sample_polyps/PolypColon.mp4 --inputsize 352 --threshold 0.5
-"""  # noqa: E501
+"""
 MAIN = {"train.py": train, "test.py": test, "infer_image.py": image, "infer_video.py": video}
 
 
@@ -32,7 +32,9 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "sample_polyps").mkdir()
     picture = cv2.imread("polyps_dataset/images/synthetic_0000.png")
     cv2.imwrite("sample_polyps/polyps1.jpg", picture)
-    film = cv2.VideoWriter("sample_polyps/PolypColon.mp4", cv2.VideoWriter_fourcc(*"mp4v"), 25, (60, 48))
+    film = cv2.VideoWriter(
+        "sample_polyps/PolypColon.mp4", cv2.VideoWriter_fourcc(*"mp4v"), 25, (60, 48)
+    )
     for shift in range(3):
         film.write(np.roll(picture, shift, axis=1))
     film.release()
@@ -60,7 +62,9 @@ def test_they_run_with_the_name_of_our_run(folder, monkeypatch, capsys):
         assert execute(line, monkeypatch) == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1
-        assert error.endswith("which does not exist; did you mean 'trained_model/pranet_resnet50'?\n")
+        assert error.endswith(
+            "which does not exist; did you mean 'trained_model/pranet_resnet50'?\n"
+        )
     for line in others:
         assert execute(line.replace("pranet_resnet", "pranet_resnet50"), monkeypatch) == 0, line
     masks = folder / "predictions" / "masks" / "polyps1.png"

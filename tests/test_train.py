@@ -24,7 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def script(name, *arguments, **environment):
     return subprocess.run(
-        [sys.executable, ROOT / name, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT,
+        [sys.executable, ROOT / name, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment,
     )
 
@@ -36,7 +39,18 @@ def data(tmp_path_factory):
     return folder
 
 
-SMALL = ("--model", "attention_unet", "--input-size", 32, "--batch-size", 4, "--epochs", 2, "--lr", "1e-3")
+SMALL = (
+    "--model",
+    "attention_unet",
+    "--input-size",
+    32,
+    "--batch-size",
+    4,
+    "--epochs",
+    2,
+    "--lr",
+    "1e-3",
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +70,22 @@ def test_run_folder_is_complete(trained, data):
     run, result = trained
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files >= {
-        "config.json", "environment.json", "history.csv", "curves.png", "best.keras", "last.keras",
-        "split/train.txt", "split/val.txt", "split/test.txt", "samples/validation.png",
+        "config.json",
+        "environment.json",
+        "history.csv",
+        "curves.png",
+        "best.keras",
+        "last.keras",
+        "split/train.txt",
+        "split/val.txt",
+        "split/test.txt",
+        "samples/validation.png",
     }
     assert not [name for name in files if "part" in name or name.endswith(".tmp")]
-    split = {part: (run / "split" / f"{part}.txt").read_text().split() for part in ("train", "val", "test")}
+    split = {
+        part: (run / "split" / f"{part}.txt").read_text().split()
+        for part in ("train", "val", "test")
+    }
     assert [len(split[part]) for part in ("train", "val", "test")] == [16, 2, 2]
     assert len(set().union(*split.values())) == 20
     assert json.loads((run / "config.json").read_text())["data_path"] == str(data)
@@ -74,7 +99,9 @@ def test_last_line_names_the_best_model_and_its_score(trained):
     best = max(history(run), key=lambda row: float(row["val_dice"]))
     last = result.stdout.strip().splitlines()[-1]
     assert f"{run}/best.keras" in last
-    assert float(re.search(r"Dice ([\d.]+)", last)[1]) == pytest.approx(float(best["val_dice"]), abs=1e-4)
+    assert float(re.search(r"Dice ([\d.]+)", last)[1]) == pytest.approx(
+        float(best["val_dice"]), abs=1e-4
+    )
     assert not result.stderr.strip(), "nothing but the results is printed"
 
 
@@ -100,12 +127,33 @@ def test_history_is_what_the_saved_model_scores(trained, data):
 
 def test_same_seed_same_split_order_and_first_losses(data, tmp_path):
     runs = tmp_path / "one", tmp_path / "other"
-    assert script("tests/tiny.py", "--data-path", data, "--trained-model-path", runs[0], *SMALL, "--seed", 7).returncode == 0
+    assert (
+        script(
+            "tests/tiny.py",
+            "--data-path",
+            data,
+            "--trained-model-path",
+            runs[0],
+            *SMALL,
+            "--seed",
+            7,
+        ).returncode
+        == 0
+    )
     run, again = (folder / "attention_unet" for folder in runs)
-    assert script("tests/tiny.py", "--config", run / "config.json", "--trained-model-path", runs[1]).returncode == 0
+    assert (
+        script(
+            "tests/tiny.py", "--config", run / "config.json", "--trained-model-path", runs[1]
+        ).returncode
+        == 0
+    )
     for part in ("train", "val", "test"):
-        assert (again / "split" / f"{part}.txt").read_text() == (run / "split" / f"{part}.txt").read_text()
-    assert float(history(again)[0]["loss"]) == pytest.approx(float(history(run)[0]["loss"]), rel=1e-4)
+        assert (again / "split" / f"{part}.txt").read_text() == (
+            run / "split" / f"{part}.txt"
+        ).read_text()
+    assert float(history(again)[0]["loss"]) == pytest.approx(
+        float(history(run)[0]["loss"]), rel=1e-4
+    )
 
 
 def test_scores_of_a_run(trained, data, tmp_path):
@@ -129,7 +177,12 @@ def test_scores_of_a_run(trained, data, tmp_path):
             found = probability >= 0.5
             dices.append(2 * (truth & found).sum() / (truth.sum() + found.sum()))
     assert scores["threshold"]["dice"] == pytest.approx(np.mean(dices), abs=1e-6)
-    assert script("test.py", "--model", run / "best.keras", "--data-path", data, "--subset", "all").returncode == 0
+    assert (
+        script(
+            "test.py", "--model", run / "best.keras", "--data-path", data, "--subset", "all"
+        ).returncode
+        == 0
+    )
 
 
 def test_given_lists_that_part_a_patient_are_refused(data, tmp_path):
@@ -138,7 +191,10 @@ def test_given_lists_that_part_a_patient_are_refused(data, tmp_path):
         (tmp_path / f"{name}.txt").write_text("\n".join(part) + "\n")
     arguments = ["--data-path", str(data), "--split-dir", str(tmp_path), "--group-by"]
     assert len(prepare_data(parse_train([*arguments, r"\d{4}$"])).subsets["train"]) == 16
-    with pytest.raises(InputError, match="--group-by: expected each group in one subset of --split-dir, got 1 parted, 001"):
+    with pytest.raises(
+        InputError,
+        match="--group-by: expected each group in one subset of --split-dir, got 1 parted, 001",
+    ):
         prepare_data(parse_train([*arguments, r"\d{3}(?=\d$)"]))
 
 
@@ -158,19 +214,31 @@ def other_size(folder):
 def test_bad_files_are_named_and_nothing_is_written(spoil, tmp_path):
     write_dataset(tmp_path / "data", 20, size=(40, 40), seed=2)
     name = spoil(tmp_path / "data")
-    result = script("train.py", "--data-path", tmp_path / "data", "--trained-model-path", tmp_path / "runs", *SMALL)
+    result = script(
+        "train.py",
+        "--data-path",
+        tmp_path / "data",
+        "--trained-model-path",
+        tmp_path / "runs",
+        *SMALL,
+    )
     assert result.returncode == 2
     assert name in result.stdout
-    assert result.stderr.startswith("train.py: error: --data-path") and result.stderr.count("\n") == 1
+    assert (
+        result.stderr.startswith("train.py: error: --data-path") and result.stderr.count("\n") == 1
+    )
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("arguments, word", [
-    (("--data-path", "absent"), "expected a folder"),
-    (("--data-path", "."), "images and masks"),
-    (("--data-path", ".", "--trained-model-path", "README.md/x"), "--trained-model-path"),
-    (("--data-path", ".", "--lr", "-1"), "--lr"),
-])
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (("--data-path", "absent"), "expected a folder"),
+        (("--data-path", "."), "images and masks"),
+        (("--data-path", ".", "--trained-model-path", "README.md/x"), "--trained-model-path"),
+        (("--data-path", ".", "--lr", "-1"), "--lr"),
+    ],
+)
 def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word):
     result = script("train.py", *arguments)
     assert result.returncode == 2
@@ -180,7 +248,8 @@ def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word):
 def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_path, monkeypatch):
     from polypseg.commands.train import parse as parse_train
     from polypseg.inference.formats.keras import load_model
-    from polypseg.training import build, train as training
+    from polypseg.training import build
+    from polypseg.training import train as training
     from polypseg.training.callbacks import NonFiniteLoss
     from polypseg.training.datasets import prepare_data
 
@@ -192,7 +261,9 @@ def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_p
 
     monkeypatch.setattr(build, "WarmupSchedule", Explodes)
     tiny.install(monkeypatch.setitem)
-    config = parse_train(["--data-path", str(data), "--trained-model-path", str(tmp_path), *map(str, SMALL)])
+    config = parse_train(
+        ["--data-path", str(data), "--trained-model-path", str(tmp_path), *map(str, SMALL)]
+    )
     with pytest.raises(NonFiniteLoss, match=r"the loss became (nan|inf) in epoch 2, step [23]"):
         training.train(config, prepare_data(config))
     run = tmp_path / "attention_unet"

@@ -14,9 +14,16 @@ pytestmark = pytest.mark.slow
 
 
 def execute(*command, cwd, **environment):
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "PYTHONSAFEPATH")
+    }
     result = subprocess.run(
-        list(map(str, command)), cwd=cwd, capture_output=True, text=True,
+        list(map(str, command)),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
         env=kept | {"CUDA_VISIBLE_DEVICES": ""} | environment,
     )
     assert result.returncode == 0, f"{command}: {result.stdout[-1000:]} {result.stderr[-3000:]}"
@@ -29,14 +36,39 @@ def installed(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     venv.create(folder / "env", with_pip=True, symlinks=True)
     binaries = folder / "env" / "bin"
-    site = execute(binaries / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder)
+    site = execute(
+        binaries / "python",
+        "-c",
+        "import sysconfig; print(sysconfig.get_path('purelib'))",
+        cwd=folder,
+    )
     (Path(site.strip()) / "required.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    execute(binaries / "pip", "uninstall", "--yes", "--quiet", "setuptools", cwd=folder)  # Python 3.11's is too old
-    pip = (binaries / "python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation")
+    execute(
+        binaries / "pip", "uninstall", "--yes", "--quiet", "setuptools", cwd=folder
+    )  # Python 3.11's is too old
+    pip = (
+        binaries / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+    )
     if request.param == "editable":
         execute(*pip, "--editable", ROOT, cwd=folder)
         return "editable", binaries
-    execute(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder / "dist", ROOT, cwd=folder)
+    execute(
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        folder / "dist",
+        ROOT,
+        cwd=folder,
+    )
     (wheel,) = (folder / "dist").glob("polypseg-*.whl")
     execute(*pip, wheel, cwd=folder)
     return "wheel", binaries
@@ -57,7 +89,8 @@ def test_import_train_score_infer_export(installed, hostile, tmp_path):
     kind, binaries = installed
     python, command = binaries / "python", binaries / "polypseg"
     where = execute(
-        python, "-c",
+        python,
+        "-c",
         "from polypseg import PraNet, AttentionUNet, Predictor, TrainConfig, train, evaluate\n"
         "import polypseg, polypseg.data.images, polypseg.metrics, sys\n"
         f"assert not [path for path in sys.path if path.startswith({str(ROOT)!r}) and 'site-packages' not in path]\n"
@@ -67,14 +100,41 @@ def test_import_train_score_infer_export(installed, hostile, tmp_path):
     if kind == "wheel":
         assert all(Path(path).is_relative_to(binaries.parent) for path in where)
     else:
-        assert where == [str(ROOT / name) for name in ("polypseg/__init__.py", "data/images.py", "metrics/__init__.py")]
+        assert where == [
+            str(ROOT / name)
+            for name in ("polypseg/__init__.py", "data/images.py", "metrics/__init__.py")
+        ]
 
     assert "train" in execute(command, "--help", cwd=hostile)
     out = tmp_path / "work"
-    execute(python, "-m", "polypseg.data.synthetic", "--out", out / "drawn", "--count", 20, "--size", 40, cwd=hostile)
     execute(
-        command, "train", "--data-path", out / "drawn", "--model", "attention_unet", "--input-size", 32,
-        "--epochs", 1, "--batch-size", 4, "--trained-model-path", out / "runs", cwd=hostile,
+        python,
+        "-m",
+        "polypseg.data.synthetic",
+        "--out",
+        out / "drawn",
+        "--count",
+        20,
+        "--size",
+        40,
+        cwd=hostile,
+    )
+    execute(
+        command,
+        "train",
+        "--data-path",
+        out / "drawn",
+        "--model",
+        "attention_unet",
+        "--input-size",
+        32,
+        "--epochs",
+        1,
+        "--batch-size",
+        4,
+        "--trained-model-path",
+        out / "runs",
+        cwd=hostile,
     )
     run = out / "runs" / "attention_unet"
     execute(command, "test", "--model", run, "--out", out / "scores", cwd=hostile)
@@ -82,7 +142,14 @@ def test_import_train_score_infer_export(installed, hostile, tmp_path):
     execute(command, "export", "--model", run, "--format", "onnx", cwd=hostile)
     for model in (run, run / "best.onnx"):
         execute(
-            command, "image", "--model", model, "--image", out / "drawn" / "images", "--out", out / model.name,
+            command,
+            "image",
+            "--model",
+            model,
+            "--image",
+            out / "drawn" / "images",
+            "--out",
+            out / model.name,
             cwd=hostile,
         )
         assert len(list((out / model.name / "masks").glob("*.png"))) == 20

@@ -28,11 +28,15 @@ class Tiny(keras.Model):
             x = BatchNorm()(x)
             x = keras.layers.Dropout(0.2)(x)
         x = keras.layers.Conv2D(1, 5, padding="same")(x)
-        super().__init__(image, keras.layers.Activation("linear", dtype="float32", name="logits")(x), **kwargs)
+        super().__init__(
+            image, keras.layers.Activation("linear", dtype="float32", name="logits")(x), **kwargs
+        )
         self.input_size, self.filters, self.stateless = input_size, filters, stateless
 
     def get_config(self):
-        return {name: getattr(self, name) for name in ("name", "input_size", "filters", "stateless")}
+        return {
+            name: getattr(self, name) for name in ("name", "input_size", "filters", "stateless")
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -41,9 +45,14 @@ class Tiny(keras.Model):
 
 def install(setitem=dict.__setitem__, **options):
     """Let every `--model` stand for `Tiny(input_size, **options)`."""
+
+    def arguments(config):
+        return {"input_size": config.input_size} | options
+
     for name, network in NETWORKS.items():
-        arguments = lambda config: {"input_size": config.input_size} | options  # noqa: E731
-        setitem(NETWORKS, name, dataclasses.replace(network, load=lambda: Tiny, arguments=arguments))
+        setitem(
+            NETWORKS, name, dataclasses.replace(network, load=lambda: Tiny, arguments=arguments)
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Convert the authors' PyTorch checkpoints to Keras, and back.
 
-    python convert.py PraNet-19.pth --out pranet_res2net50.keras
-    python convert.py res2net50_v1b_26w_4s-3cf99910.pth --out res2net50.weights.h5
-    python convert.py runs/pranet_res2net50/best.keras --to-pytorch --out PraNet.pth
+python convert.py PraNet-19.pth --out pranet_res2net50.keras
+python convert.py res2net50_v1b_26w_4s-3cf99910.pth --out res2net50.weights.h5
+python convert.py runs/pranet_res2net50/best.keras --to-pytorch --out PraNet.pth
 """
 
 from polypseg.console.parser import Parser
@@ -14,8 +14,12 @@ def parse(arguments=None):
     )
     group = parser.group("input and output")
     group("file", metavar="FILE", help=".pth, .pt or .safetensors; with --to-pytorch .keras")
-    group("--out", required=True, metavar="PATH",
-          help=".keras for a PraNet, .weights.h5 for a backbone; with --to-pytorch .pth, .pt or .safetensors")
+    group(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help=".keras for a PraNet, .weights.h5 for a backbone; with --to-pytorch .pth, .pt or .safetensors",
+    )
     group("--to-pytorch", action="store_true", help="from Keras to the authors' state dict")
     return parser.parse(arguments)
 

@@ -22,24 +22,76 @@ class Defaults:
 def parse(arguments=None):
     parser = Parser("Segment pictures with a trained network.", Defaults())
     group = parser.group("input")
-    group("--model", "--model-path", metavar="PATH", required=True, help="run folder, .keras file, or what export.py wrote")
-    group("--image", "--image-path", metavar="PATH", required=True, nargs="+", help="pictures, folders or patterns ('a/**/*.jpg')")
+    group(
+        "--model",
+        "--model-path",
+        metavar="PATH",
+        required=True,
+        help="run folder, .keras file, or what export.py wrote",
+    )
+    group(
+        "--image",
+        "--image-path",
+        metavar="PATH",
+        required=True,
+        nargs="+",
+        help="pictures, folders or patterns ('a/**/*.jpg')",
+    )
     group = parser.group("output")
     group("--out", metavar="DIR", help="gets masks/, overlays/ and regions.csv")
-    group("--panel", action="store_true", help="panels/ too: picture, overlay, mask and all maps of the network on one page")
-    group("--probability", action="store_true", help="probabilities/ too: 16-bit PNG, value / 65535")
+    group(
+        "--panel",
+        action="store_true",
+        help="panels/ too: picture, overlay, mask and all maps of the network on one page",
+    )
+    group(
+        "--probability", action="store_true", help="probabilities/ too: 16-bit PNG, value / 65535"
+    )
     group("--overwrite", action="store_true", help="replace what is there")
     group = parser.group("network")
-    group("--input-size", "--inputsize", type=int, metavar="PX", help="height and width at which the network runs (default: the run's)")
-    group("--threshold", type=float, metavar="T", help="a pixel is foreground where its probability is at least T (default: the model's)")
-    group("--batch-size", "--batchsize", type=int, metavar="N", help="pictures a call of the network")
+    group(
+        "--input-size",
+        "--inputsize",
+        type=int,
+        metavar="PX",
+        help="height and width at which the network runs (default: the run's)",
+    )
+    group(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="a pixel is foreground where its probability is at least T (default: the model's)",
+    )
+    group(
+        "--batch-size", "--batchsize", type=int, metavar="N", help="pictures a call of the network"
+    )
     given = parser.parse(arguments)
-    options = vars(Defaults()) | {"panel": False, "probability": False, "overwrite": False, "threshold": None, "input_size": None} | given
+    options = (
+        vars(Defaults())
+        | {
+            "panel": False,
+            "probability": False,
+            "overwrite": False,
+            "threshold": None,
+            "input_size": None,
+        }
+        | given
+    )
     threshold = options["threshold"]
-    expect(threshold is None or 0 <= threshold <= 1, "--threshold", "a probability from 0 to 1", threshold)
+    expect(
+        threshold is None or 0 <= threshold <= 1,
+        "--threshold",
+        "a probability from 0 to 1",
+        threshold,
+    )
     expect(options["batch_size"] >= 1, "--batch-size", "1 or more", options["batch_size"])
     options["out"] = Path(options["out"])
-    expect(not options["out"].exists() or options["out"].is_dir(), "--out", "a folder", f"the file {options['out']}")
+    expect(
+        not options["out"].exists() or options["out"].is_dir(),
+        "--out",
+        "a folder",
+        f"the file {options['out']}",
+    )
     return options
 
 
@@ -52,14 +104,23 @@ def find_images(arguments):
         if os.path.isfile(argument):
             paths = [argument]
         else:
-            pattern = os.path.join(glob.escape(argument), "*") if os.path.isdir(argument) else argument
+            pattern = (
+                os.path.join(glob.escape(argument), "*") if os.path.isdir(argument) else argument
+            )
             paths = sorted(
-                path for path in glob.glob(pattern, recursive=True)
+                path
+                for path in glob.glob(pattern, recursive=True)
                 if path.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(path)
             )
             if not paths:
-                kind = "a folder with" if os.path.isdir(argument) else "a file, a folder or a pattern of"
-                raise InputError(f"--image: expected {kind} pictures ({' '.join(IMAGE_SUFFIXES)}), got {argument}")
+                kind = (
+                    "a folder with"
+                    if os.path.isdir(argument)
+                    else "a file, a folder or a pattern of"
+                )
+                raise InputError(
+                    f"--image: expected {kind} pictures ({' '.join(IMAGE_SUFFIXES)}), got {argument}"
+                )
         found |= {os.path.abspath(path): Path(path) for path in paths}
     return list(found.values())
 
@@ -78,7 +139,11 @@ def output_names(paths):
 
 def targets(out, name, options):
     """What is written for one picture: kind -> path."""
-    kinds = ["masks", "overlays"] + ["panels"] * options["panel"] + ["probabilities"] * options["probability"]
+    kinds = (
+        ["masks", "overlays"]
+        + ["panels"] * options["panel"]
+        + ["probabilities"] * options["probability"]
+    )
     return {kind: out / kind / f"{name}.png" for kind in kinds}
 
 
@@ -96,12 +161,21 @@ def main():
     options = parse()
     paths = find_images(options["image"])
     out = options["out"]
-    jobs = [Job(path, targets(out, name, options), None) for path, name in zip(paths, output_names(paths))]
+    jobs = [
+        Job(path, targets(out, name, options), None)
+        for path, name in zip(paths, output_names(paths))
+    ]
     table = out / "regions.csv"
-    taken = [path for path in (table, *(path for job in jobs for path in job.targets.values())) if path.exists()]
+    taken = [
+        path
+        for path in (table, *(path for job in jobs for path in job.targets.values()))
+        if path.exists()
+    ]
     if taken and not options["overwrite"]:
         more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
-        raise InputError(f"--out: expected new files (or --overwrite), got {taken[0]}, which exists{more}")
+        raise InputError(
+            f"--out: expected new files (or --overwrite), got {taken[0]}, which exists{more}"
+        )
 
     from polypseg.inference.advice import export_advice  # heavy: after the arguments
     from polypseg.inference.predictor import Predictor
@@ -116,7 +190,9 @@ def main():
     rows, problems = segment(jobs, predictor, options)
     if rows:
         write_table(table, rows)
-        print(f"written: {len(rows)} picture{'s' * (len(rows) > 1)} in {out}/ ({', '.join(jobs[0].targets)}), {table}")
+        print(
+            f"written: {len(rows)} picture{'s' * (len(rows) > 1)} in {out}/ ({', '.join(jobs[0].targets)}), {table}"
+        )
     for problem in problems:
         warn(f"error: --image: {problem}")
     if problems:
@@ -141,7 +217,11 @@ def segment(jobs, predictor, options):
         try:
             return job._replace(image=read_image(job.path))
         except (ValueError, OSError) as error:
-            text = str(error) if isinstance(error, ValueError) else f"{job.path}: expected a readable file ({error.strerror})"
+            text = (
+                str(error)
+                if isinstance(error, ValueError)
+                else f"{job.path}: expected a readable file ({error.strerror})"
+            )
             problems.append(text)
 
     def reading():
@@ -152,7 +232,9 @@ def segment(jobs, predictor, options):
     def network(batches):
         for batch in (part for whole in batches for part in portions(whole)):
             images = [job.image for job in batch]
-            if len(batch) not in warm:  # the first call with so many pictures may compile: not to be counted
+            if (
+                len(batch) not in warm
+            ):  # the first call with so many pictures may compile: not to be counted
                 warm.add(len(batch))
                 maps([np.zeros((1, 1, 3), np.uint8)] * len(batch))
             started = time.perf_counter()
@@ -168,7 +250,10 @@ def segment(jobs, predictor, options):
             yield list(pool.map(lambda job: write(job, predictor, options["threshold"]), batch))
 
     rows, warm = [], set()
-    with ThreadPoolExecutor() as pool, tqdm(total=len(jobs), unit=" pictures", leave=False, disable=None) as bar:
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(jobs), unit=" pictures", leave=False, disable=None) as bar,
+    ):
         for batch in Stages({"reading": reading, "network": network, "writing": writing}, depth=1):
             rows += batch
             bar.update(len(rows) + len(problems) - bar.n)
@@ -207,7 +292,9 @@ def write(job, predictor, threshold):
 
     def page():
         count = len(regions.boxes)
-        facts = f"{width} x {height} pixels   ·   {predictor.engine}, {job.milliseconds:.1f} ms   ·   "
+        facts = (
+            f"{width} x {height} pixels   ·   {predictor.engine}, {job.milliseconds:.1f} ms   ·   "
+        )
         facts += f"{count} region{'s' * (count != 1)}, {100 * fraction:.1f} % of the picture"
         facts += f", mean probability {confidence}" if confidence else ""
         return panel(job.image, job.maps, predictor.maps, threshold, job.path.name, facts)
@@ -223,11 +310,19 @@ def write(job, predictor, threshold):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_png(path, pictures[kind]())
         except OSError as error:
-            raise InputError(f"--out: expected a writable folder with room on the disk, got {path} ({error.strerror})") from error
+            raise InputError(
+                f"--out: expected a writable folder with room on the disk, got {path} ({error.strerror})"
+            ) from error
     return {
-        "file": job.path, "width": width, "height": height, "area": regions.area, "area_fraction": f"{fraction:.6f}",
-        "regions": len(regions.boxes), "boxes": "; ".join(" ".join(map(str, box)) for box in regions.boxes),
-        "confidence": confidence, "milliseconds": f"{job.milliseconds:.2f}",
+        "file": job.path,
+        "width": width,
+        "height": height,
+        "area": regions.area,
+        "area_fraction": f"{fraction:.6f}",
+        "regions": len(regions.boxes),
+        "boxes": "; ".join(" ".join(map(str, box)) for box in regions.boxes),
+        "confidence": confidence,
+        "milliseconds": f"{job.milliseconds:.2f}",
     }
 
 
@@ -244,4 +339,6 @@ def write_table(path, rows):
     try:
         write_text(path, text.getvalue())
     except OSError as error:
-        raise InputError(f"--out: expected a writable folder with room on the disk, got {path} ({error.strerror})") from error
+        raise InputError(
+            f"--out: expected a writable folder with room on the disk, got {path} ({error.strerror})"
+        ) from error

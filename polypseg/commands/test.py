@@ -21,42 +21,130 @@ class Defaults:
 
 def parse(arguments=None):
     parser = Parser(
-        "Score networks, or maps that any program saved, against masks, at the masks' own size.", Defaults()
+        "Score networks, or maps that any program saved, against masks, at the masks' own size.",
+        Defaults(),
     )
     group = parser.group("a network")
-    group("--model", "--model-path", nargs="+", metavar="RUN", help="run folder or model file; several: one table")
-    group("--data-path", nargs="+", metavar="DIR", help="folder with images/ and masks/ (default: that of the run)")
-    group("--subset", metavar="NAME", help="train | val | test of the run's split, or all pairs of the folder")
-    group("--input-size", "--inputsize", type=int, metavar="PX", help="height and width at which the network runs (default: the run's)")
+    group(
+        "--model",
+        "--model-path",
+        nargs="+",
+        metavar="RUN",
+        help="run folder or model file; several: one table",
+    )
+    group(
+        "--data-path",
+        nargs="+",
+        metavar="DIR",
+        help="folder with images/ and masks/ (default: that of the run)",
+    )
+    group(
+        "--subset",
+        metavar="NAME",
+        help="train | val | test of the run's split, or all pairs of the folder",
+    )
+    group(
+        "--input-size",
+        "--inputsize",
+        type=int,
+        metavar="PX",
+        help="height and width at which the network runs (default: the run's)",
+    )
     group("--tta", action="store_true", help="average over the picture and its three flips")
-    group("--save-predictions", action="store_true", help="write the maps as 8-bit PNG to predictions/ in --out")
+    group(
+        "--save-predictions",
+        action="store_true",
+        help="write the maps as 8-bit PNG to predictions/ in --out",
+    )
     group = parser.group("or saved maps")
-    group("--predictions", nargs="+", metavar="DIR", help="maps as grey pictures or .npy, matched with masks by stem")
-    group("--masks", nargs="+", metavar="DIR", help="masks: one folder, or one for each of --predictions")
+    group(
+        "--predictions",
+        nargs="+",
+        metavar="DIR",
+        help="maps as grey pictures or .npy, matched with masks by stem",
+    )
+    group(
+        "--masks",
+        nargs="+",
+        metavar="DIR",
+        help="masks: one folder, or one for each of --predictions",
+    )
     group = parser.group("scores")
-    group("--threshold", type=float, metavar="T",
-          help="foreground where probability >= T (default: that of the model, else 0.5)")
-    group("--empty", metavar="RULE", help="overlap with an empty mask: skip | one (if nothing is found) | zero")
-    group("--resize", action="store_true", help="scale a map of another size than its mask (default: an error)")
-    group("--stems", nargs="+", metavar="FILE", help="score only these: a stem a line; one file, or one for each data set")
-    group("--names", nargs="+", metavar="NAME", help="of the rows, one for each of --model or --predictions")
-    group("--out", metavar="DIR",
-          help="writes report.html, metrics.json, per_image.csv, table.md and table.tex there")
+    group(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="foreground where probability >= T (default: that of the model, else 0.5)",
+    )
+    group(
+        "--empty",
+        metavar="RULE",
+        help="overlap with an empty mask: skip | one (if nothing is found) | zero",
+    )
+    group(
+        "--resize",
+        action="store_true",
+        help="scale a map of another size than its mask (default: an error)",
+    )
+    group(
+        "--stems",
+        nargs="+",
+        metavar="FILE",
+        help="score only these: a stem a line; one file, or one for each data set",
+    )
+    group(
+        "--names",
+        nargs="+",
+        metavar="NAME",
+        help="of the rows, one for each of --model or --predictions",
+    )
+    group(
+        "--out",
+        metavar="DIR",
+        help="writes report.html, metrics.json, per_image.csv, table.md and table.tex there",
+    )
     given = parser.parse(arguments)
     options = {"subset": Defaults.subset, "empty": Defaults.empty} | given
     threshold = options.get("threshold")
-    expect(("model" in given) != ("predictions" in given), "--model", "this, or --predictions with --masks",
-           "both" if "model" in given else None)
-    of_other = ("masks",) if "model" in given else ("data_path", "subset", "input_size", "tta", "save_predictions")
+    expect(
+        ("model" in given) != ("predictions" in given),
+        "--model",
+        "this, or --predictions with --masks",
+        "both" if "model" in given else None,
+    )
+    of_other = (
+        ("masks",)
+        if "model" in given
+        else ("data_path", "subset", "input_size", "tta", "save_predictions")
+    )
     for name in of_other:
         other = "--predictions" if "model" in given else "--model"
-        expect(name not in given, f"--{name.replace('_', '-')}", f"this with {other} only", "it without")
-    expect("model" in given or "masks" in given, "--masks", "a folder of masks beside --predictions")
-    expect("save_predictions" not in given or "out" in given, "--save-predictions", "a folder in --out")
+        expect(
+            name not in given,
+            f"--{name.replace('_', '-')}",
+            f"this with {other} only",
+            "it without",
+        )
+    expect(
+        "model" in given or "masks" in given, "--masks", "a folder of masks beside --predictions"
+    )
+    expect(
+        "save_predictions" not in given or "out" in given, "--save-predictions", "a folder in --out"
+    )
     expect(options["subset"] in SUBSETS, "--subset", ", ".join(SUBSETS), options["subset"])
-    expect(options["empty"] in ("skip", "one", "zero"), "--empty", "skip, one or zero", options["empty"])
+    expect(
+        options["empty"] in ("skip", "one", "zero"),
+        "--empty",
+        "skip, one or zero",
+        options["empty"],
+    )
     expect("stems" not in given or "subset" not in given, "--stems", "this or --subset", "both")
-    expect(threshold is None or 0 <= threshold <= 1, "--threshold", "a probability from 0 to 1", threshold)
+    expect(
+        threshold is None or 0 <= threshold <= 1,
+        "--threshold",
+        "a probability from 0 to 1",
+        threshold,
+    )
     if "out" in options:
         check_writable(options["out"], "--out")
     return options
@@ -66,23 +154,29 @@ def main():
     options = parse()
     chosen = {name: options.get(name) for name in ("stems", "names")}
     if "model" in options:
-        sources = network_sources(options["model"], options.get("data_path"), options["subset"], **chosen)
+        sources = network_sources(
+            options["model"], options.get("data_path"), options["subset"], **chosen
+        )
     else:
         sources = saved_sources(options["predictions"], options["masks"], **chosen)
 
     from tqdm import tqdm
 
-    from polypseg.data.maps import read_map
     from polypseg.inference.predict import predict
     from polypseg.scoring.evaluation import Rules, SourceScores, score_items
     from polypseg.scoring.report import pictures
     from polypseg.scoring.tables import plain
 
     rows, galleries, opened, kept_maps = [], [], {}, {}
-    with tqdm(total=sum(len(source.items) for source in sources), unit=" images", leave=False, disable=None) as bar:
+    with tqdm(
+        total=sum(len(source.items) for source in sources),
+        unit=" images",
+        leave=False,
+        disable=None,
+    ) as bar:
         for source in sources:
             threshold, maps = options.get("threshold"), None
-            maps_of = lambda items: (read_map(item.map) for item in items)  # noqa: E731
+            maps_of = saved_maps
             if "model" in options:
                 predictor = opened.get(source.path) or load(source.path, options.get("input_size"))
                 opened = {source.path: predictor}
@@ -90,9 +184,19 @@ def main():
                 maps_of = partial(predict, predictor, tta=options.get("tta", False))
                 maps = maps_of(source.items)
                 if "save_predictions" in options:
-                    several = [name.replace(os.sep, "_") for name in (source.model, source.data)] if len(sources) > 1 else []
-                    maps = kept(maps, source, Path(options["out"], "predictions", *several), kept_maps)
-            rules = Rules(0.5 if threshold is None else threshold, options["empty"], options.get("resize", False))
+                    several = (
+                        [name.replace(os.sep, "_") for name in (source.model, source.data)]
+                        if len(sources) > 1
+                        else []
+                    )
+                    maps = kept(
+                        maps, source, Path(options["out"], "predictions", *several), kept_maps
+                    )
+            rules = Rules(
+                0.5 if threshold is None else threshold,
+                options["empty"],
+                options.get("resize", False),
+            )
             results = []
             for result in score_items(source.items, rules, maps):
                 results.append(result)
@@ -103,12 +207,19 @@ def main():
             if all(result.top <= 1 for result in results):
                 bar.write(
                     f"{program()}: warning: the maps in {source.path} hold no grey level above 1 of 255; "
-                    "labels 0 and 1 have to be saved as 0 and 255", file=sys.stderr,
+                    "labels 0 and 1 have to be saved as 0 and 255",
+                    file=sys.stderr,
                 )
     print(plain(rows))
     remarks(rows)
     if "out" in options:
         write(rows, galleries, kept_maps, options)
+
+
+def saved_maps(items):
+    from polypseg.data.maps import read_map
+
+    return (read_map(item.map) for item in items)
 
 
 def load(path, input_size):
@@ -120,13 +231,16 @@ def load(path, input_size):
 def remarks(rows):
     """What a reader of the table has to know besides."""
     meaning = {
-        "skip": "left out of the means of Dice, IoU, wFb, precision and recall", "zero": "overlap 0",
+        "skip": "left out of the means of Dice, IoU, wFb, precision and recall",
+        "zero": "overlap 0",
         "one": "overlap 1 where nothing is found, else 0",
     }
     for row in rows:
         if row.empty:
-            print(f"{row.source.data}: {row.empty} of {row.total['n']} masks are empty: {meaning[row.rules.empty]} "
-                  f"(--empty {row.rules.empty})")
+            print(
+                f"{row.source.data}: {row.empty} of {row.total['n']} masks are empty: {meaning[row.rules.empty]} "
+                f"(--empty {row.rules.empty})"
+            )
 
 
 def kept(maps, source, folder, pictures):
@@ -149,11 +263,17 @@ def write(rows, galleries, kept_maps, options):
     out = Path(options["out"])
     out.mkdir(parents=True, exist_ok=True)
     machine = environment()
-    shown = {name: machine[name] for name in ("commit", "backend", "python", "platform", "processor")} | machine["packages"]
+    shown = {
+        name: machine[name] for name in ("commit", "backend", "python", "platform", "processor")
+    } | machine["packages"]
     files = {
-        "report.html": report(rows, galleries, {name: value for name, value in shown.items() if value}),
-        "metrics.json": tables.metrics_json(rows), "per_image.csv": tables.per_image_csv(rows),
-        "table.md": tables.markdown(rows), "table.tex": tables.latex(rows),
+        "report.html": report(
+            rows, galleries, {name: value for name, value in shown.items() if value}
+        ),
+        "metrics.json": tables.metrics_json(rows),
+        "per_image.csv": tables.per_image_csv(rows),
+        "table.md": tables.markdown(rows),
+        "table.tex": tables.latex(rows),
     }
     for name, text in files.items():
         write_text(out / name, text)

@@ -22,47 +22,137 @@ def parse(arguments=None):
     own = ", ".join(f"{network.loss} for {name}" for name, network in NETWORKS.items())
     parser = Parser("Train a segmentation network on a folder of images and masks.", defaults)
     group = parser.group("data")
-    group("--data-path", metavar="DIR", help="folder with images/ and masks/, files matched by stem")
-    group("--split-dir", "--split-file", metavar="PATH",
-          help="given split: a folder with train.txt, val.txt, test.txt; their common prefix; or a CSV stem,subset")
-    group("--data-split", type=float, metavar="F", help="without --split-dir: fraction for val, and again for test")
-    group("--group-by", metavar="REGEX", help="pictures whose stems match alike (one patient) are never parted")
-    group("--folds", type=int, metavar="K", help="cross-validation: K runs, each tested on another Kth of the pictures")
-    group("--cache-gb", type=float, metavar="GB", help="decoded pictures beyond this size go to a temporary file")
+    group(
+        "--data-path", metavar="DIR", help="folder with images/ and masks/, files matched by stem"
+    )
+    group(
+        "--split-dir",
+        "--split-file",
+        metavar="PATH",
+        help="given split: a folder with train.txt, val.txt, test.txt; their common prefix; or a CSV stem,subset",
+    )
+    group(
+        "--data-split",
+        type=float,
+        metavar="F",
+        help="without --split-dir: fraction for val, and again for test",
+    )
+    group(
+        "--group-by",
+        metavar="REGEX",
+        help="pictures whose stems match alike (one patient) are never parted",
+    )
+    group(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="cross-validation: K runs, each tested on another Kth of the pictures",
+    )
+    group(
+        "--cache-gb",
+        type=float,
+        metavar="GB",
+        help="decoded pictures beyond this size go to a temporary file",
+    )
     group = parser.group("network")
     group("--model", metavar="NAME", help=" | ".join(NETWORKS))
     group("--backbone", metavar="NAME", help=f"of PraNet: {' | '.join(BACKBONES)}")
     group("--backbone-weights", metavar="W", help="imagenet | none | path of a .h5 file")
-    group("--input-size", "--inputsize", type=int, metavar="PX", help="height and width the network sees")
-    group("--multi-scale", type=float, nargs="+", metavar="F",
-          help="train on each batch at these multiples of the input size, one step each; PraNet's authors: 0.75 1 1.25")
+    group(
+        "--input-size",
+        "--inputsize",
+        type=int,
+        metavar="PX",
+        help="height and width the network sees",
+    )
+    group(
+        "--multi-scale",
+        type=float,
+        nargs="+",
+        metavar="F",
+        help="train on each batch at these multiples of the input size, one step each; PraNet's authors: 0.75 1 1.25",
+    )
     group = parser.group("training")
     group("--epochs", "--epoch", type=int, metavar="N", help="passes over the training pictures")
     group("--batch-size", "--batchsize", type=int, metavar="N", help="pictures a step")
-    group("--accumulate", type=int, metavar="N", help="add up the gradients of N steps: an effective batch N times as large")
+    group(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        help="add up the gradients of N steps: an effective batch N times as large",
+    )
     group("--lr", type=float, metavar="LR", help="highest learning rate of Adam")
-    group("--schedule", metavar="NAME",
-          help="cosine | constant, after a warm-up; step: a tenth every 50 epochs, as PraNet's authors")
-    group("--patience", type=int, metavar="N", help="stop after N epochs without a better validation Dice")
-    group("--clip-value", "--gclip", type=float, metavar="C", help="clip each gradient to [-C, C]; 0: off")
-    group("--augment", metavar="NAME", help="full (flips, turns, zoom, colour, blur) | flips (and quarter turns) | none")
-    group("--ema", type=float, metavar="M", help="validate and keep the moving average of the weights, momentum M; 0: off")
+    group(
+        "--schedule",
+        metavar="NAME",
+        help="cosine | constant, after a warm-up; step: a tenth every 50 epochs, as PraNet's authors",
+    )
+    group(
+        "--patience",
+        type=int,
+        metavar="N",
+        help="stop after N epochs without a better validation Dice",
+    )
+    group(
+        "--clip-value",
+        "--gclip",
+        type=float,
+        metavar="C",
+        help="clip each gradient to [-C, C]; 0: off",
+    )
+    group(
+        "--augment",
+        metavar="NAME",
+        help="full (flips, turns, zoom, colour, blur) | flips (and quarter turns) | none",
+    )
+    group(
+        "--ema",
+        type=float,
+        metavar="M",
+        help="validate and keep the moving average of the weights, momentum M; 0: off",
+    )
     group("--loss", metavar="NAME", help=f"{' | '.join(LOSSES)} (default: {own})")
-    group("--map-weights", type=float, nargs="+", metavar="W", help="weight of each side output, coarse to fine (default: 1)")
+    group(
+        "--map-weights",
+        type=float,
+        nargs="+",
+        metavar="W",
+        help="weight of each side output, coarse to fine (default: 1)",
+    )
     group("--precision", metavar="NAME", help=" | ".join(PRECISIONS))
     group("--seed", type=int, metavar="N", help="of split, order, augmentation and initial weights")
-    group("--deterministic", action="store_true", help="the same numbers bit for bit on the same machine; slower")
+    group(
+        "--deterministic",
+        action="store_true",
+        help="the same numbers bit for bit on the same machine; slower",
+    )
     group = parser.group("run")
     group("--trained-model-path", metavar="DIR", help="where the run folder is made")
     group("--logdir", metavar="DIR", help="TensorBoard logs (default: in the run folder)")
     group("--config", metavar="FILE", help="config.json of a run to repeat; options given here win")
-    group("--resume", metavar="RUN",
-          help="go on with an interrupted run; beside it only --data-path, if the data have moved, --cache-gb and --devices")
+    group(
+        "--resume",
+        metavar="RUN",
+        help="go on with an interrupted run; beside it only --data-path, if the data have moved, --cache-gb and --devices",
+    )
     group = parser.group("several devices")
-    group("--devices", metavar="NAME", help="one | all: each batch is divided among all GPUs, of all processes under KERAS_BACKEND=jax")
-    group("--coordinator", metavar="HOST:PORT", help="where the processes meet: the first one's address (Slurm says it by itself)")
+    group(
+        "--devices",
+        metavar="NAME",
+        help="one | all: each batch is divided among all GPUs, of all processes under KERAS_BACKEND=jax",
+    )
+    group(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="where the processes meet: the first one's address (Slurm says it by itself)",
+    )
     group("--num-processes", type=int, metavar="N", help="how many there are")
-    group("--process-id", type=int, metavar="I", help="which one this is, from 0; the first one writes the run folder")
+    group(
+        "--process-id",
+        type=int,
+        metavar="I",
+        help="which one this is, from 0; the first one writes the run folder",
+    )
     given = parser.parse(arguments)
     if "resume" in given:
         return resumed_config(given)
@@ -75,9 +165,13 @@ def resumed_config(given):
     for name in given:
         if name not in BESIDE_RESUME:
             option = "--" + name.replace("_", "-")
-            raise InputError(f"{option}: expected only --data-path, --cache-gb and --devices beside --resume, whose run keeps its options")
+            raise InputError(
+                f"{option}: expected only --data-path, --cache-gb and --devices beside --resume, whose run keeps its options"
+            )
     folder = find_run(given["resume"], "--resume")
-    return TrainConfig(**(read_config(folder / "config.json", "--resume") | given | {"resume": str(folder)})).check()
+    return TrainConfig(
+        **(read_config(folder / "config.json", "--resume") | given | {"resume": str(folder)})
+    ).check()
 
 
 def main():
@@ -107,21 +201,35 @@ def verify_and_train(config):
     print(f"data: {config.data_path}", flush=True)
     folds = prepare_folds(config) if config.folds else [prepare_data(config)]
     if config.resume:
-        print(f"unchanged since the run began\nresume: {config.resume}, {progress_of(config)}", flush=True)
+        print(
+            f"unchanged since the run began\nresume: {config.resume}, {progress_of(config)}",
+            flush=True,
+        )
     else:
         report = folds[0].report
         print(report.text(None) if report.errors else report, flush=True)
         if report.errors:
-            raise InputError(f"--data-path: expected readable pairs, got {len(report.errors)} bad files (listed above)")
+            raise InputError(
+                f"--data-path: expected readable pairs, got {len(report.errors)} bad files (listed above)"
+            )
 
     if config.folds:
         folder, summary = cross_validate(config, folds, progress, signals)
         for subset, of in (("validation", "its best epoch"), ("test", "pictures not seen")):
-            scores = ", ".join(f"{name} {summary[subset][key]['mean']:.4f} +- {summary[subset][key]['std']:.4f}"
-                               for name, key in (("Dice", "dice"), ("IoU", "iou")))
-            print(f"{subset:10}  {scores}  (mean and standard deviation over {config.folds} folds; {of})")
+            scores = ", ".join(
+                f"{name} {summary[subset][key]['mean']:.4f} +- {summary[subset][key]['std']:.4f}"
+                for name, key in (("Dice", "dice"), ("IoU", "iou"))
+            )
+            print(
+                f"{subset:10}  {scores}  (mean and standard deviation over {config.folds} folds; {of})"
+            )
         print(f"each picture by the network that had not seen it: {folder}/out_of_fold.csv")
         return
-    print("split: " + ", ".join(f"{len(pairs)} {name}" for name, pairs in folds[0].subsets.items()), flush=True)
+    print(
+        "split: " + ", ".join(f"{len(pairs)} {name}" for name, pairs in folds[0].subsets.items()),
+        flush=True,
+    )
     folder, best = train(config, folds[0], progress=progress, signals=signals)
-    print(f"best model: {folder}/best.keras  (validation Dice {best['val_dice']:.4f}, IoU {best['val_iou']:.4f}, epoch {best['epoch']})")
+    print(
+        f"best model: {folder}/best.keras  (validation Dice {best['val_dice']:.4f}, IoU {best['val_iou']:.4f}, epoch {best['epoch']})"
+    )

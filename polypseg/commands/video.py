@@ -24,22 +24,78 @@ class Defaults:
 def parse(arguments=None):
     parser = Parser("Draw what a trained network finds on a video.", Defaults())
     group = parser.group("input")
-    group("--model", "--model-path", metavar="PATH", required=True, help="run folder, .keras file, or what export.py wrote")
-    group("--video", "--video-path", metavar="PATH", required=True, help="what FFmpeg reads, or the number of a camera")
+    group(
+        "--model",
+        "--model-path",
+        metavar="PATH",
+        required=True,
+        help="run folder, .keras file, or what export.py wrote",
+    )
+    group(
+        "--video",
+        "--video-path",
+        metavar="PATH",
+        required=True,
+        help="what FFmpeg reads, or the number of a camera",
+    )
     group("--max-frames", type=int, metavar="N", help="stop after N frames")
     group = parser.group("output")
-    group("--out", metavar="FILE", help="the video to write, .mp4; times go beside it as .json (default: predictions/STEM.mp4)")
-    group("--masks-out", metavar="PATH", help="masks too, lossless: a folder for PNGs, or an .mkv file (FFV1)")
-    group("--side-by-side", action="store_true", help="the source on the left, the overlay on the right")
+    group(
+        "--out",
+        metavar="FILE",
+        help="the video to write, .mp4; times go beside it as .json (default: predictions/STEM.mp4)",
+    )
+    group(
+        "--masks-out",
+        metavar="PATH",
+        help="masks too, lossless: a folder for PNGs, or an .mkv file (FFV1)",
+    )
+    group(
+        "--side-by-side",
+        action="store_true",
+        help="the source on the left, the overlay on the right",
+    )
     group("--overwrite", action="store_true", help="replace what is there")
     group = parser.group("network")
-    group("--input-size", "--inputsize", type=int, metavar="PX", help="height and width at which the network runs (default: the run's)")
-    group("--threshold", type=float, metavar="T", help="a pixel is foreground where its probability is at least T (default: the model's)")
-    group("--smooth", type=int, metavar="N", help="average the probabilities of N frames, an odd number, around each")
-    group("--stride", type=int, metavar="N", help="run the network on every Nth frame and interpolate between them")
+    group(
+        "--input-size",
+        "--inputsize",
+        type=int,
+        metavar="PX",
+        help="height and width at which the network runs (default: the run's)",
+    )
+    group(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="a pixel is foreground where its probability is at least T (default: the model's)",
+    )
+    group(
+        "--smooth",
+        type=int,
+        metavar="N",
+        help="average the probabilities of N frames, an odd number, around each",
+    )
+    group(
+        "--stride",
+        type=int,
+        metavar="N",
+        help="run the network on every Nth frame and interpolate between them",
+    )
     group("--batch-size", "--batchsize", type=int, metavar="N", help="frames a call of the network")
     given = parser.parse(arguments)
-    options = vars(Defaults()) | {"masks_out": None, "side_by_side": False, "overwrite": False, "max_frames": None, "threshold": None, "input_size": None} | given
+    options = (
+        vars(Defaults())
+        | {
+            "masks_out": None,
+            "side_by_side": False,
+            "overwrite": False,
+            "max_frames": None,
+            "threshold": None,
+            "input_size": None,
+        }
+        | given
+    )
     video = options["video"]
     name = f"camera{video}" if video.isdigit() else Path(video).stem or "video"
     options["out"] = Path(options.get("out", f"predictions/{name}.mp4"))
@@ -50,7 +106,12 @@ def parse(arguments=None):
 def check(options):
     """Raise `InputError` for the first mistake that can be seen without the model and the video."""
     threshold, out, masks = options["threshold"], options["out"], options["masks_out"]
-    expect(threshold is None or 0 <= threshold <= 1, "--threshold", "a probability from 0 to 1", threshold)
+    expect(
+        threshold is None or 0 <= threshold <= 1,
+        "--threshold",
+        "a probability from 0 to 1",
+        threshold,
+    )
     for name in ("batch_size", "stride", "max_frames"):
         value = options[name]
         expect(value is None or value >= 1, "--" + name.replace("_", "-"), "1 or more", value)
@@ -64,13 +125,24 @@ def check(options):
         if masks.suffix == ".mkv":
             new.append(("--masks-out", masks))
         else:
-            expect(not masks.exists() or masks.is_dir(), "--masks-out", "a folder, or a file that ends in .mkv", masks)
+            expect(
+                not masks.exists() or masks.is_dir(),
+                "--masks-out",
+                "a folder, or a file that ends in .mkv",
+                masks,
+            )
             frames = sorted(masks.glob("frame_*.png"))
             new += [("--masks-out", frames[0])] if frames else []
     for argument, path in new:
         if path.exists() and not options["overwrite"]:
-            raise InputError(f"{argument}: expected a new path (or --overwrite), got {path}, which exists")
-        if os.path.exists(options["video"]) and path.exists() and os.path.samefile(path, options["video"]):
+            raise InputError(
+                f"{argument}: expected a new path (or --overwrite), got {path}, which exists"
+            )
+        if (
+            os.path.exists(options["video"])
+            and path.exists()
+            and os.path.samefile(path, options["video"])
+        ):
             raise InputError(f"{argument}: expected another file than --video, got {path}")
 
 
@@ -94,7 +166,8 @@ def main():
     length = f"{reader.length} frames" if reader.length else "length unknown"
     print(
         f"{options['video']}: {reader.width}x{reader.height}, {float(reader.rate):.4g} frames/s, {length}; "
-        f"{predictor.engine}, threshold {options['threshold']:g}", flush=True,
+        f"{predictor.engine}, threshold {options['threshold']:g}",
+        flush=True,
     )
 
     stopped = Signals()
@@ -102,7 +175,9 @@ def main():
     write_facts(options["out"].with_suffix(".json"), result)
     report(result, options)
     if result["problem"]:
-        raise InputError(f"--video: {options['video']}: {result['problem']}; written: {result['frames']} frames, {options['out']}")
+        raise InputError(
+            f"--video: {options['video']}: {result['problem']}; written: {result['frames']} frames, {options['out']}"
+        )
     if result["stopped"]:
         sys.exit(128 + stopped.signal)
 
@@ -118,13 +193,21 @@ def convert(reader, predictor, options, stopped, started):
     writer = VideoWriter(options["out"], reader.height, width, reader, sound=True)
     writers = [writer]
     if any(writer.padded):
-        print(f"note: H.264 needs even sizes: written as {width + writer.padded[0]}x{reader.height + writer.padded[1]}, the edge doubled")
+        print(
+            f"note: H.264 needs even sizes: written as {width + writer.padded[0]}x{reader.height + writer.padded[1]}, the edge doubled"
+        )
     try:
         masks = options["masks_out"]
         if masks is not None:
             lossless = masks.suffix == ".mkv"
-            writers.append(VideoWriter(masks, reader.height, reader.width, reader) if lossless else MaskFolder(masks))
-        stages = Stages(steps(reader, predictor, writers, options, stopped), depth=options["batch_size"])
+            writers.append(
+                VideoWriter(masks, reader.height, reader.width, reader)
+                if lossless
+                else MaskFolder(masks)
+            )
+        stages = Stages(
+            steps(reader, predictor, writers, options, stopped), depth=options["batch_size"]
+        )
         total = min(filter(None, (reader.length, options["max_frames"])), default=None)
         frames, first = 0, None
         began = time.perf_counter()
@@ -145,13 +228,25 @@ def convert(reader, predictor, options, stopped, started):
             each.discard()
         reader.close()
     return {
-        "video": options["video"], "model": options["model"], "engine": predictor.engine,
-        "threshold": options["threshold"], "smooth": options["smooth"], "stride": options["stride"],
-        "batch_size": options["batch_size"], "width": reader.width, "height": reader.height,
-        "rate": float(reader.rate), "frames": frames, "stopped": bool(stopped.signal), "problem": reader.problem,
-        "seconds": round(seconds, 3), "seconds_to_first_frame": round(first, 3),
+        "video": options["video"],
+        "model": options["model"],
+        "engine": predictor.engine,
+        "threshold": options["threshold"],
+        "smooth": options["smooth"],
+        "stride": options["stride"],
+        "batch_size": options["batch_size"],
+        "width": reader.width,
+        "height": reader.height,
+        "rate": float(reader.rate),
+        "frames": frames,
+        "stopped": bool(stopped.signal),
+        "problem": reader.problem,
+        "seconds": round(seconds, 3),
+        "seconds_to_first_frame": round(first, 3),
         "frames_per_second": round(frames / seconds, 2),
-        "milliseconds_per_frame": {name: round(1e3 * spent / frames, 3) for name, spent in stages.seconds.items()},
+        "milliseconds_per_frame": {
+            name: round(1e3 * spent / frames, 3) for name, spent in stages.seconds.items()
+        },
     }
 
 
@@ -159,7 +254,9 @@ def write_facts(path, result):
     try:
         write_text(path, json.dumps(result, indent=2) + "\n")
     except OSError as error:
-        raise InputError(f"--out: expected room on the disk, got {path} ({error.strerror}); the video is whole") from error
+        raise InputError(
+            f"--out: expected room on the disk, got {path} ({error.strerror}); the video is whole"
+        ) from error
 
 
 def steps(reader, predictor, writers, options, stopped):
@@ -204,7 +301,13 @@ def steps(reader, predictor, writers, options, stopped):
                 masks.write(mask * np.uint8(255), frame.pts)
             yield frame.pts
 
-    order = {"decoding": decoding, "network": network, "smoothing": smoothing, "drawing": drawing, "encoding": encoding}
+    order = {
+        "decoding": decoding,
+        "network": network,
+        "smoothing": smoothing,
+        "drawing": drawing,
+        "encoding": encoding,
+    }
     if options["smooth"] == stride == 1:
         del order["smoothing"]
     return order
@@ -214,5 +317,9 @@ def report(result, options):
     milliseconds = result["milliseconds_per_frame"]
     each = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items())
     alone = 1e3 / max(milliseconds["network"], 1e-6)
-    print(f"milliseconds a frame: {each}; {result['frames_per_second']:.1f} frames/s, {alone:.1f} by the network alone")
-    print(f"{'stopped; ' if result['stopped'] else ''}written: {options['out']} ({result['frames']} frames)")
+    print(
+        f"milliseconds a frame: {each}; {result['frames_per_second']:.1f} frames/s, {alone:.1f} by the network alone"
+    )
+    print(
+        f"{'stopped; ' if result['stopped'] else ''}written: {options['out']} ({result['frames']} frames)"
+    )

@@ -12,7 +12,9 @@ class Parser:
     """Long options in kebab-case or with underscores; defaults in the help."""
 
     def __init__(self, description, defaults=None):
-        self._parser = _OneLineErrors(prog=program(), description=description, allow_abbrev=False, add_help=False)
+        self._parser = _OneLineErrors(
+            prog=program(), description=description, allow_abbrev=False, add_help=False
+        )
         self._defaults = defaults
         self._options = {}
         self._parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)

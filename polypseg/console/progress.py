@@ -18,8 +18,13 @@ class TrainingProgress:
 
         self.title = f"epoch {number:{len(str(epochs))}}/{epochs}"
         self.bar = tqdm(
-            total=steps, desc=self.title, leave=False, dynamic_ncols=True, file=sys.stderr,
-            disable=not sys.stderr.isatty(), bar_format="{desc} {bar} {n}/{total} {remaining} left{postfix}",
+            total=steps,
+            desc=self.title,
+            leave=False,
+            dynamic_ncols=True,
+            file=sys.stderr,
+            disable=not sys.stderr.isatty(),
+            bar_format="{desc} {bar} {n}/{total} {remaining} left{postfix}",
         )
 
     def step_ends(self, loss, dice):

@@ -17,8 +17,13 @@ def draw(image, mask, found):
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     mask, found = (
-        cv2.resize(part.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127 for part in (mask, found)
+        cv2.resize(part.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127
+        for part in (mask, found)
     )
-    for part, colour, strength in ((mask & found, HIT, 0.3), (found & ~mask, FALSE, 0.5), (mask & ~found, MISSED, 0.5)):
+    for part, colour, strength in (
+        (mask & found, HIT, 0.3),
+        (found & ~mask, FALSE, 0.5),
+        (mask & ~found, MISSED, 0.5),
+    ):
         image = tint(image, part, colour, strength)
     return draw_contour(image, mask, (255, 255, 255))

@@ -17,7 +17,9 @@ def fit(array, size, fill):
     square[:] = fill
     top, left = (size - height) // 2, (size - width) // 2
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    square[top:top + height, left:left + width] = cv2.resize(array, (width, height), interpolation=interpolation)
+    square[top : top + height, left : left + width] = cv2.resize(
+        array, (width, height), interpolation=interpolation
+    )
     return square
 
 
@@ -41,10 +43,12 @@ def sheet(rows, columns=4, size=224):
     _text(page, "prediction", (pad + 130, 29), PREDICTION)
     for index, (image, truth, prediction, caption) in enumerate(rows):
         top, left = head + index // columns * (size + foot), pad + index % columns * (size + pad)
-        truth, prediction = (fit(mask.astype(np.uint8) * 255, size, 0) > 127 for mask in (truth, prediction))
+        truth, prediction = (
+            fit(mask.astype(np.uint8) * 255, size, 0) > 127 for mask in (truth, prediction)
+        )
         picture = tint(fit(image, size, PAGE), prediction, PREDICTION, 0.15)
         picture = draw_contour(draw_contour(picture, truth, TRUTH), prediction, PREDICTION)
-        page[top:top + size, left:left + size] = picture
+        page[top : top + size, left : left + size] = picture
         _text(page, caption, (left, top + size + 16), INK, 0.42)
     return page
 

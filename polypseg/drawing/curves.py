@@ -6,7 +6,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#9ca3af"
 
@@ -22,8 +22,20 @@ def plot_curves(history, path):
     best = max(history, key=lambda row: row["val_dice"])
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     for axis, name, title in zip(axes, ("loss", "dice"), ("Loss", "Dice")):
-        axis.plot(epochs, [row[name] for row in history], color=GREY, label="training (augmented)", marker=".")
-        axis.plot(epochs, [row[f"val_{name}"] for row in history], color=BLUE, label="validation", marker=".")
+        axis.plot(
+            epochs,
+            [row[name] for row in history],
+            color=GREY,
+            label="training (augmented)",
+            marker=".",
+        )
+        axis.plot(
+            epochs,
+            [row[f"val_{name}"] for row in history],
+            color=BLUE,
+            label="validation",
+            marker=".",
+        )
         axis.axvline(best["epoch"], color=ORANGE, linewidth=1, linestyle="--")
         axis.set_title(title, loc="left", fontweight="bold")
         axis.set_xlabel("epoch")
@@ -33,8 +45,12 @@ def plot_curves(history, path):
     axes[0].set_ylim(bottom=0)
     axes[1].set_ylim(0, 1)
     axes[1].annotate(
-        f"best {best['val_dice']:.3f}, epoch {best['epoch']}", (best["epoch"], best["val_dice"]),
-        xytext=(0, -28), textcoords="offset points", color=ORANGE, ha="right" if best["epoch"] > epochs[-1] / 2 else "left",
+        f"best {best['val_dice']:.3f}, epoch {best['epoch']}",
+        (best["epoch"], best["val_dice"]),
+        xytext=(0, -28),
+        textcoords="offset points",
+        color=ORANGE,
+        ha="right" if best["epoch"] > epochs[-1] / 2 else "left",
     )
     axes[1].legend(frameon=False, loc="lower center")
     temporary = path.with_name(f".part-{path.name}")

@@ -12,7 +12,9 @@ def draw_contour(image, mask, colour, width=None):
     width = width or max(1, round(min(image.shape[:2]) / 150))
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     image = np.ascontiguousarray(image.copy())
-    cv2.drawContours(image, contours, -1, (0, 0, 0), width + 2, cv2.LINE_AA)  # a dark rim on bright spots
+    cv2.drawContours(
+        image, contours, -1, (0, 0, 0), width + 2, cv2.LINE_AA
+    )  # a dark rim on bright spots
     cv2.drawContours(image, contours, -1, colour, width, cv2.LINE_AA)
     return image
 

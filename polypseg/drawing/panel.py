@@ -28,7 +28,9 @@ def panel(image, maps, names, threshold, title, facts):
     cells = {
         "picture": image,
         "overlay": overlay(image, mask),
-        f"mask (probability of {threshold:g} or more)": cv2.cvtColor(mask * np.uint8(255), cv2.COLOR_GRAY2RGB),
+        f"mask (probability of {threshold:g} or more)": cv2.cvtColor(
+            mask * np.uint8(255), cv2.COLOR_GRAY2RGB
+        ),
         "probability": _heat(maps[..., -1]),
     }
     cells |= {name: _heat(maps[..., index]) for index, name in enumerate(names[:-1])}
@@ -46,14 +48,19 @@ def panel(image, maps, names, threshold, title, facts):
     for index, (name, picture) in enumerate(cells.items()):
         left, top = _GAP + index % _COLUMNS * cell_width, 96 + index // _COLUMNS * cell_height
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        page.paste(Image.fromarray(cv2.resize(picture, (width, height), interpolation=method)), (left, top))
+        page.paste(
+            Image.fromarray(cv2.resize(picture, (width, height), interpolation=method)), (left, top)
+        )
         draw.text((left, top + height + 8), name, INK, small)
     return np.asarray(page)
 
 
 def _heat(probability):
     """`(H, W)` in 0..1 as colours, from black over red to pale yellow."""
-    return cv2.cvtColor(cv2.applyColorMap(np.rint(probability * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor(
+        cv2.applyColorMap(np.rint(probability * 255).astype(np.uint8), cv2.COLORMAP_INFERNO),
+        cv2.COLOR_BGR2RGB,
+    )
 
 
 def _scale(page, draw, left, top, font):
@@ -69,5 +76,5 @@ def _shortened(text, font, width):
     short = text
     while font.getlength(short) > width and keep > 2:
         keep -= 1
-        short = f"{text[:keep - keep // 2].rstrip()} ... {text[len(text) - keep // 2:].lstrip()}"
+        short = f"{text[: keep - keep // 2].rstrip()} ... {text[len(text) - keep // 2 :].lstrip()}"
     return short

@@ -26,7 +26,9 @@ def saving(folder):
         yield
     except (OSError, RuntimeError) as error:  # h5py raises either
         reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
-        raise SaveError(f"{folder}: expected to save the network and its history, got: {reason}") from error
+        raise SaveError(
+            f"{folder}: expected to save the network and its history, got: {reason}"
+        ) from error
 
 
 def save_model(model, path, epoch):
@@ -49,7 +51,9 @@ def saved_epoch(path):
         with zipfile.ZipFile(path) as archive:
             return int(json.loads(archive.comment)["epoch"])
     except (zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise InputError(f"--resume: expected a whole file that train.py saved, got {path} ({error})") from error
+        raise InputError(
+            f"--resume: expected a whole file that train.py saved, got {path} ({error})"
+        ) from error
 
 
 def write_history(path, rows):
@@ -57,7 +61,10 @@ def write_history(path, rows):
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: f"{value:.9g}" if isinstance(value, float) else value for key, value in row.items()} for row in rows)
+    writer.writerows(
+        {key: f"{value:.9g}" if isinstance(value, float) else value for key, value in row.items()}
+        for row in rows
+    )
     write_text(path, text.getvalue())
 
 
@@ -67,13 +74,18 @@ def read_history(path, epochs):
     if epochs:
         try:
             with open(path, newline="", encoding="utf-8") as file:
-                rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)][:epochs]
+                rows = [
+                    {key: float(value) for key, value in row.items()}
+                    for row in csv.DictReader(file)
+                ][:epochs]
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"--resume: expected a history, got {path} ({error})") from error
     for row in rows:
         row["epoch"] = int(row["epoch"])
     if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
-        raise InputError(f"--resume: expected a row for each of {epochs} epochs in {path}, got {len(rows)}")
+        raise InputError(
+            f"--resume: expected a row for each of {epochs} epochs in {path}, got {len(rows)}"
+        )
     return rows
 
 
@@ -86,7 +98,10 @@ def is_complete(history, config):
     """All epochs are done, or `patience` of them brought no better validation Dice."""
     if not history:
         return False
-    return len(history) >= config.epochs or len(history) - best_row(history)["epoch"] >= config.patience
+    return (
+        len(history) >= config.epochs
+        or len(history) - best_row(history)["epoch"] >= config.patience
+    )
 
 
 def remove_parts(folder):

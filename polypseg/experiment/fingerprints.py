@@ -14,7 +14,9 @@ FILES = "files.csv"
 def fingerprints(pairs):
     """`{stem: (hash of the image file, hash of the mask file)}`, 16 hexadecimal digits each."""
     with ThreadPoolExecutor() as pool:
-        return dict(pool.map(lambda pair: (pair.stem, (_hash(pair.image), _hash(pair.mask))), pairs))
+        return dict(
+            pool.map(lambda pair: (pair.stem, (_hash(pair.image), _hash(pair.mask))), pairs)
+        )
 
 
 def _hash(path):
@@ -43,13 +45,20 @@ def check_unchanged(folder, pairs):
         with open(folder / FILES, newline="", encoding="utf-8") as file:
             begun = {row["stem"]: (row["image"], row["mask"]) for row in csv.DictReader(file)}
     except (OSError, KeyError) as error:
-        raise InputError(f"--resume: expected the list of the run's files, got {folder / FILES} ({error})") from error
+        raise InputError(
+            f"--resume: expected the list of the run's files, got {folder / FILES} ({error})"
+        ) from error
     pairs = [pair for pair in pairs if pair.stem in begun]
     now = fingerprints(pairs)
     missing = [stem for stem in begun if stem not in now]
     changed = [stem for stem in now if now[stem] != begun[stem]]
     if missing or changed:
-        found = [f"{len(stems)} {what} ({', '.join(stems[:5])}{', ...' if len(stems) > 5 else ''})"
-                 for what, stems in (("missing", missing), ("changed", changed)) if stems]
-        raise InputError(f"--data-path: expected the {len(begun)} pictures that the run began with, got {' and '.join(found)}")
+        found = [
+            f"{len(stems)} {what} ({', '.join(stems[:5])}{', ...' if len(stems) > 5 else ''})"
+            for what, stems in (("missing", missing), ("changed", changed))
+            if stems
+        ]
+        raise InputError(
+            f"--data-path: expected the {len(begun)} pictures that the run began with, got {' and '.join(found)}"
+        )
     return pairs, now

@@ -13,9 +13,7 @@ NETWORKS: dict[str, Network] = {
     )
 }
 BACKBONES = {
-    name: backbone
-    for network in NETWORKS.values()
-    for name, backbone in network.backbones.items()
+    name: backbone for network in NETWORKS.values() for name, backbone in network.backbones.items()
 }
 LOSSES = (
     "structure",

@@ -19,10 +19,14 @@ def create_run(parent, name):
             return folder
         except FileExistsError:
             if parent.exists() and not parent.is_dir():
-                raise InputError(f"--trained-model-path: expected a folder, got the file {parent}") from None
+                raise InputError(
+                    f"--trained-model-path: expected a folder, got the file {parent}"
+                ) from None
             number += 1
         except OSError as error:
-            raise InputError(f"--trained-model-path: expected a writable folder, got {parent} ({error.strerror})") from None
+            raise InputError(
+                f"--trained-model-path: expected a writable folder, got {parent} ({error.strerror})"
+            ) from None
 
 
 def find_run(path, argument="--model"):
@@ -30,13 +34,23 @@ def find_run(path, argument="--model"):
     path = Path(path)
     expected = "a run folder or a model file" if argument == "--model" else "a run folder"
     if not path.exists():
-        raise InputError(f"{argument}: expected {expected}, got {path}, which does not exist{similar_run(path)}")
-    runs = [path] if (path / "config.json").is_file() else sorted(file.parent for file in path.glob("*/config.json"))
+        raise InputError(
+            f"{argument}: expected {expected}, got {path}, which does not exist{similar_run(path)}"
+        )
+    runs = (
+        [path]
+        if (path / "config.json").is_file()
+        else sorted(file.parent for file in path.glob("*/config.json"))
+    )
     if len(runs) != 1:
         found = f"{len(runs)} runs ({', '.join(run.name for run in runs)})" if runs else "none"
-        raise InputError(f"{argument}: expected a run folder (one with config.json), got {path} with {found} inside")
+        raise InputError(
+            f"{argument}: expected a run folder (one with config.json), got {path} with {found} inside"
+        )
     if argument == "--model" and (runs[0] / "fold-1").is_dir():
-        raise InputError(f"{argument}: expected one run, got the cross-validation {runs[0]}; name a fold, as {runs[0]}/fold-1")
+        raise InputError(
+            f"{argument}: expected one run, got the cross-validation {runs[0]}; name a fold, as {runs[0]}/fold-1"
+        )
     return runs[0]
 
 
@@ -57,7 +71,10 @@ def progress(config):
     """What is done of the run `config.resume`, in words."""
     folder = Path(config.resume)
     if config.folds:
-        done = sum((folder / f"fold-{number}" / "test.csv").exists() for number in range(1, config.folds + 1))
+        done = sum(
+            (folder / f"fold-{number}" / "test.csv").exists()
+            for number in range(1, config.folds + 1)
+        )
         return f"{done} of {config.folds} folds are done"
     epochs = saved_epoch(folder / "last.keras")
     if is_complete(read_history(folder / "history.csv", epochs), config):

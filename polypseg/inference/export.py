@@ -34,7 +34,9 @@ class Exported:
     probability_difference: float
 
 
-def export(model, kind, out=None, precision="float32", all_maps=False, threshold=0.5, overwrite=False):
+def export(
+    model, kind, out=None, precision="float32", all_maps=False, threshold=0.5, overwrite=False
+):
     """Write a network in another format, run both on pictures and keep the file only if they agree.
 
     The file takes RGB `(B, S, S, 3)` float32 in 0..255, S being the network's input size
@@ -61,13 +63,18 @@ def export(model, kind, out=None, precision="float32", all_maps=False, threshold
     check_possible(form, kind, precision)
     original = KerasEngine(source)
     maps = original.maps if all_maps else original.maps[-1:]
-    description = json.dumps({
-        "input_size": original.input_size,
-        "threshold": threshold,
-        "maps": maps,
-        "precision": precision,
-        "versions": {name: importlib.metadata.version(name) for name in ("keras", "tensorflow", *form.packages.values())},
-    })
+    description = json.dumps(
+        {
+            "input_size": original.input_size,
+            "threshold": threshold,
+            "maps": maps,
+            "precision": precision,
+            "versions": {
+                name: importlib.metadata.version(name)
+                for name in ("keras", "tensorflow", *form.packages.values())
+            },
+        }
+    )
     folder = out.with_name(f".{out.name}.part")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -75,7 +82,9 @@ def export(model, kind, out=None, precision="float32", all_maps=False, threshold
         part = folder / out.name
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            serving = serving_model(original.model, original.input_size, all_maps, 1 if form.one_image else None)
+            serving = serving_model(
+                original.model, original.input_size, all_maps, 1 if form.one_image else None
+            )
             form.write(serving, part, precision, description)
         logit, probability = compare(original, form, part, len(maps))
         if not logit <= TOLERANCE[precision]:
@@ -96,32 +105,48 @@ def serving_model(network, size, all_maps, batch_size):
 
     logits = network.output
     if not all_maps:
-        last = network.get_layer("logits").input  # what the logits are concatenated from, if they are
+        last = network.get_layer(
+            "logits"
+        ).input  # what the logits are concatenated from, if they are
         logits = last[-1] if isinstance(last, list) else logits
     image = keras.Input((size, size, 3), batch_size=batch_size, name="image")
     logits = keras.Model(network.input, logits)(image, training=False)
-    return keras.Model(image, {"probability": keras.layers.Activation("sigmoid", dtype="float32")(logits)})
+    return keras.Model(
+        image, {"probability": keras.layers.Activation("sigmoid", dtype="float32")(logits)}
+    )
 
 
 def check_target(source, form, out, overwrite):
     if not source.is_file():
-        raise InputError(f"--model: expected a run folder or a .keras file, got {source}, which does not exist")
-    out = source.with_name(source.stem + (form.suffix or "_savedmodel")) if out is None else Path(out)
+        raise InputError(
+            f"--model: expected a run folder or a .keras file, got {source}, which does not exist"
+        )
+    out = (
+        source.with_name(source.stem + (form.suffix or "_savedmodel")) if out is None else Path(out)
+    )
     if out.suffix != form.suffix:
-        raise InputError(f"--out: expected {f'a name that ends in {form.suffix}' if form.suffix else 'a folder'}, got {out}")
+        raise InputError(
+            f"--out: expected {f'a name that ends in {form.suffix}' if form.suffix else 'a folder'}, got {out}"
+        )
     if not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK):
         raise InputError(f"--out: expected a writable folder to put it in, got {out.parent}")
     for path in form.parts(out):
         if path.exists() and not overwrite:
-            raise InputError(f"--out: expected a new path (or --overwrite), got {path}, which exists")
+            raise InputError(
+                f"--out: expected a new path (or --overwrite), got {path}, which exists"
+            )
     if out.is_dir() and not form.recognises(out):
-        raise InputError(f"--out: expected a path to write or a SavedModel to replace, got the folder {out}")
+        raise InputError(
+            f"--out: expected a path to write or a SavedModel to replace, got the folder {out}"
+        )
     return out
 
 
 def check_possible(form, kind, precision):
     if precision == "float16" and not form.half:
-        raise InputError("--precision: expected float32 for savedmodel, which TensorFlow computes in float32, got float16")
+        raise InputError(
+            "--precision: expected float32 for savedmodel, which TensorFlow computes in float32, got float16"
+        )
     for module, package in form.packages.items():
         if importlib.util.find_spec(module) is None:
             raise InputError(

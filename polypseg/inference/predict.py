@@ -19,11 +19,15 @@ def predict(predictor, items, tta=False, batch_size=8):
     """
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(items), batch_size):
-            images = list(pool.map(lambda item: read_image(item.image), items[start:start + batch_size]))
+            images = list(
+                pool.map(lambda item: read_image(item.image), items[start : start + batch_size])
+            )
             maps = predictor(images)
             if tta:
                 for axes in _FLIPS:
-                    flipped = predictor([np.ascontiguousarray(np.flip(image, axes)) for image in images])
+                    flipped = predictor(
+                        [np.ascontiguousarray(np.flip(image, axes)) for image in images]
+                    )
                     maps = [total + np.flip(map_, axes) for total, map_ in zip(maps, flipped)]
                 maps = [total / np.float32(1 + len(_FLIPS)) for total in maps]
             yield from maps

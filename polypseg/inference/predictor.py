@@ -62,7 +62,9 @@ class Predictor:
             ValueError: the network, or the exported file, gives the answer only.
         """
         if len(self.maps) == 1:
-            raise ValueError("expected a network with side maps (or a file exported with --all-maps), got the answer only")
+            raise ValueError(
+                "expected a network with side maps (or a file exported with --all-maps), got the answer only"
+            )
         return [np.stack(maps, axis=-1) for maps in self._predict(images, slice(None))]
 
     def _predict(self, images, channels):
@@ -70,7 +72,10 @@ class Predictor:
         if not images:
             return []
         logits = np.moveaxis(self._engine.logits(self._batch(images))[..., channels], -1, 1)
-        return [[_invert(_enlarge(answer, image.shape[:2])) for answer in maps] for maps, image in zip(logits, images)]
+        return [
+            [_invert(_enlarge(answer, image.shape[:2])) for answer in maps]
+            for maps, image in zip(logits, images)
+        ]
 
     def _batch(self, images):
         """`(B, S, S, 3)` float32 in 0..255."""
@@ -80,7 +85,9 @@ class Predictor:
 
 def _enlarge(logits, size):
     """`(h, w)` logits to `(H, W)` negated ones, cut to -80..80: steps that cost less on the small map."""
-    return cv2.resize(_negated(np.array(logits, order="C")), size[::-1], interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(
+        _negated(np.array(logits, order="C")), size[::-1], interpolation=cv2.INTER_LINEAR
+    )
 
 
 def sigmoid(values):

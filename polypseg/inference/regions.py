@@ -27,5 +27,9 @@ def find_regions(probability, threshold):
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     stats = sorted(stats[1:count].tolist(), key=lambda row: (-row[cv2.CC_STAT_AREA], *row))
     area = sum(row[cv2.CC_STAT_AREA] for row in stats)
-    confidence = float(np.sum(probability, where=mask > 0, dtype=np.float64) / area) if area else float("nan")
+    confidence = (
+        float(np.sum(probability, where=mask > 0, dtype=np.float64) / area)
+        if area
+        else float("nan")
+    )
     return Regions(area, [tuple(row[:4]) for row in stats], confidence)

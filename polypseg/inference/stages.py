@@ -37,7 +37,9 @@ class Stages:
         for index, (name, stage) in enumerate(self._stages.items()):
             before = queues[index - 1] if index else None
             arguments = (name, stage, before, queues[index])
-            threads.append(threading.Thread(target=self._run, args=arguments, name=name, daemon=True))
+            threads.append(
+                threading.Thread(target=self._run, args=arguments, name=name, daemon=True)
+            )
         for thread in threads:
             thread.start()
         try:

@@ -11,7 +11,11 @@ import numpy as np
 
 from polypseg.errors import InputError
 
-_CAMERAS = {"Linux": ("v4l2", "/dev/video{}"), "Darwin": ("avfoundation", "{}"), "Windows": ("vfwcap", "{}")}
+_CAMERAS = {
+    "Linux": ("v4l2", "/dev/video{}"),
+    "Darwin": ("avfoundation", "{}"),
+    "Windows": ("vfwcap", "{}"),
+}
 
 
 class Frame(NamedTuple):
@@ -59,9 +63,13 @@ class VideoReader:
             name = pattern.format(source)
         elif "://" not in source:
             if not os.path.exists(source):
-                raise InputError(f"--video: expected a video file or the number of a camera, got {source}, which does not exist")
+                raise InputError(
+                    f"--video: expected a video file or the number of a camera, got {source}, which does not exist"
+                )
             if not os.path.isfile(source):
-                raise InputError(f"--video: expected a video file, got {source}, which is not a file")
+                raise InputError(
+                    f"--video: expected a video file, got {source}, which is not a file"
+                )
             if not os.path.getsize(source):
                 raise InputError(f"--video: expected a video, got {source}, an empty file")
         try:
@@ -72,7 +80,11 @@ class VideoReader:
         except (av.FFmpegError, OSError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
-            what = f"a camera that can be opened, got number {source}" if self.live else f"a video, got {source}"
+            what = (
+                f"a camera that can be opened, got number {source}"
+                if self.live
+                else f"a video, got {source}"
+            )
             raise InputError(f"--video: expected {what} ({_reason(error)})") from error
         stream = self._video
         self._matrix = _display_matrix(first)
@@ -82,7 +94,9 @@ class VideoReader:
         ratio = stream.sample_aspect_ratio
         self.sample_aspect_ratio = 1 / ratio if ratio and turned else ratio
         self.colour = {
-            "colorspace": first.colorspace, "color_primaries": first.color_primaries, "color_trc": first.color_trc
+            "colorspace": first.colorspace,
+            "color_primaries": first.color_primaries,
+            "color_trc": first.color_trc,
         }
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         self.time_base = stream.time_base
@@ -98,12 +112,18 @@ class VideoReader:
 
     def _streams(self):
         container = self._container
-        videos = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
+        videos = [
+            stream
+            for stream in container.streams.video
+            if not stream.disposition & stream.disposition.attached_pic
+        ]
         if not videos:
             raise ValueError("no video in it")
         self._video = videos[0]
         self._video.thread_type = "AUTO"
-        self.sound = next((stream for stream in container.streams.audio if stream.codec_context.codec), None)
+        self.sound = next(
+            (stream for stream in container.streams.audio if stream.codec_context.codec), None
+        )
         return [self._video] + ([self.sound] if self.sound else [])
 
     def _first(self):

@@ -11,7 +11,6 @@ import cv2
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from polypseg.data.images import write_png
-
 from polypseg.errors import InputError
 
 # FFmpeg's number of a colour matrix -> what converts to it. Others become BT.601.
@@ -49,19 +48,29 @@ class VideoWriter:
         with self._writing():
             self._temporary.parent.mkdir(parents=True, exist_ok=True)
             options = {} if lossless else {"movflags": "faststart"}
-            self._container = av.open(str(self._temporary), "w", format="matroska" if lossless else "mp4", options=options)
+            self._container = av.open(
+                str(self._temporary), "w", format="matroska" if lossless else "mp4", options=options
+            )
             if lossless:
-                stream = self._container.add_stream("ffv1", rate=like.rate, width=width, height=height, pix_fmt="gray")
+                stream = self._container.add_stream(
+                    "ffv1", rate=like.rate, width=width, height=height, pix_fmt="gray"
+                )
                 self.padded = 0, 0
             else:
                 stream = self._container.add_stream(
-                    "libx264", rate=like.rate, options=_H264,
-                    width=width + self.padded[0], height=height + self.padded[1], pix_fmt="yuv420p",
+                    "libx264",
+                    rate=like.rate,
+                    options=_H264,
+                    width=width + self.padded[0],
+                    height=height + self.padded[1],
+                    pix_fmt="yuv420p",
                 )
                 self._colour(stream.codec_context, like.colour)
             context = stream.codec_context
             context.time_base = stream.time_base = like.time_base
-            context.gop_size = min(max(1, round(2 * like.rate)), 250)  # a place to jump to every two seconds
+            context.gop_size = min(
+                max(1, round(2 * like.rate)), 250
+            )  # a place to jump to every two seconds
             context.thread_type = "SLICE" if lossless else "AUTO"
             if like.sample_aspect_ratio:
                 context.sample_aspect_ratio = like.sample_aspect_ratio
@@ -85,8 +94,11 @@ class VideoWriter:
                 frame = av.VideoFrame.from_ndarray(image, "gray")
             else:
                 frame = self._convert.reformat(
-                    av.VideoFrame.from_ndarray(image, "rgb24"), format="yuv420p", threads=1,
-                    dst_colorspace=self._matrix, dst_color_range=ColorRange.MPEG,
+                    av.VideoFrame.from_ndarray(image, "rgb24"),
+                    format="yuv420p",
+                    threads=1,
+                    dst_colorspace=self._matrix,
+                    dst_color_range=ColorRange.MPEG,
                 )
             frame.pts, frame.time_base = pts, self._like.time_base
             self._pts = pts
@@ -140,14 +152,19 @@ class _Sound:
         else:
             rate = self._source.codec_context.sample_rate
             layout = "mono" if self._source.codec_context.channels == 1 else "stereo"
-            self._stream = container.add_stream("aac", rate=rate if rate in _AAC_RATES else 48000, layout=layout)
+            self._stream = container.add_stream(
+                "aac", rate=rate if rate in _AAC_RATES else 48000, layout=layout
+            )
 
     def add(self, packets):
         self._waiting.extend(packets)
 
     def write(self, until):
         """Those that begin before `until` seconds."""
-        while self._waiting and float((self._waiting[0].pts - self._start) * self._waiting[0].time_base) < until:
+        while (
+            self._waiting
+            and float((self._waiting[0].pts - self._start) * self._waiting[0].time_base) < until
+        ):
             packet = self._waiting.popleft()
             packet.pts -= self._start
             if self._copied:
@@ -206,4 +223,6 @@ class MaskFolder:
 def cannot_write(path, error, argument):
     """The `InputError` for an error of the disk."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return InputError(f"{argument}: expected a writable place with room on the disk, got {path} ({reason})")
+    return InputError(
+        f"{argument}: expected a writable place with room on the disk, got {path} ({reason})"
+    )

@@ -59,8 +59,10 @@ def score_items(items, rules, maps=None, workers=None):
     Raises:
         ValueError: an unreadable file, a map of another size than its mask, nan: one line with the file's name.
     """
-    jobs = ((item, map_, rules) for item, map_ in zip(items, maps)) if maps is not None else (
-        (item, None, rules) for item in items
+    jobs = (
+        ((item, map_, rules) for item, map_ in zip(items, maps))
+        if maps is not None
+        else ((item, None, rules) for item in items)
     )
     workers = workers or cores()
     spent = 0.0  # on scores alone: while a network is waited for, other processes could not help
@@ -83,7 +85,9 @@ def _share_out(jobs, workers):
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread)
     try:
         while job is not None or pending:
-            while job is not None and len(pending) < 3 * workers:  # no more maps in memory than that
+            while (
+                job is not None and len(pending) < 3 * workers
+            ):  # no more maps in memory than that
                 pending.append(pool.submit(score_item, *job))
                 job = next(jobs, None)
             yield pending.popleft().result()
@@ -135,7 +139,11 @@ class SourceScores:
 
 def resize_map(map_, size):
     """A map as float32 in [0, 1] of (height, width): by area or, if a side grows, bilinearly."""
-    values = np.divide(map_, 255, dtype=np.float32) if map_.dtype == np.uint8 else map_.astype(np.float32)
+    values = (
+        np.divide(map_, 255, dtype=np.float32)
+        if map_.dtype == np.uint8
+        else map_.astype(np.float32)
+    )
     shrinks = size[0] <= values.shape[0] and size[1] <= values.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.clip(cv2.resize(values, size[::-1], interpolation=method), 0, 1)

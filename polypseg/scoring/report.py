@@ -29,17 +29,25 @@ def pictures(source, results, rules, maps_of, sources=1):
         list of dicts: kind ("worst" or "median"), stem, dice, src (a data URL).
     """
     each = min(8, max(1, _PICTURES // (2 * sources)))
-    chosen = [(kind, index) for kind, indices in zip(("worst", "median"), choose(results, each)) for index in indices]
+    chosen = [
+        (kind, index)
+        for kind, indices in zip(("worst", "median"), choose(results, each))
+        for index in indices
+    ]
     items = [source.items[index] for _, index in chosen]
     tiles = []
     for (kind, index), item, map_ in zip(chosen, items, maps_of(items)):
         scores = results[index].scores
         if map_.shape != (size := scores.size):
             map_ = resize_map(map_, size)
-        tiles.append({
-            "kind": kind, "stem": item.stem, "dice": scores.threshold["dice"],
-            "src": picture(item, map_, rules.threshold),
-        })
+        tiles.append(
+            {
+                "kind": kind,
+                "stem": item.stem,
+                "dice": scores.threshold["dice"],
+                "src": picture(item, map_, rules.threshold),
+            }
+        )
     return tiles
 
 
@@ -52,14 +60,26 @@ def report(rows, galleries, environment):
         environment: dict of text, shown as it is.
     """
     one = rows[0].source
-    models, datas = (list(dict.fromkeys(names)) for names in zip(*((row.source.model, row.source.data) for row in rows)))
-    title = f"{one.model} on {one.data}" if len(rows) == 1 else f"{_count(models, 'model')} on {_count(datas, 'data set')}"
+    models, datas = (
+        list(dict.fromkeys(names))
+        for names in zip(*((row.source.model, row.source.data) for row in rows))
+    )
+    title = (
+        f"{one.model} on {one.data}"
+        if len(rows) == 1
+        else f"{_count(models, 'model')} on {_count(datas, 'data set')}"
+    )
     images = sum(row.total["n"] for row in rows)
     now = datetime.datetime.now()
-    data = json.dumps(without_nan([_data(*pair, environment) for pair in zip(rows, galleries)]), separators=(",", ":"))
+    data = json.dumps(
+        without_nan([_data(*pair, environment) for pair in zip(rows, galleries)]),
+        separators=(",", ":"),
+    )
     return string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=html.escape(title),
-        subtitle=html.escape(f"{images} images, scored at the masks' own size. {now.day} {now:%B %Y, %H:%M}."),
+        subtitle=html.escape(
+            f"{images} images, scored at the masks' own size. {now.day} {now:%B %Y, %H:%M}."
+        ),
         headline="\n".join(_headline(rows, protocol) for protocol in COLUMNS),
         data=data.replace("<", "\\u003c"),
     )
@@ -76,14 +96,19 @@ def _headline(rows, protocol):
     mark = ' class="name"'
     names = "".join(
         f"<th scope='col'{mark if index < 2 else ''}>{html.escape(_SHORT.get(head, head))}</th>"
-        for index, head in enumerate(heads) if index >= skip
+        for index, head in enumerate(heads)
+        if index >= skip
     )
     body = "".join(
-        "<tr>" + "".join(
+        "<tr>"
+        + "".join(
             f"<td{mark if column < 2 else ''}>{'<b>' if (row, column) in best else ''}{html.escape(cell)}"
             f"{'</b>' if (row, column) in best else ''}</td>"
-            for column, cell in enumerate(line) if column >= skip
-        ) + "</tr>" for row, line in enumerate(lines)
+            for column, cell in enumerate(line)
+            if column >= skip
+        )
+        + "</tr>"
+        for row, line in enumerate(lines)
     )
     name, words = protocol_words(protocol, rows).split(": ", 1)
     kind = "single" if skip else "several"
@@ -101,24 +126,36 @@ def _headline(rows, protocol):
 def _data(row, gallery, environment):
     source, rules = row.source, row.rules
     scoring = {
-        "maps" if source.items[0].map else "model": source.path, "data": source.data, "images": row.total["n"],
+        "maps" if source.items[0].map else "model": source.path,
+        "data": source.data,
+        "images": row.total["n"],
         "threshold": f"{rules.threshold:g}",
-        "--empty": rules.empty, "--resize": "yes" if rules.resize else "no", "empty masks": row.empty,
+        "--empty": rules.empty,
+        "--resize": "yes" if rules.resize else "no",
+        "empty masks": row.empty,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
-    parts = [("Scoring", scoring), ("Training run", source.config or {}), ("Environment", environment)]
+    parts = [
+        ("Scoring", scoring),
+        ("Training run", source.config or {}),
+        ("Environment", environment),
+    ]
     return {
-        "model": source.model, "data": source.data, "threshold": rules.threshold,
+        "model": source.model,
+        "data": source.data,
+        "threshold": rules.threshold,
         "curves": {
             protocol: {
-                short: _rounded(curves[name]) for short, name in (("dice", "dice"), ("iou", "iou"), ("e", "e_measure"))
+                short: _rounded(curves[name])
+                for short, name in (("dice", "dice"), ("iou", "iou"), ("e", "e_measure"))
             }
             for protocol, curves in row.curves.items()
         },
         "images": [_image(result) for result in row.results],
         "gallery": gallery,
         "config": [
-            [title, [[key, "–" if value is None else str(value)] for key, value in part.items()]] for title, part in parts
+            [title, [[key, "–" if value is None else str(value)] for key, value in part.items()]]
+            for title, part in parts
         ],
     }
 

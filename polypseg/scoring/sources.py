@@ -10,7 +10,18 @@ from polypseg.experiment.run_folder import find_run
 
 SUBSETS = ("train", "val", "test", "all")
 # Folder names that say nothing about whose maps or masks they hold.
-_PLAIN = {"masks", "mask", "gt", "ground truth", "images", "predictions", "prediction", "maps", "pred", "preds"}
+_PLAIN = {
+    "masks",
+    "mask",
+    "gt",
+    "ground truth",
+    "images",
+    "predictions",
+    "prediction",
+    "maps",
+    "pred",
+    "preds",
+}
 
 
 class Item(NamedTuple):
@@ -45,7 +56,9 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
     from polypseg.data.pairs import find_pairs
 
     expect(
-        names is None or len(names) == len(models), "--names", f"a name for each of {len(models)} models",
+        names is None or len(names) == len(models),
+        "--names",
+        f"a name for each of {len(models)} models",
         names and " ".join(names),
     )
     lists = _lists(stems, len(data_paths or [None]), "--data-path")
@@ -53,9 +66,15 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
     for index, model in enumerate(models):
         path = Path(model)
         folder = None if path.is_file() or (path / "saved_model.pb").is_file() else find_run(path)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else None
+        config = (
+            json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else None
+        )
         if not data_paths:
-            expect(folder, "--data-path", f"a folder with images/ and masks/, since {path} does not name one")
+            expect(
+                folder,
+                "--data-path",
+                f"a folder with images/ and masks/, since {path} does not name one",
+            )
         for data_path, listed in zip(data_paths or [config["data_path"]], lists):
             pairs, _ = find_pairs(data_path)
             chosen, part = pairs, ""
@@ -63,16 +82,24 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
                 chosen = _listed(pairs, listed, data_path)
             elif subset != "all":
                 chosen, part = _split(folder, subset, pairs, data_path), f" {subset}"
-            sources.append(Source(
-                names[index] if names else (folder or path).name, _telling_name(data_path) + part,
-                [Item(pair.stem, pair.mask, pair.image) for pair in chosen], path, config,
-            ))
+            sources.append(
+                Source(
+                    names[index] if names else (folder or path).name,
+                    _telling_name(data_path) + part,
+                    [Item(pair.stem, pair.mask, pair.image) for pair in chosen],
+                    path,
+                    config,
+                )
+            )
     return _told_apart(sources)
 
 
 def _told_apart(sources):
     """Rows of one name get the network's path as the name, and if that is the same too, the data's."""
-    for name, path in (("model", lambda source: source.path), ("data", lambda source: source.items[0].mask.parent)):
+    for name, path in (
+        ("model", lambda source: source.path),
+        ("data", lambda source: source.items[0].mask.parent),
+    ):
         names = [(source.model, source.data) for source in sources]
         for source, own in zip(sources, names):
             if names.count(own) > 1:
@@ -88,7 +115,8 @@ def _split(folder, subset, pairs, data_path):
     if missing or not wanted:
         raise InputError(
             f"--data-path: expected the {len(wanted)} pictures of the run's {subset} split in {data_path}, "
-            f"got {len(wanted) - len(missing)} of them" + (f"; missing: {', '.join(missing[:5])}" if missing else "")
+            f"got {len(wanted) - len(missing)} of them"
+            + (f"; missing: {', '.join(missing[:5])}" if missing else "")
         )
     return [pair for pair in pairs if pair.stem in wanted]
 
@@ -96,7 +124,12 @@ def _split(folder, subset, pairs, data_path):
 def _listed(pairs, listed, data_path):
     stems, path = listed
     missing = sorted(stems - {pair.stem for pair in pairs})
-    expect(not missing, "--stems", f"stems of pairs in {data_path}", f"also {', '.join(missing)} in {path}")
+    expect(
+        not missing,
+        "--stems",
+        f"stems of pairs in {data_path}",
+        f"also {', '.join(missing)} in {path}",
+    )
     return [pair for pair in pairs if pair.stem in stems]
 
 
@@ -104,13 +137,22 @@ def _lists(paths, count, argument):
     """`(stems, path)` for each of `count` data sets; None where there is no list."""
     if paths is None:
         return [None] * count
-    expect(len(paths) in (1, count), "--stems", f"one file, or one for each of {count} {argument}", f"{len(paths)} files")
+    expect(
+        len(paths) in (1, count),
+        "--stems",
+        f"one file, or one for each of {count} {argument}",
+        f"{len(paths)} files",
+    )
     lists = []
     for path in paths:
         try:
-            stems = {line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()} - {""}
+            stems = {
+                line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()
+            } - {""}
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"--stems: expected a text file with a stem a line, got {path} ({error})") from error
+            raise InputError(
+                f"--stems: expected a text file with a stem a line, got {path} ({error})"
+            ) from error
         expect(stems, "--stems", "a text file with a stem a line", f"the empty file {path}")
         lists.append((stems, path))
     return lists * count if len(lists) == 1 else lists
@@ -127,11 +169,15 @@ def saved_sources(predictions, masks, stems=None, names=None):
     from polypseg.data.maps import MAP_SUFFIXES
 
     expect(
-        len(masks) in (1, len(predictions)), "--masks", f"one folder, or one for each of {len(predictions)} --predictions",
+        len(masks) in (1, len(predictions)),
+        "--masks",
+        f"one folder, or one for each of {len(predictions)} --predictions",
         f"{len(masks)} folders",
     )
     expect(
-        names is None or len(names) == len(predictions), "--names", f"a name for each of {len(predictions)} --predictions",
+        names is None or len(names) == len(predictions),
+        "--names",
+        f"a name for each of {len(predictions)} --predictions",
         names and " ".join(names),
     )
     masks = list(masks) * len(predictions) if len(masks) == 1 else masks
@@ -141,12 +187,18 @@ def saved_sources(predictions, masks, stems=None, names=None):
         maps, wanted = (
             _files(argument, folder, suffixes)
             for argument, folder, suffixes in (
-                ("--predictions", maps_folder, MAP_SUFFIXES), ("--masks", masks_folder, IMAGE_SUFFIXES),
+                ("--predictions", maps_folder, MAP_SUFFIXES),
+                ("--masks", masks_folder, IMAGE_SUFFIXES),
             )
         )
         if listed:
             absent = sorted(listed[0] - wanted.keys())
-            expect(not absent, "--stems", f"stems of masks in {masks_folder}", f"also {', '.join(absent)} in {listed[1]}")
+            expect(
+                not absent,
+                "--stems",
+                f"stems of masks in {masks_folder}",
+                f"also {', '.join(absent)} in {listed[1]}",
+            )
             wanted = {stem: mask for stem, mask in wanted.items() if stem in listed[0]}
         missing = [stem for stem in wanted if stem not in maps]
         if missing:
@@ -156,10 +208,14 @@ def saved_sources(predictions, masks, stems=None, names=None):
             )
         images = _pictures_beside(masks_folder)
         data = _telling_name(masks_folder)
-        sources.append(Source(
-            names[index] if names else _telling_name(maps_folder, data), data,
-            [Item(stem, mask, images.get(stem), maps[stem]) for stem, mask in wanted.items()], Path(maps_folder),
-        ))
+        sources.append(
+            Source(
+                names[index] if names else _telling_name(maps_folder, data),
+                data,
+                [Item(stem, mask, images.get(stem), maps[stem]) for stem, mask in wanted.items()],
+                Path(maps_folder),
+            )
+        )
     return _told_apart(sources)
 
 

@@ -10,14 +10,23 @@ from polypseg.metrics.protocols import PRANET, THRESHOLD
 # Columns in the order of the papers: key in metrics.json, heading, heading in LaTeX, whether less is better.
 COLUMNS = {
     "pranet": (
-        ("mean_dice", "mDice", "mDice", False), ("mean_iou", "mIoU", "mIoU", False), ("wfb", "wFb", r"$F_\beta^w$", False),
-        ("s_measure", "Sm", r"$S_\alpha$", False), ("mean_e_measure", "mean E", r"mean $E_\phi$", False),
-        ("max_e_measure", "max E", r"max $E_\phi$", False), ("mae", "MAE", "MAE", True),
+        ("mean_dice", "mDice", "mDice", False),
+        ("mean_iou", "mIoU", "mIoU", False),
+        ("wfb", "wFb", r"$F_\beta^w$", False),
+        ("s_measure", "Sm", r"$S_\alpha$", False),
+        ("mean_e_measure", "mean E", r"mean $E_\phi$", False),
+        ("max_e_measure", "max E", r"max $E_\phi$", False),
+        ("mae", "MAE", "MAE", True),
     ),
     "threshold": (
-        ("dice", "Dice", "Dice", False), ("iou", "IoU", "IoU", False), ("wfb", "wFb", r"$F_\beta^w$", False),
-        ("s_measure", "Sm", r"$S_\alpha$", False), ("e_measure", "E", r"$E_\phi$", False), ("mae", "MAE", "MAE", True),
-        ("precision", "precision", "precision", False), ("recall", "recall", "recall", False),
+        ("dice", "Dice", "Dice", False),
+        ("iou", "IoU", "IoU", False),
+        ("wfb", "wFb", r"$F_\beta^w$", False),
+        ("s_measure", "Sm", r"$S_\alpha$", False),
+        ("e_measure", "E", r"$E_\phi$", False),
+        ("mae", "MAE", "MAE", True),
+        ("precision", "precision", "precision", False),
+        ("recall", "recall", "recall", False),
     ),
 }
 
@@ -35,7 +44,9 @@ def cells(rows, protocol, digits):
     heads = ["model", "data", "images", *(column[1] for column in COLUMNS[protocol])]
     lines = [
         [
-            row.source.model, row.source.data, str(row.total["n"]),
+            row.source.model,
+            row.source.data,
+            str(row.total["n"]),
             *(number(row.total[protocol][column[0]], digits) for column in COLUMNS[protocol]),
         ]
         for row in rows
@@ -53,9 +64,13 @@ def plain(rows, digits=4):
     for protocol in COLUMNS:
         heads, lines = cells(rows, protocol, digits)
         widths = [max(map(len, column)) for column in zip(heads, *lines)]
-        text = ["  ".join(
-            cell.ljust(width) if index < 2 else cell.rjust(width) for index, (cell, width) in enumerate(zip(line, widths))
-        ) for line in (heads, *lines)]
+        text = [
+            "  ".join(
+                cell.ljust(width) if index < 2 else cell.rjust(width)
+                for index, (cell, width) in enumerate(zip(line, widths))
+            )
+            for line in (heads, *lines)
+        ]
         parts.append("\n".join([protocol_words(protocol, rows), *text]))
     return "\n\n".join(parts)
 
@@ -67,13 +82,22 @@ def markdown(rows, digits=3):
         heads, lines = cells(rows, protocol, digits)
         best = best_cells(rows, lines, protocol)
         body = [
-            [f"**{cell}**" if (row, column) in best else cell.replace("|", "\\|") for column, cell in enumerate(line)]
+            [
+                f"**{cell}**" if (row, column) in best else cell.replace("|", "\\|")
+                for column, cell in enumerate(line)
+            ]
             for row, line in enumerate(lines)
         ]
         rule = ["---", "---", *("---:" for _ in heads[2:])]
-        parts.append("\n".join([
-            protocol_words(protocol, rows) + ".", "", *("| " + " | ".join(line) + " |" for line in (heads, rule, *body)),
-        ]))
+        parts.append(
+            "\n".join(
+                [
+                    protocol_words(protocol, rows) + ".",
+                    "",
+                    *("| " + " | ".join(line) + " |" for line in (heads, rule, *body)),
+                ]
+            )
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -86,14 +110,26 @@ def latex(rows, digits=3):
         heads = ["Model", "Data", "Images", *(column[2] for column in COLUMNS[protocol])]
         body = [
             " & ".join(
-                rf"\textbf{{{cell}}}" if (row, column) in best else escape(cell) for column, cell in enumerate(line)
-            ) + r" \\"
+                rf"\textbf{{{cell}}}" if (row, column) in best else escape(cell)
+                for column, cell in enumerate(line)
+            )
+            + r" \\"
             for row, line in enumerate(lines)
         ]
-        parts.append("\n".join([
-            f"% {protocol_words(protocol, rows)}", rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}", r"\toprule",
-            " & ".join(heads) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
-        ]))
+        parts.append(
+            "\n".join(
+                [
+                    f"% {protocol_words(protocol, rows)}",
+                    rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}",
+                    r"\toprule",
+                    " & ".join(heads) + r" \\",
+                    r"\midrule",
+                    *body,
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                ]
+            )
+        )
     return "\n\n".join(parts) + "\n"
 
 
@@ -103,7 +139,9 @@ def best_cells(rows, lines, protocol):
     for data in {row.source.data for row in rows}:
         same = [index for index, row in enumerate(rows) if row.source.data == data]
         for column, (_, _, _, less) in enumerate(COLUMNS[protocol], start=3):
-            values = {index: float(lines[index][column]) for index in same if lines[index][column] != "-"}
+            values = {
+                index: float(lines[index][column]) for index in same if lines[index][column] != "-"
+            }
             if len(values) > 1:
                 target = (min if less else max)(values.values())
                 best |= {(index, column) for index, value in values.items() if value == target}
@@ -113,7 +151,9 @@ def best_cells(rows, lines, protocol):
 def escape(text):
     """Text for LaTeX."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text)
+    return "".join(
+        special.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text
+    )
 
 
 def metrics_json(rows):
@@ -121,8 +161,14 @@ def metrics_json(rows):
     results = [
         row.total | {"settings": row.rules._asdict() | {"empty_masks": row.empty}} for row in rows
     ]
-    named = [{"model": row.source.model, "data": row.source.data} | result for row, result in zip(rows, results)]
-    return json.dumps(without_nan(results[0] if len(rows) == 1 else {"results": named}), indent=2) + "\n"
+    named = [
+        {"model": row.source.model, "data": row.source.data} | result
+        for row, result in zip(rows, results)
+    ]
+    return (
+        json.dumps(without_nan(results[0] if len(rows) == 1 else {"results": named}), indent=2)
+        + "\n"
+    )
 
 
 def per_image_csv(rows):
@@ -136,7 +182,9 @@ def per_image_csv(rows):
         for stem, scores, _ in row.results:
             values = [*scores.threshold.values(), scores.area, *scores.pranet.values()]
             names = (row.source.model, row.source.data) if several else ()
-            writer.writerow([*names, stem, *("" if math.isnan(value) else f"{value:.6f}" for value in values)])
+            writer.writerow(
+                [*names, stem, *("" if math.isnan(value) else f"{value:.6f}" for value in values)]
+            )
     return file.getvalue()
 
 

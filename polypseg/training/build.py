@@ -18,7 +18,9 @@ STEP_DECAY = 50  # epochs; PraNet's authors
 
 def build_model(config, steps, devices=1):
     """A new network, compiled as it is trained; `steps` is the length of an epoch."""
-    model = _compile(config, NETWORKS[config.model].build(config), _optimizer(config, steps), devices)
+    model = _compile(
+        config, NETWORKS[config.model].build(config), _optimizer(config, steps), devices
+    )
     # Left to the first step, TensorFlow would trace that step twice.
     model.optimizer.build(model.trainable_variables)
     return model
@@ -33,7 +35,9 @@ def saved_model(config, path, devices):
             model = keras.saving.load_model(path)
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:160]
-        raise InputError(f"--resume: expected a whole file that train.py saved, got {path} ({reason})") from error
+        raise InputError(
+            f"--resume: expected a whole file that train.py saved, got {path} ({reason})"
+        ) from error
     for warning in caught:  # Keras would go on with a new optimiser, and the rate would start over
         if "loading for optimizer" in str(warning.message):
             raise InputError(
@@ -62,7 +66,8 @@ def _optimizer(config, steps):
         WarmupSchedule(config.lr, total, warmup, config.schedule, decay=STEP_DECAY * steps),
         clipvalue=config.clip_value or None,
         use_ema=config.ema > 0,
-        ema_momentum=config.ema ** (1 / every),  # Keras averages at every step, also between two updates
+        ema_momentum=config.ema
+        ** (1 / every),  # Keras averages at every step, also between two updates
         gradient_accumulation_steps=every if every > 1 else None,
     )
 

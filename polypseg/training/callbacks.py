@@ -24,7 +24,9 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if not math.isfinite(logs["loss"]):
-            raise NonFiniteLoss(f"the loss became {logs['loss']} in epoch {self.epoch + 1}, step {batch + 1}")
+            raise NonFiniteLoss(
+                f"the loss became {logs['loss']} in epoch {self.epoch + 1}, step {batch + 1}"
+            )
 
 
 class SeedEpoch(keras.callbacks.Callback):
@@ -35,7 +37,11 @@ class SeedEpoch(keras.callbacks.Callback):
         self.seed = seed
 
     def on_epoch_begin(self, epoch, logs=None):
-        states = [variable for variable in self.model.variables if variable.path.endswith("seed_generator_state")]
+        states = [
+            variable
+            for variable in self.model.variables
+            if variable.path.endswith("seed_generator_state")
+        ]
         for index, state in enumerate(states):
             state.assign(np.random.SeedSequence([self.seed, epoch, index]).generate_state(2))
         self.epoch = epoch
@@ -45,7 +51,9 @@ class SeedEpoch(keras.callbacks.Callback):
         if batch == 0 and keras.backend.backend() == "torch":
             import torch
 
-            torch.manual_seed(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0].item())
+            torch.manual_seed(
+                np.random.SeedSequence([self.seed, self.epoch]).generate_state(1)[0].item()
+            )
 
 
 class RunFolder(keras.callbacks.Callback):
@@ -70,7 +78,9 @@ class RunFolder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs):
         numbers = {"lr": keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)} | logs
         # The digits that history.csv keeps: a resumed run compares the same numbers.
-        row = {"epoch": epoch + 1} | {name: float(f"{float(value):.9g}") for name, value in numbers.items()}
+        row = {"epoch": epoch + 1} | {
+            name: float(f"{float(value):.9g}") for name, value in numbers.items()
+        }
         row["seconds"] = round(time.perf_counter() - self.started, 2)
         history = [*self.history, row]
         with saving(self.folder):

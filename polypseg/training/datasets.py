@@ -57,7 +57,9 @@ def _check_groups(split, groups):
             subsets.setdefault(groups[stem], set()).add(name)
     parted = sorted(group for group, names in subsets.items() if len(names) > 1)
     if parted:
-        raise InputError(f"--group-by: expected each group in one subset of --split-dir, got {len(parted)} parted, {parted[0]} among them")
+        raise InputError(
+            f"--group-by: expected each group in one subset of --split-dir, got {len(parted)} parted, {parted[0]} among them"
+        )
 
 
 def _earlier_report(config):

@@ -12,7 +12,11 @@ import keras
 
 from polypseg.errors import InputError, expect
 
-OPTIONS = {"coordinator": "--coordinator", "num_processes": "--num-processes", "process_id": "--process-id"}
+OPTIONS = {
+    "coordinator": "--coordinator",
+    "num_processes": "--num-processes",
+    "process_id": "--process-id",
+}
 
 
 class Share(NamedTuple):
@@ -33,12 +37,19 @@ def join(config):
     given = {name: getattr(config, name) for name in OPTIONS if getattr(config, name) is not None}
     several = given or int(os.environ.get("SLURM_NTASKS", 1)) > 1
     if config.deterministic:  # read once, when JAX starts
-        os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] = (
+            os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
+        )
     if config.devices != "all" or keras.backend.backend() != "jax" or not several:
         for name in given:
             expect(config.devices == "all", OPTIONS[name], "--devices all beside it", given[name])
             backend = keras.backend.backend()
-            expect(False, OPTIONS[name], f"KERAS_BACKEND=jax, since {backend} trains in one process", given[name])
+            expect(
+                False,
+                OPTIONS[name],
+                f"KERAS_BACKEND=jax, since {backend} trains in one process",
+                given[name],
+            )
         return
     if "coordinator" in given:
         given["coordinator_address"] = given.pop("coordinator")
@@ -50,7 +61,9 @@ def join(config):
         jax.distributed.initialize(**given)
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:160]
-        raise InputError(f"--coordinator: expected all processes of the run to meet there, got: {reason}") from error
+        raise InputError(
+            f"--coordinator: expected all processes of the run to meet there, got: {reason}"
+        ) from error
 
 
 def share():
@@ -74,7 +87,9 @@ def one_run_folder(config):
         return
     with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w") as nowhere:
         if config.resume:
-            config = dataclasses.replace(config, resume=str(shutil.copytree(config.resume, Path(scratch, "run"))))
+            config = dataclasses.replace(
+                config, resume=str(shutil.copytree(config.resume, Path(scratch, "run")))
+            )
         _meet()
         with contextlib.redirect_stdout(nowhere):
             yield dataclasses.replace(config, trained_model_path=scratch)
@@ -106,11 +121,18 @@ def spread(config):
 
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         _check(config, len(devices))
-        expect(config.accumulate == 1, "--accumulate", "1 beside --devices all under TensorFlow", config.accumulate)
+        expect(
+            config.accumulate == 1,
+            "--accumulate",
+            "1 beside --devices all under TensorFlow",
+            config.accumulate,
+        )
         with tf.distribute.MirroredStrategy([device.name for device in devices]).scope():
             yield len(devices)
     elif backend == "jax":
-        distribution = keras.distribution.DataParallel(auto_shard_dataset=False)  # the pipeline does it
+        distribution = keras.distribution.DataParallel(
+            auto_shard_dataset=False
+        )  # the pipeline does it
         _check(config, distribution.num_model_replicas)
         keras.distribution.set_distribution(distribution)
         try:
@@ -118,8 +140,15 @@ def spread(config):
         finally:
             keras.distribution.set_distribution(None)
     else:
-        raise InputError(f"--devices: expected KERAS_BACKEND=tensorflow or jax for all devices, got {backend}")
+        raise InputError(
+            f"--devices: expected KERAS_BACKEND=tensorflow or jax for all devices, got {backend}"
+        )
 
 
 def _check(config, devices):
-    expect(config.batch_size % devices == 0, "--batch-size", f"a multiple of the {devices} devices", config.batch_size)
+    expect(
+        config.batch_size % devices == 0,
+        "--batch-size",
+        f"a multiple of the {devices} devices",
+        config.batch_size,
+    )

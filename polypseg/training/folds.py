@@ -48,7 +48,11 @@ def cross_validate(config, folds, progress=None, signals=None):
             progress.fold_begins(number, len(folds), data.subsets)
             begun = (target / "config.json").is_file()
             fold_config = dataclasses.replace(
-                config, folds=None, group_by=None, split_dir=str(target / "split"), trained_model_path=str(folder),
+                config,
+                folds=None,
+                group_by=None,
+                split_dir=str(target / "split"),
+                trained_model_path=str(folder),
                 resume=str(target) if begun else None,
             )
             _, best = train(fold_config, data, target, progress, signals)
@@ -77,24 +81,36 @@ def _test(folder, pairs):
     """The rows of `test.csv` of a fold: read, or computed and written."""
     path = folder / "test.csv"
     if not path.exists():
-        rows = [{"stem": scored.pair.stem} | scored.scores for scored in evaluate(Predictor.load(folder), pairs)]
+        rows = [
+            {"stem": scored.pair.stem} | scored.scores
+            for scored in evaluate(Predictor.load(folder), pairs)
+        ]
         with saving(folder):
             write_text(path, _csv(("stem", *SCORES), rows))
     with open(path, newline="", encoding="utf-8") as file:
-        return [{"stem": row["stem"]} | {name: float(row[name]) for name in SCORES} for row in csv.DictReader(file)]
+        return [
+            {"stem": row["stem"]} | {name: float(row[name]) for name in SCORES}
+            for row in csv.DictReader(file)
+        ]
 
 
 def _csv(names, rows):
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows({key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()} for row in rows)
+    writer.writerows(
+        {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()}
+        for row in rows
+    )
     return text.getvalue()
 
 
 def _summary(validation, rows):
     folds = range(1, len(validation) + 1)
-    test = [{name: np.mean([row[name] for row in rows if row["fold"] == fold]) for name in SCORES} for fold in folds]
+    test = [
+        {name: np.mean([row[name] for row in rows if row["fold"] == fold]) for name in SCORES}
+        for fold in folds
+    ]
     return {
         "folds": len(validation),
         "images": len(rows),
@@ -104,4 +120,8 @@ def _summary(validation, rows):
 
 
 def _spread(values):
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "of_each_fold": [float(v) for v in values]}
+    return {
+        "mean": float(np.mean(values)),
+        "std": float(np.std(values, ddof=1)),
+        "of_each_fold": [float(v) for v in values],
+    }

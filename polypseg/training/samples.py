@@ -24,7 +24,7 @@ def _write_sheet(path, predictor, ranked, threshold=0.5, each=4):
     """
     ranked = sorted(ranked)
     middle = max(len(ranked) // 2 - each // 2, 0)
-    chosen = dict.fromkeys(ranked[:each] + ranked[middle:middle + each] + ranked[-each:])
+    chosen = dict.fromkeys(ranked[:each] + ranked[middle : middle + each] + ranked[-each:])
     rows = []
     for scored in evaluate(predictor, [pair for _, pair in chosen], threshold, batch_size=each):
         pair, prediction = scored.pair, scored.probability >= threshold

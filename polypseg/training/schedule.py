@@ -35,4 +35,10 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return self.lr * ops.minimum(rising, falling)
 
     def get_config(self):
-        return {"lr": self.lr, "steps": self.steps, "warmup": self.warmup, "kind": self.kind, "decay": self.decay}
+        return {
+            "lr": self.lr,
+            "steps": self.steps,
+            "warmup": self.warmup,
+            "kind": self.kind,
+            "decay": self.decay,
+        }

@@ -72,14 +72,20 @@ def train(config, data=None, folder=None, progress=None, signals=None):
         if trains or saved_epoch(folder / "best.keras") != best_row(history)["epoch"]:
             with spread(config) as devices:
                 steps = _steps(config, data, devices)[1]
-                model = saved_model(config, folder / "last.keras", devices) if history else build_model(config, steps, devices)
+                model = (
+                    saved_model(config, folder / "last.keras", devices)
+                    if history
+                    else build_model(config, steps, devices)
+                )
                 batches = _batches(config, data, len(history), devices) if trains else None
                 if not config.resume:  # only now that all has been read and built
                     folder = _begin(config, data, folder)
                     stack.enter_context(hold(folder))
                 else:
                     write_environment(folder, len(history))
-                record = RunFolder(folder, type(model).from_config(model.get_config()), config, history)
+                record = RunFolder(
+                    folder, type(model).from_config(model.get_config()), config, history
+                )
                 if history:
                     _catch_up(record, model)
                 if trains:
@@ -95,7 +101,12 @@ def _check_backend(config):
         import torch
 
         here = "a processor under KERAS_BACKEND=torch"
-        expect(torch.cuda.is_available(), "--precision", "float32 or bfloat16, since PyTorch trains in float16 on a GPU only", here)
+        expect(
+            torch.cuda.is_available(),
+            "--precision",
+            "float32 or bfloat16, since PyTorch trains in float16 on a GPU only",
+            here,
+        )
 
 
 def _make_repeatable(config):
@@ -112,25 +123,41 @@ def _make_repeatable(config):
 
 def _sizes(config):
     """The sizes at which each batch is seen, or None."""
-    return config.multi_scale and scaled_sizes(config.input_size, config.multi_scale, NETWORKS[config.model].stride)
+    return config.multi_scale and scaled_sizes(
+        config.input_size, config.multi_scale, NETWORKS[config.model].stride
+    )
 
 
 def _steps(config, data, devices):
     """Batch size and steps of an epoch."""
     count = len(data.subsets["train"])
     batch_size = min(config.batch_size, count - count % devices)
-    expect(batch_size, "--data-path", f"at least one training picture for each of the {devices} devices", count)
+    expect(
+        batch_size,
+        "--data-path",
+        f"at least one training picture for each of the {devices} devices",
+        count,
+    )
     return batch_size, count // batch_size * len(config.multi_scale or [1])
 
 
 def _batches(config, data, first_epoch, devices):
     """Training and validation batches: this process's part of them."""
-    train_arrays = load_for_training(data.subsets["train"], config.input_size, config.cache_gb, config.augment)
+    train_arrays = load_for_training(
+        data.subsets["train"], config.input_size, config.cache_gb, config.augment
+    )
     val_arrays = load(data.subsets["val"], config.input_size, config.cache_gb)
     batch_size, _ = _steps(config, data, devices)
     return (
         training_batches(
-            train_arrays, config.input_size, batch_size, config.seed, config.epochs, first_epoch, config.augment, _sizes(config),
+            train_arrays,
+            config.input_size,
+            batch_size,
+            config.seed,
+            config.epochs,
+            first_epoch,
+            config.augment,
+            _sizes(config),
             share(),
         ),
         evaluation_batches(val_arrays, batch_size, share() if devices > 1 else None),
@@ -145,9 +172,15 @@ def _begin(config, data, folder):
         folder.mkdir(parents=True, exist_ok=True)
     with saving(folder):
         write_environment(folder)
-        write_split(folder / "split", {name: [pair.stem for pair in part] for name, part in data.subsets.items()})
+        write_split(
+            folder / "split",
+            {name: [pair.stem for pair in part] for name, part in data.subsets.items()},
+        )
         write_text(folder / "data.txt", f"{data.found}\n")
-        write_fingerprints(folder, {pair.stem: data.files[pair.stem] for part in data.subsets.values() for pair in part})
+        write_fingerprints(
+            folder,
+            {pair.stem: data.files[pair.stem] for part in data.subsets.values() for pair in part},
+        )
         write_text(folder / "config.json", config.to_json())
     return folder
 
@@ -158,7 +191,12 @@ def _catch_up(record, model):
     if saved == best:
         return
     found = f"that of epoch {saved}" if saved else None
-    expect(best == len(record.history), "--resume", f"best.keras of epoch {best} in {record.folder}", found)
+    expect(
+        best == len(record.history),
+        "--resume",
+        f"best.keras of epoch {best} in {record.folder}",
+        found,
+    )
     record.set_model(model)
     with saving(record.folder):
         record.save_best()
@@ -194,7 +232,9 @@ def _fit(config, model, record, batches, steps, progress, signals):
 
 
 def _how_to_go_on(record):
-    whole = record.folder.parent if (record.folder.parent / "config.json").exists() else record.folder  # of a fold
+    whole = (
+        record.folder.parent if (record.folder.parent / "config.json").exists() else record.folder
+    )  # of a fold
     saved = f"epoch {len(record.history)} is saved" if record.history else "no epoch was finished"
     if share().index:  # its folder goes with it; the first process says how
         return saved

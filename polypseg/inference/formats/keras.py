@@ -52,7 +52,11 @@ def load_model(path: Path) -> Any:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:160]
-        raise InputError(f"--model: expected a .keras file of this toolkit, got {path} ({reason})") from error
+        raise InputError(
+            f"--model: expected a .keras file of this toolkit, got {path} ({reason})"
+        ) from error
     if keras.backend.backend() == "tensorflow" and not has_gpu():
-        model.jit_compile = False  # XLA compiles for long, and its convolutions are slow on a processor
+        model.jit_compile = (
+            False  # XLA compiles for long, and its convolutions are slow on a processor
+        )
     return model

@@ -49,7 +49,9 @@ class OpenVINOEngine(ExportedEngine):
         self.name = f"OpenVINO {precision}"
         self._take_logits(model, path)
         model.reshape([1, self.input_size, self.input_size, 3])
-        self._hints = {"INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[precision]}
+        self._hints = {
+            "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[precision]
+        }
         self._core, self._model, self._queue = core, model, None
         with readable(path):
             hints = self._hints | {"PERFORMANCE_HINT": "LATENCY"}

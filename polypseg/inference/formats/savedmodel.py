@@ -34,6 +34,4 @@ class SavedModelEngine(ExportedEngine):
         return logits_of(self._loaded.serve(batch)["probability"].numpy())
 
 
-FORMAT = Format(
-    suffix="", write=write, open=SavedModelEngine, marker="saved_model.pb", half=False
-)
+FORMAT = Format(suffix="", write=write, open=SavedModelEngine, marker="saved_model.pb", half=False)
