@@ -5,34 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import sweep
-from .overlap import check_empty, empty_score, overlap_of_counts
-from .saliency import (
-    as_truth,
-    check_shapes,
-    e_measure_of_counts,
-    mae_of_map,
-    pair,
-    s_measure_of_counts,
-    s_measure_of_map,
-    weighted_f_of_map,
-    weighted_f_of_sums,
-)
+from .overlap import check_empty
+from .saliency import as_truth, check_shapes, pair
 from .sweep import CURVES
-
-THRESHOLD = ("dice", "iou", "wfb", "s_measure", "e_measure", "mae", "precision", "recall")
-PRANET = (
-    "mean_dice",
-    "max_dice",
-    "mean_iou",
-    "max_iou",
-    "wfb",
-    "s_measure",
-    "mean_e_measure",
-    "max_e_measure",
-    "mae",
-    "mean_sensitivity",
-    "mean_specificity",
-)
+from .table import METRICS
+from .views import MapLevels, PranetView, ThresholdView
 
 
 @dataclass
@@ -40,7 +17,7 @@ class ImageScores:
     """The numbers of one image.
 
     Attributes:
-        threshold, pranet: dicts with the keys `THRESHOLD` and `PRANET`; nan where a number is undefined.
+        threshold, pranet: dicts with the keys of `METRICS`; nan where a number is undefined.
         threshold_curves, pranet_curves: dicts with the keys `CURVES`, each `(256,)`, over the thresholds
             0, 1/255, ..., 1 of the map as it is and of the map stretched to [0, 1].
         area: share of the image that is foreground in the mask.
@@ -88,74 +65,28 @@ def score(mask, prediction, threshold=0.5, empty="one"):
         raise ValueError(f"expected a threshold from 0 to 1, got threshold={threshold}")
     truth, prediction = as_truth(mask), np.asarray(prediction)
     check_shapes(truth, prediction)
-    grey = prediction.dtype == np.uint8
-    if grey:
-        levels = prediction
+    if prediction.dtype == np.uint8:
+        probability, levels = None, prediction
     else:
         truth, probability = pair(truth, prediction)
         levels = sweep.to_levels(probability)
-    counts = sweep.count_levels(truth, levels)
-    both = counts.sum(axis=0)
-    of_levels = _map_scores(truth, levels, counts)
-
-    if grey:
-        false, hits = both[:, sweep.LEVELS >= threshold].sum(axis=1)
-        own = of_levels(sweep.LEVELS)
-    else:
-        cut = prediction >= threshold
-        hits = np.count_nonzero(cut & truth.mask)
-        false = np.count_nonzero(cut) - hits
-        own = {
-            "wfb": weighted_f_of_map(truth, probability) if truth.area else np.nan,
-            "s_measure": s_measure_of_map(truth, probability),
-            "mae": mae_of_map(truth, probability),
-        }
-    own |= overlap_of_counts(hits, hits + false, truth.area, empty)
-    own["e_measure"] = e_measure_of_counts(hits, hits + false, truth.area, truth.pixels)
-
-    stretched = sweep.stretch(both.sum(axis=0))
-    curves = sweep.sweep(both, stretched, sweep.PRANET_THRESHOLDS, empty)
-    pranet = of_levels(stretched)
-    for name in ("dice", "iou", "e_measure"):
-        pranet[f"mean_{name}"], pranet[f"max_{name}"] = curves[name].mean(), curves[name].max()
-    for name in ("sensitivity", "specificity"):
-        pranet[f"mean_{name}"] = curves[name].mean()
-
-    if not truth.area:
-        own["wfb"] = empty_score(empty, hits + false == 0)
-        pranet["wfb"] = empty_score(empty, not both[:, stretched > 0].any())
+    counted = MapLevels(truth, levels)
+    views = {
+        "threshold": ThresholdView(truth, prediction, probability, counted, threshold, empty),
+        "pranet": PranetView(truth, counted, empty),
+    }
+    numbers = {
+        protocol: {metric.key: float(metric.function(views[protocol])) for metric in metrics}
+        for protocol, metrics in METRICS.items()
+    }
     return ImageScores(
-        {name: float(own[name]) for name in THRESHOLD},
-        {name: float(pranet[name]) for name in PRANET},
-        sweep.sweep(both, sweep.LEVELS, sweep.LEVELS, empty),
-        curves,
+        numbers["threshold"],
+        numbers["pranet"],
+        sweep.sweep(counted.counts, sweep.LEVELS, sweep.LEVELS, empty),
+        views["pranet"].curves,
         truth.area / truth.pixels,
         truth.mask.shape,
     )
-
-
-def _map_scores(truth, levels, counts):
-    """A function from what each of 256 levels stands for to weighted F, S-measure and MAE of the map."""
-    background, foreground = counts.sum(axis=0)
-    if truth.area:
-        false = np.bincount(levels.ravel(), truth.weights.ravel(), minlength=256)
-        near = levels[truth.window]
-
-    def scores(values):
-        error = float(background @ values + foreground @ (1.0 - values)) / truth.pixels
-        return {
-            "wfb": weighted_f_of_sums(truth, float(false @ values), values.take(near))
-            if truth.area
-            else np.nan,
-            "s_measure": (
-                s_measure_of_counts(truth, counts, values)
-                if 0 < truth.area < truth.pixels
-                else 1.0 - error
-            ),
-            "mae": error,
-        }
-
-    return scores
 
 
 class DataSetScores:
@@ -194,13 +125,18 @@ class DataSetScores:
         """
         if not self.n:
             raise ValueError("expected at least one image, got n=0")
-        pranet = {name: float(self._mean("pranet", name)) for name in PRANET}
-        curves = self.curves("pranet")
-        pranet |= {
-            f"max_{name}": float(curves[name].max()) for name in ("dice", "iou", "e_measure")
-        }
-        threshold = {name: float(self._mean("threshold", name)) for name in THRESHOLD}
-        return {"n": self.n, "threshold": threshold, "pranet": pranet}
+        result: dict = {"n": self.n}
+        for protocol, metrics in METRICS.items():
+            curves = self.curves(protocol)
+            result[protocol] = {
+                metric.key: float(
+                    curves[metric.max_of_curve].max()
+                    if metric.max_of_curve
+                    else self._mean(protocol, metric.key)
+                )
+                for metric in metrics
+            }
+        return result
 
     def _mean(self, part, name):
         total, count = self._sums[part, name]

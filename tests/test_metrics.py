@@ -16,8 +16,8 @@ from polypseg.metrics import (
     score,
     weighted_f,
 )
-from polypseg.metrics.protocols import PRANET, THRESHOLD
 from polypseg.metrics.sweep import to_levels
+from polypseg.metrics.table import PRANET, THRESHOLD
 
 OVERLAP = ("dice", "iou", "precision", "recall", "wfb")
 
@@ -261,8 +261,8 @@ def test_data_set_means_leave_undefined_numbers_out():
     got = scores.result()
     assert (
         got["n"] == 2
-        and list(got["threshold"]) == list(THRESHOLD)
-        and list(got["pranet"]) == list(PRANET)
+        and list(got["threshold"]) == [metric.key for metric in THRESHOLD]
+        and list(got["pranet"]) == [metric.key for metric in PRANET]
     )
     assert got["threshold"]["dice"] == images[0].threshold["dice"]
     assert got["threshold"]["mae"] == pytest.approx(

@@ -15,7 +15,7 @@ import pytest
 
 from polypseg.data.images import read_mask
 from polypseg.metrics import DataSetScores, score
-from polypseg.metrics.protocols import PRANET, THRESHOLD
+from polypseg.metrics.table import PRANET, THRESHOLD
 from polypseg.scoring.sources import network_sources
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,8 +83,8 @@ def test_files_and_table_of_saved_maps(folders):
     got, want = json.loads((out / "metrics.json").read_text()), expected(folders, "first")
     assert (
         got["n"] == 7
-        and list(got["threshold"]) == list(THRESHOLD)
-        and list(got["pranet"]) == list(PRANET)
+        and list(got["threshold"]) == [metric.key for metric in THRESHOLD]
+        and list(got["pranet"]) == [metric.key for metric in PRANET]
     )
     assert got["threshold"] == pytest.approx(want["threshold"], abs=1e-12)
     assert got["pranet"] == pytest.approx(want["pranet"], abs=1e-12)

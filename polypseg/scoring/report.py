@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from polypseg.metrics.table import METRICS
+
 from .evaluation import resize_map
 from .gallery import choose, picture
-from .tables import COLUMNS, best_cells, cells, protocol_words, without_nan
+from .tables import PROTOCOLS, best_cells, cells, protocol_words, without_nan
 
 _PICTURES = 64  # in all; each has some 20 to 40 kB
 _TEMPLATE = Path(__file__).with_name("report.html")
@@ -80,8 +82,34 @@ def report(rows, galleries, environment):
         subtitle=html.escape(
             f"{images} images, scored at the masks' own size. {now.day} {now:%B %Y, %H:%M}."
         ),
-        headline="\n".join(_headline(rows, protocol) for protocol in COLUMNS),
+        headline="\n".join(_headline(rows, protocol) for protocol in PROTOCOLS),
+        glossary=_glossary(),
+        columns=json.dumps(_columns()),
         data=data.replace("<", "\\u003c"),
+    )
+
+
+def _columns():
+    """Of the table of images: key, heading and, where it is not 3, the number of digits."""
+    metrics = [
+        (metric.key, _SHORT.get(metric.heading, metric.heading))
+        for protocol in METRICS
+        for metric in METRICS[protocol]
+        if metric.per_image
+    ]
+    return [("stem", "image"), ("size", "size %", 2), *metrics]
+
+
+def _glossary():
+    """Each score once, as a definition list."""
+    words = {}
+    for protocol in PROTOCOLS:
+        for metric in METRICS[protocol]:
+            better = "Higher is better." if metric.better == "higher" else "Lower is better."
+            words.setdefault(metric.heading, f"{metric.words} {better}")
+    return "".join(
+        f"<dt>{html.escape(heading)}</dt><dd>{html.escape(text)}</dd>"
+        for heading, text in words.items()
     )
 
 
@@ -163,7 +191,11 @@ def _data(row, gallery, environment):
 def _image(result):
     scores = result.scores
     own = {name: round(value, 5) for name, value in scores.threshold.items()}
-    pranet = {name: round(scores.pranet[name], 5) for name in ("mean_dice", "max_dice")}
+    pranet = {
+        metric.key: round(scores.pranet[metric.key], 5)
+        for metric in METRICS["pranet"]
+        if metric.per_image
+    }
     return {"stem": result.stem, "size": round(100 * scores.area, 4)} | own | pranet
 
 

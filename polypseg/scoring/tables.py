@@ -5,30 +5,14 @@ import io
 import json
 import math
 
-from polypseg.metrics.protocols import PRANET, THRESHOLD
+from polypseg.metrics.table import METRICS
 
-# Columns in the order of the papers: key in metrics.json, heading, heading in LaTeX, whether less is better.
-COLUMNS = {
-    "pranet": (
-        ("mean_dice", "mDice", "mDice", False),
-        ("mean_iou", "mIoU", "mIoU", False),
-        ("wfb", "wFb", r"$F_\beta^w$", False),
-        ("s_measure", "Sm", r"$S_\alpha$", False),
-        ("mean_e_measure", "mean E", r"mean $E_\phi$", False),
-        ("max_e_measure", "max E", r"max $E_\phi$", False),
-        ("mae", "MAE", "MAE", True),
-    ),
-    "threshold": (
-        ("dice", "Dice", "Dice", False),
-        ("iou", "IoU", "IoU", False),
-        ("wfb", "wFb", r"$F_\beta^w$", False),
-        ("s_measure", "Sm", r"$S_\alpha$", False),
-        ("e_measure", "E", r"$E_\phi$", False),
-        ("mae", "MAE", "MAE", True),
-        ("precision", "precision", "precision", False),
-        ("recall", "recall", "recall", False),
-    ),
-}
+PROTOCOLS = ("pranet", "threshold")  # in the order in which their tables are shown
+
+
+def columns(protocol):
+    """The metrics that a table of this protocol prints."""
+    return [metric for metric in METRICS[protocol] if metric.column]
 
 
 def protocol_words(protocol, rows):
@@ -41,13 +25,13 @@ def protocol_words(protocol, rows):
 
 def cells(rows, protocol, digits):
     """Headings, and for each `SourceScores` of `rows` its cells as text."""
-    heads = ["model", "data", "images", *(column[1] for column in COLUMNS[protocol])]
+    heads = ["model", "data", "images", *(metric.heading for metric in columns(protocol))]
     lines = [
         [
             row.source.model,
             row.source.data,
             str(row.total["n"]),
-            *(number(row.total[protocol][column[0]], digits) for column in COLUMNS[protocol]),
+            *(number(row.total[protocol][metric.key], digits) for metric in columns(protocol)),
         ]
         for row in rows
     ]
@@ -61,7 +45,7 @@ def number(value, digits):
 def plain(rows, digits=4):
     """Both protocols' tables for a terminal."""
     parts = []
-    for protocol in COLUMNS:
+    for protocol in PROTOCOLS:
         heads, lines = cells(rows, protocol, digits)
         widths = [max(map(len, column)) for column in zip(heads, *lines)]
         text = [
@@ -78,7 +62,7 @@ def plain(rows, digits=4):
 def markdown(rows, digits=3):
     """Both tables; of several models on one data set the best number is bold."""
     parts = []
-    for protocol in COLUMNS:
+    for protocol in PROTOCOLS:
         heads, lines = cells(rows, protocol, digits)
         best = best_cells(rows, lines, protocol)
         body = [
@@ -104,10 +88,10 @@ def markdown(rows, digits=3):
 def latex(rows, digits=3):
     """Two `tabular`s for the package booktabs."""
     parts = []
-    for protocol in COLUMNS:
+    for protocol in PROTOCOLS:
         _, lines = cells(rows, protocol, digits)
         best = best_cells(rows, lines, protocol)
-        heads = ["Model", "Data", "Images", *(column[2] for column in COLUMNS[protocol])]
+        heads = ["Model", "Data", "Images", *(metric.latex for metric in columns(protocol))]
         body = [
             " & ".join(
                 rf"\textbf{{{cell}}}" if (row, column) in best else escape(cell)
@@ -138,12 +122,12 @@ def best_cells(rows, lines, protocol):
     best = set()
     for data in {row.source.data for row in rows}:
         same = [index for index, row in enumerate(rows) if row.source.data == data]
-        for column, (_, _, _, less) in enumerate(COLUMNS[protocol], start=3):
+        for column, metric in enumerate(columns(protocol), start=3):
             values = {
                 index: float(lines[index][column]) for index in same if lines[index][column] != "-"
             }
             if len(values) > 1:
-                target = (min if less else max)(values.values())
+                target = (min if metric.better == "lower" else max)(values.values())
                 best |= {(index, column) for index, value in values.items() if value == target}
     return best
 
@@ -176,7 +160,11 @@ def per_image_csv(rows):
     several = len(rows) > 1
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    heads = [*THRESHOLD, "mask_share", *(f"pranet_{name}" for name in PRANET)]
+    heads = [
+        *(metric.key for metric in METRICS["threshold"]),
+        "mask_share",
+        *(f"pranet_{metric.key}" for metric in METRICS["pranet"]),
+    ]
     writer.writerow([*(("model", "data") if several else ()), "stem", *heads])
     for row in rows:
         for stem, scores, _ in row.results:

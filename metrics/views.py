@@ -1,0 +1,143 @@
+"""A map and its ground truth as a score sees them, under each protocol: what several scores share is
+computed once, when it is first asked for."""
+
+from functools import cached_property
+
+import numpy as np
+
+from . import sweep
+from .ground_truth import GroundTruth
+from .overlap import empty_score, overlap_of_counts
+from .saliency import (
+    e_measure_of_counts,
+    mae_of_map,
+    s_measure_of_counts,
+    s_measure_of_map,
+    weighted_f_of_map,
+    weighted_f_of_sums,
+)
+
+
+class MapLevels:
+    """A map in 256 grey levels, counted: what both protocols start from.
+
+    Args:
+        truth: of the same shape.
+        levels: `(H, W)` uint8.
+    """
+
+    def __init__(self, truth: GroundTruth, levels: np.ndarray):
+        self.truth, self.levels = truth, levels
+        self.by_quadrant = sweep.count_levels(truth, levels)  # (4, 2, 256)
+        self.counts = self.by_quadrant.sum(axis=0)  # (2, 256): background, foreground
+
+    @cached_property
+    def _false(self) -> np.ndarray:
+        return np.bincount(self.levels.ravel(), self.truth.weights.ravel(), minlength=256)
+
+    def weighted_f(self, values: np.ndarray) -> float:
+        """Of the map in which each level stands for one of `values`, `(256,)`; nan for an empty mask."""
+        if not self.truth.area:
+            return np.nan
+        near = values.take(self.levels[self.truth.window])
+        return weighted_f_of_sums(self.truth, float(self._false @ values), near)
+
+    def s_measure(self, values: np.ndarray) -> float:
+        if 0 < self.truth.area < self.truth.pixels:
+            return s_measure_of_counts(self.truth, self.by_quadrant, values)
+        return 1.0 - self.mae(values)
+
+    def mae(self, values: np.ndarray) -> float:
+        background, foreground = self.counts
+        return float(background @ values + foreground @ (1.0 - values)) / self.truth.pixels
+
+
+class ThresholdView:
+    """The map as it is, foreground where it is >= `threshold`.
+
+    Attributes:
+        truth: the `GroundTruth`.
+        empty: what an empty mask scores: see `score`.
+        hits, predicted: numbers of pixels, found rightly and found at all.
+    """
+
+    def __init__(self, truth, prediction, probability, map_levels, threshold, empty):
+        self.truth, self.empty, self._threshold = truth, empty, threshold
+        self._given, self._levels = prediction, map_levels
+        self._grey = probability is None
+        if self._grey:
+            false, self.hits = map_levels.counts[:, sweep.LEVELS >= threshold].sum(axis=1)
+            self.predicted = self.hits + false
+        else:
+            self.probability = probability  # in place of the property
+            self.hits = np.count_nonzero(self.mask & truth.mask)
+            self.predicted = np.count_nonzero(self.mask)
+
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """`(H, W)` float64 in [0, 1]."""
+        return sweep.LEVELS.take(self._given)
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """`(H, W)` bool: the predicted foreground."""
+        return (self.probability if self._grey else self._given) >= self._threshold
+
+    @cached_property
+    def overlap(self) -> dict:
+        """dice, iou, precision, recall."""
+        return overlap_of_counts(self.hits, self.predicted, self.truth.area, self.empty)
+
+    @property
+    def e_measure(self) -> float:
+        return e_measure_of_counts(self.hits, self.predicted, self.truth.area, self.truth.pixels)
+
+    @property
+    def weighted_f(self) -> float:
+        if not self.truth.area:
+            return empty_score(self.empty, self.predicted == 0)
+        if self._grey:
+            return self._levels.weighted_f(sweep.LEVELS)
+        return weighted_f_of_map(self.truth, self.probability)
+
+    @property
+    def s_measure(self) -> float:
+        if self._grey:
+            return self._levels.s_measure(sweep.LEVELS)
+        return s_measure_of_map(self.truth, self.probability)
+
+    @property
+    def mae(self) -> float:
+        if self._grey:
+            return self._levels.mae(sweep.LEVELS)
+        return mae_of_map(self.truth, self.probability)
+
+
+class PranetView:
+    """The map in 256 levels, stretched to [0, 1], at 256 thresholds.
+
+    Attributes:
+        truth, empty: as in `ThresholdView`.
+        values: `(256,)`: what each level stands for after stretching.
+        curves: dict of `sweep.CURVES`, each `(256,)`.
+    """
+
+    def __init__(self, truth, map_levels, empty):
+        self.truth, self.empty, self._levels = truth, empty, map_levels
+        counts = map_levels.counts
+        self.values = sweep.stretch(counts.sum(axis=0))
+        self.curves = sweep.sweep(counts, self.values, sweep.PRANET_THRESHOLDS, empty)
+
+    @property
+    def weighted_f(self) -> float:
+        if not self.truth.area:
+            return empty_score(self.empty, not self._levels.counts[:, self.values > 0].any())
+        return self._levels.weighted_f(self.values)
+
+    @property
+    def s_measure(self) -> float:
+        return self._levels.s_measure(self.values)
+
+    @property
+    def mae(self) -> float:
+        return self._levels.mae(self.values)

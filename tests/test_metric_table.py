@@ -1,0 +1,123 @@
+"""Every score that is registered, and one that is added."""
+
+import csv
+import io
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polypseg.data.images import write_png
+from polypseg.metrics import score
+from polypseg.metrics.table import METRICS, Metric
+from polypseg.scoring import tables
+from polypseg.scoring.evaluation import Rules, SourceScores, score_items
+from polypseg.scoring.report import report
+from polypseg.scoring.sources import saved_sources
+
+ALL = [(protocol, metric) for protocol, metrics in METRICS.items() for metric in metrics]
+
+
+@pytest.mark.parametrize("protocol, metric", ALL, ids=lambda value: getattr(value, "key", value))
+def test_an_entry_is_complete(protocol, metric):
+    same = [
+        other
+        for other in METRICS[protocol]
+        if other.key == metric.key or other.heading == metric.heading
+    ]
+    assert same == [metric]
+    assert metric.better in ("higher", "lower")
+    assert metric.words.endswith(".") and metric.latex
+    assert not metric.max_of_curve or metric.key == f"max_{metric.max_of_curve}"
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from(["uint8", "float32", "bool"]),
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+    empty=st.sampled_from(["skip", "one", "zero"]),
+)
+def test_a_score_is_a_number_or_nan(seed, kind, share, empty):
+    rng = np.random.default_rng(seed)
+    shape = rng.integers(2, 12, 2)
+    mask = rng.random(shape) < share
+    map_ = rng.random(shape)
+    map_ = {
+        "uint8": (map_ * 255).astype(np.uint8),
+        "float32": map_.astype(np.float32),
+        "bool": map_ > 0.5,
+    }[kind]
+    scores = score(mask, map_, empty=empty)
+    most = mask.size / (mask.size - 1)  # of the E-measure, as its authors normalise it
+    for protocol, metric in ALL:
+        value = getattr(scores, protocol)[metric.key]
+        assert isinstance(value, float) and (math.isnan(value) or -1e-12 <= value <= most + 1e-12)
+
+
+def test_one_entry_adds_a_score_everywhere(tmp_path, monkeypatch):
+    """Specificity at the threshold: TN / (TN + FP)."""
+    added = Metric(
+        "specificity",
+        "spec.",
+        "Spec",
+        "higher",
+        "The share of the background that was left alone.",
+        lambda view: float(np.mean(~view.mask[~view.truth.mask])),
+    )
+    monkeypatch.setitem(METRICS, "threshold", (*METRICS["threshold"], added))
+    rng = np.random.default_rng(5)
+    expected = []
+    for folder in ("maps", "masks"):
+        (tmp_path / folder).mkdir()
+    for stem in "abc":
+        mask, levels = rng.random((9, 13)) < 0.4, rng.integers(0, 256, (9, 13)).astype(np.uint8)
+        write_png(tmp_path / "masks" / f"{stem}.png", mask * np.uint8(255))
+        write_png(tmp_path / "maps" / f"{stem}.png", levels)
+        negative = mask == 0
+        expected.append((negative & (levels / 255 < 0.5)).sum() / negative.sum())
+    (source,) = saved_sources([tmp_path / "maps"], [tmp_path / "masks"])
+    rows = [SourceScores(source, Rules(), list(score_items(source.items, Rules())))]
+
+    assert json.loads(tables.metrics_json(rows))["threshold"]["specificity"] == pytest.approx(
+        np.mean(expected)
+    )
+    written = csv.DictReader(io.StringIO(tables.per_image_csv(rows)))
+    assert [float(row["specificity"]) for row in written] == pytest.approx(expected, abs=1e-6)
+    printed = f"{np.mean(expected):.3f}"
+    for text, heading in (
+        (tables.plain(rows, 3), "spec."),
+        (tables.markdown(rows), "spec."),
+        (tables.latex(rows), "Spec"),
+    ):
+        assert heading in text and printed in text
+    page = report(rows, [[]], {})
+    assert (
+        "<dt>spec.</dt><dd>The share of the background that was left alone. Higher is better.</dd>"
+        in page
+    )
+    assert (
+        '["specificity", "spec."]' in page and ">spec.</th>" in page and f">{printed}</td>" in page
+    )
+
+
+def test_views_agree_for_grey_levels_and_floats():
+    """The mask and the probability that a view offers, whatever the map's type."""
+    from polypseg.metrics import views
+    from polypseg.metrics.ground_truth import GroundTruth
+    from polypseg.metrics.sweep import to_levels
+
+    rng = np.random.default_rng(6)
+    truth = GroundTruth(rng.random((7, 5)) < 0.5)
+    levels = rng.integers(0, 256, (7, 5)).astype(np.uint8)
+    probability = levels / 255.0
+    counted = views.MapLevels(truth, to_levels(probability))
+    grey = views.ThresholdView(truth, levels, None, counted, 0.3, "one")
+    floats = views.ThresholdView(truth, probability, probability, counted, 0.3, "one")
+    np.testing.assert_array_equal(grey.mask, levels / 255 >= 0.3)
+    np.testing.assert_array_equal(grey.mask, floats.mask)
+    np.testing.assert_array_equal(grey.probability, floats.probability)
+    assert (grey.hits, grey.predicted) == (floats.hits, floats.predicted)
