@@ -1,15 +1,17 @@
 """Every model format that is registered; and the size at which a network runs."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from polypseg.attention_unet import AttentionUNet
 from polypseg.errors import InputError
-from polypseg.inference.export import export
+from polypseg.inference.export import TOLERANCE, export
 from polypseg.inference.formats import NAMES, format_of, open_engine
 from polypseg.inference.predictor import Predictor
 
@@ -21,6 +23,7 @@ SIZE = 32
 def folder(tmp_path_factory):
     """A run folder of a network with weights that answer differently at each pixel."""
     folder = tmp_path_factory.mktemp("run")
+    keras.utils.set_random_seed(1)
     model = AttentionUNet(filters=2, gate_channels=4, input_size=SIZE)
     rng = np.random.default_rng(1)
     model.set_weights(
@@ -51,9 +54,10 @@ def test_what_is_written_is_opened_and_answers_alike(name, folder, tmp_path):
     assert not others
     batch = np.random.default_rng(2).uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32)
     engine = (form.open_exact or form.open)(path)
-    expected = open_engine(folder).logits(batch)
+    # Beyond -10..10 float32 probabilities, of which an exported file consists, are too coarse.
+    expected, got = (np.clip(one.logits(batch), -10, 10) for one in (open_engine(folder), engine))
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(engine.logits(batch), expected, atol=0.01)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE["float32"])
     assert open_engine(path).input_size == SIZE
     with pytest.raises(
         InputError,
@@ -61,6 +65,13 @@ def test_what_is_written_is_opened_and_answers_alike(name, folder, tmp_path):
     ):
         open_engine(path, 64)
     assert open_engine(path, SIZE).input_size == SIZE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_folder_may_be_named_like_a_file(name, folder, tmp_path):
+    run = tmp_path / f"run{format_of(name).suffix}"
+    shutil.copytree(folder, run)
+    assert open_engine(run).name == "Keras"
 
 
 def test_an_unknown_file_is_told_all_that_are_known(tmp_path):
@@ -79,7 +90,8 @@ def test_a_keras_network_runs_at_the_size_that_is_asked_for(folder):
     logits = np.asarray(load_model(folder / "best.keras")(image[None].astype(np.float32)))[
         0, ..., -1
     ]
-    np.testing.assert_allclose(predictor([image])[0], 1 / (1 + np.exp(-logits)), atol=1e-5)
+    # The compiled network and the one called here differ by some 2e-4 in logits of up to 50.
+    np.testing.assert_allclose(predictor([image])[0], 1 / (1 + np.exp(-logits)), atol=1e-4)
     assert np.abs(Predictor.load(folder)([image])[0] - predictor([image])[0]).max() > 1e-3
     for wrong in (40, 0, -16):
         with pytest.raises(

@@ -52,7 +52,7 @@ class Format:
     def recognises(self, path: Path) -> bool:
         """Whether an existing path is of this format, by its name or its marker."""
         if self.suffix:
-            return path.suffix == self.suffix
+            return path.suffix == self.suffix and not path.is_dir()  # a run may have any name
         return path.is_dir() and (path / self.marker).is_file()
 
     def parts(self, path: Path) -> list[Path]:
