@@ -1,4 +1,6 @@
-"""Draw what a trained network finds on a video: `python infer_video.py --help` lists the options."""
+"""Draw what a trained network finds on a video: `python infer_video.py --help` lists the
+options.
+"""
 
 from polypseg.commands.video import main
 from polypseg.console.run import run

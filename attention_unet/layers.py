@@ -14,7 +14,9 @@ register = keras.saving.register_keras_serializable(package="polypseg")
 
 @register
 class ConvBlock(layers.Layer):
-    """Twice: 3x3 convolution, ReLU, batch norm; then dropout. `(B, H, W, C)` to `(B, H, W, filters)`."""
+    """Twice: 3x3 convolution, ReLU, batch norm; then dropout. `(B, H, W, C)` to `(B, H, W,
+    filters)`.
+    """
 
     def __init__(self, filters, dropout=0.0, **kwargs):
         super().__init__(**kwargs)

@@ -1,4 +1,5 @@
-"""How long one picture takes, engine by engine: `python -m benchmarks.inference`; `--help` lists the options.
+"""How long one picture takes, engine by engine: `python -m benchmarks.inference`; `--help` lists
+the options.
 
 One process per engine, 2 threads, batch 1, median of at least 30 runs after warming up. The
 networks have random weights (the time does not depend on them) and are exported once into --files.
@@ -128,7 +129,9 @@ def runner(part, backbone, engine, folder):
 
 
 def measure(part, backbone, engine, folder, runs):
-    """Milliseconds of one engine; for PraNet in an exported file also what `Predictor` adds, by picture size."""
+    """Milliseconds of one engine; for PraNet in an exported file also what `Predictor` adds, by
+    picture size.
+    """
     size = NETWORKS[backbone]
     random = np.random.default_rng(0)
     x = random.uniform(0, 255, (1, size, size, 3)).astype(np.float32)
@@ -204,10 +207,12 @@ def main():
             )
             subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     print(
-        f"{platform.platform()}, {os.cpu_count()} cores, 2 threads, batch 1, median and shortest of {options.runs}\n"
+        f"{platform.platform()}, {os.cpu_count()} cores, 2 threads, batch 1, median and shortest "
+        f"of {options.runs}\n"
     )
     print(
-        "| network | part | engine | ms | shortest | against TensorFlow | Predictor adds, 560x480 | 1350x1080 |"
+        "| network | part | engine | ms | shortest | against TensorFlow | Predictor adds, 560x480 "
+        "| 1350x1080 |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for backbone in options.networks:
@@ -242,7 +247,8 @@ def main():
                     f"{row[size]:.0%}" if size in row else "" for size in ("560x480", "1350x1080")
                 )
                 print(
-                    f"{start} {row['ms']:.1f} | {row['shortest']:.1f} | {rows['function']['ms'] / row['ms']:.1f} x | {added} |",
+                    f"{start} {row['ms']:.1f} | {row['shortest']:.1f} | "
+                    f"{rows['function']['ms'] / row['ms']:.1f} x | {added} |",
                     flush=True,
                 )
 

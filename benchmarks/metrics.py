@@ -73,7 +73,8 @@ def main():
     warnings.simplefilter("ignore")
     cv2.setNumThreads(1)
     print(
-        "one pair, one thread, processor time, median; ours: both protocols; PySODMetrics: the same six numbers"
+        "one pair, one thread, processor time, median; ours: both protocols; PySODMetrics: the "
+        "same six numbers"
     )
     for shape, count, repeats in (((352, 352), 8, 5), ((1080, 1920), 3, 3)):
         pairs = [drawn_pair(shape, seed) for seed in range(count)]
@@ -99,7 +100,9 @@ def main():
 
 
 def data_set(count):
-    """Saved maps, with reading them: one process against all cores, the start of the pool included."""
+    """Saved maps, with reading them: one process against all cores, the start of the pool
+    included.
+    """
     with tempfile.TemporaryDirectory() as folder:
         for name in ("masks", "maps"):
             (Path(folder) / name).mkdir()
@@ -116,7 +119,8 @@ def data_set(count):
             seconds.append(time.perf_counter() - start)
     one, all_ = (count / value for value in seconds)
     print(
-        f"{count} saved maps of 352 x 352, with reading: {one:.0f} images/s on one core, {all_:.0f} on {cores()}"
+        f"{count} saved maps of 352 x 352, with reading: {one:.0f} images/s on one core, "
+        f"{all_:.0f} on {cores()}"
     )
 
 

@@ -3,8 +3,9 @@
     python -m benchmarks.training
     python -m benchmarks.training --network pranet_resnet50 --precision float32 --steps 5
 
-For each network one process builds its variants (precision x batch norm) and runs their steps in turn, so
-that a noisy machine is as unkind to all of them. Medians of wall and of processor time after warm-up.
+For each network one process builds its variants (precision x batch norm) and runs their steps in
+turn, so that a noisy machine is as unkind to all of them. Medians of wall and of processor time
+after warm-up.
 """
 
 import argparse
@@ -70,7 +71,8 @@ def report(network, precisions, steps):
             variants[precision, norm] = Variant(backbone, size, precision, norm, same)
             first = variants[precision, norm].first
             write(
-                f"  first step  {precision:8} {norm:5}  {first.wall:6.1f} s, {first.cpu:6.1f} s of processor time"
+                f"  first step  {precision:8} {norm:5}  {first.wall:6.1f} s, {first.cpu:6.1f} s of "
+                "processor time"
             )
     for variant in variants.values():
         variant.step()
@@ -81,12 +83,14 @@ def report(network, precisions, steps):
     medians = {key: median(values) for key, values in times.items()}
     for (precision, norm), (wall, cpu) in medians.items():
         write(
-            f"  step        {precision:8} {norm:5}  {wall:6.3f} s, {cpu:6.3f} s of processor time, {batch / wall:5.1f} images/s"
+            f"  step        {precision:8} {norm:5}  {wall:6.3f} s, {cpu:6.3f} s of processor time, "
+            f"{batch / wall:5.1f} images/s"
         )
     for precision in precisions:
         fused, plain = medians[precision, "fused"], medians[precision, "plain"]
         write(
-            f"  fused batch norm is {plain[0] / fused[0]:.2f} times as fast as the plain one ({precision})"
+            f"  fused batch norm is {plain[0] / fused[0]:.2f} times as fast as the plain one "
+            f"({precision})"
         )
     if len(precisions) == 2:
         one, two = (medians[precision, "fused"] for precision in precisions)
@@ -120,7 +124,8 @@ def report(network, precisions, steps):
     cache = sum(array.nbytes for array in stored)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     write(
-        f"  memory: {peak:.1f} GiB at most, all variants together; cache {cache / len(stored.images) / 1e6:.2f} MB a picture"
+        f"  memory: {peak:.1f} GiB at most, all variants together; cache "
+        f"{cache / len(stored.images) / 1e6:.2f} MB a picture"
     )
 
 

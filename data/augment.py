@@ -62,7 +62,9 @@ def _between(draw, low, high):
 
 
 def _affine(draws, height, width, size):
-    """Flips, quarter turns and +-20 degrees, zoom 0.8 to 1.5, stretch, shift: `(B, 2, 3)`, from output pixel to input pixel."""
+    """Flips, quarter turns and +-20 degrees, zoom 0.8 to 1.5, stretch, shift: `(B, 2, 3)`, from
+    output pixel to input pixel.
+    """
     flip_x, flip_y, quarter, angle, zoom, stretch, shift_x, shift_y = draws
     angle = tf.floor(quarter * 4.0) * (math.pi / 2) + _between(angle, -1.0, 1.0) * math.radians(20)
     zoom = tf.exp(_between(zoom, math.log(0.8), math.log(1.5)))
@@ -128,7 +130,8 @@ def _colour(images, draws):
     light = tf.exp(
         gamma[:, None, None, None] * tf.math.log(images)
     )  # images^gamma, six times as fast as tf.pow
-    # What follows is affine in RGB: per image one matrix and one offset, so that the pictures are passed over once.
+    # What follows is affine in RGB: per image one matrix and one offset, so that the pictures are
+    # passed over once.
     contrast = _between(contrast, 0.75, 1.25)
     brightness = _between(brightness, 0.75, 1.25) * 255.0 ** (1.0 - gamma)
     hue = _between(hue, -1.0, 1.0) * math.radians(10)

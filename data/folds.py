@@ -16,10 +16,11 @@ def fold_splits(
 ) -> list[Split]:
     """Cut the stems into `folds` parts; in split i part i is the test subset.
 
-    Of the other parts, about `fraction * n` stems, at least one, are for validation: a model is never
-    chosen by the pictures it is scored on. With `groups` (stem -> group, see `group_names`) the frames
-    of a group stay together: the largest group goes first, each to the part that has fewest
-    frames so far. The order is drawn with the seed; without groups the parts differ by one stem at most.
+    Of the other parts, about `fraction * n` stems, at least one, are for validation: a model is
+    never chosen by the pictures it is scored on. With `groups` (stem -> group, see `group_names`)
+    the frames of a group stay together: the largest group goes first, each to the part that has
+    fewest frames so far. The order is drawn with the seed; without groups the parts differ by one
+    stem at most.
 
     Raises:
         ValueError: fewer than 2 folds, fewer groups (stems, where there are none) than folds,
@@ -32,7 +33,8 @@ def fold_splits(
     if folds < 2 or len(members) < max(folds, 3):
         what = "pictures" if groups is None else "groups"
         raise ValueError(
-            f"expected at least 2 folds and {max(folds, 3)} {what}, got folds={folds} and {len(members)} {what}"
+            f"expected at least 2 folds and {max(folds, 3)} {what}, got folds={folds} and "
+            f"{len(members)} {what}"
         )
     names = sorted(members)
     drawn = [names[i] for i in np.random.RandomState(seed).permutation(len(names))]
@@ -49,7 +51,8 @@ def fold_splits(
         rest = [name for name in drawn if name not in set(part)]
         if len(rest) < 2:
             raise ValueError(
-                f"expected 2 groups or more outside each fold, to train and to validate on, got 1 with folds={folds}"
+                "expected 2 groups or more outside each fold, to train and to validate on, got 1 "
+                f"with folds={folds}"
             )
         val = _take({name: len(members[name]) for name in rest}, fraction * len(stems))
         train = [name for name in rest if name not in set(val)]

@@ -95,7 +95,8 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
-    """Write `(H, W)` grey, uint8 or uint16, or `(H, W, 3)` RGB uint8, as a PNG that is there whole or not at all.
+    """Write `(H, W)` grey, uint8 or uint16, or `(H, W, 3)` RGB uint8, as a PNG that is there whole
+    or not at all.
 
     Raises ValueError for another shape or dtype, OSError for a folder that cannot be written or a
     full disk; an older file of that name then stays as it was.

@@ -14,8 +14,8 @@ MAP_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
 def read_map(path: str | os.PathLike) -> np.ndarray:
     """Read a saved map as `(height, width)`: uint8 grey levels, or floats in [0, 1].
 
-    A picture (see `read_grey`; 16 bits are rounded to 8) gives grey levels, a float TIFF or a `.npy` file
-    what it holds: floats in [0, 1], bool, or uint8. Axes of length 1 are dropped.
+    A picture (see `read_grey`; 16 bits are rounded to 8) gives grey levels, a float TIFF or a
+    `.npy` file what it holds: floats in [0, 1], bool, or uint8. Axes of length 1 are dropped.
 
     Raises:
         ValueError: no such map; nan or a number outside [0, 1]. One line that starts with the path.
@@ -36,7 +36,8 @@ def read_map(path: str | os.PathLike) -> np.ndarray:
     flat = array.reshape([size for size in array.shape if size != 1]) if array.ndim > 2 else array
     if flat.ndim != 2 or flat.size == 0 or (flat.dtype != np.uint8 and flat.dtype.kind not in "fb"):
         raise ValueError(
-            f"{path}: expected a map (H, W) of floats, uint8 or bool, got {array.shape} {array.dtype}"
+            f"{path}: expected a map (H, W) of floats, uint8 or bool, got {array.shape} "
+            f"{array.dtype}"
         )
     if flat.dtype.kind == "f":
         low, high = flat.min(), flat.max()
@@ -66,14 +67,17 @@ def find_by_stem(
         if not path.name.startswith(".") and path.suffix.lower() in suffixes:
             if path.stem in files:
                 raise ValueError(
-                    f"expected one file a stem, got {files[path.stem].name} and {path.name} in {folder}"
+                    f"expected one file a stem, got {files[path.stem].name} and {path.name} in "
+                    f"{folder}"
                 )
             files[path.stem] = path
     return files
 
 
 def _float_tiff(path: Path) -> np.ndarray | None:
-    """The array of a one-page TIFF of floats; None for any other file, which `read_grey` then judges."""
+    """The array of a one-page TIFF of floats; None for any other file, which `read_grey` then
+    judges.
+    """
     try:
         with TiffFile(path) as tiff:
             page = tiff.pages[0]

@@ -66,7 +66,8 @@ def _find_folders(root: Path) -> tuple[Path, Path]:
     found = ", ".join(path.name for path in folders.values()) or "no folders"
     first, *others = (f"{images} and {masks}" for images, masks in _FOLDERS)
     raise ValueError(
-        f"data path: expected the folders {first} (or {', or '.join(others)}), got {found} in {root}"
+        f"data path: expected the folders {first} (or {', or '.join(others)}), got {found} in "
+        f"{root}"
     )
 
 

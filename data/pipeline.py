@@ -78,7 +78,8 @@ AUGMENTATIONS = {
 
 
 def scaled_sizes(input_size, rates, stride):
-    """The input size times each rate, rounded to a multiple of the network's stride, as PraNet's authors round.
+    """The input size times each rate, rounded to a multiple of the network's stride, as PraNet's
+    authors round.
 
     >>> scaled_sizes(352, [0.75, 1, 1.25], 32)
     [256, 352, 448]
@@ -142,7 +143,9 @@ def training_batches(
 
 
 def _resize(images, masks, size):
-    """Bilinear with align_corners=True, as PraNet's authors resize; the mask is cut at one half, so that it stays one."""
+    """Bilinear with align_corners=True, as PraNet's authors resize; the mask is cut at one half, so
+    that it stays one.
+    """
     images, masks = (
         tf.raw_ops.ResizeBilinear(images=batch, size=[size, size], align_corners=True)
         for batch in (images, masks)
@@ -156,7 +159,8 @@ def evaluation_batches(arrays, batch_size, part=None):
     Args:
         part: `(index, count)`, where each batch is divided among devices and, `count` of them,
             processes. The last batch is then filled up, and a third element, float32
-            `(batch_size,)`, weighs the pictures so that a mean over the batches is that over all pairs.
+            `(batch_size,)`, weighs the pictures so that a mean over the batches is that over all
+            pairs.
     """
     count = len(arrays.images)
 

@@ -6,7 +6,8 @@ from keras import backend
 
 @keras.saving.register_keras_serializable(package="polypseg")
 class BatchNorm(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization`; a network trains up to 1.5 times as fast on a CPU (docs/performance.md).
+    """`keras.layers.BatchNormalization`; a network trains up to 1.5 times as fast on a CPU
+    (docs/performance.md).
 
     Keras composes the training step from means and products; TensorFlow has one
     kernel for it. It is used for `(B, H, W, C)` inputs under the TensorFlow

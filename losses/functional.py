@@ -102,7 +102,8 @@ def _float32(mask, logits):
     same = all(None in pair or pair[0] == pair[1] for pair in zip(shapes[0], (*shapes[1][:3], 1)))
     if not same or [len(shape) for shape in shapes] != [4, 4]:
         raise ValueError(
-            f"expected mask (B, H, W, 1) and logits (B, H, W, S), got mask={shapes[0]}, logits={shapes[1]}"
+            f"expected mask (B, H, W, 1) and logits (B, H, W, S), got mask={shapes[0]}, "
+            f"logits={shapes[1]}"
         )
     return mask, logits
 

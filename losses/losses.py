@@ -69,6 +69,7 @@ def _checked_weights(map_weights):
     weights = [float(weight) for weight in map_weights]
     if not any(weights) or not all(0 <= weight < math.inf for weight in weights):
         raise ValueError(
-            f"expected map_weights to be finite numbers >= 0, not all 0, got map_weights={map_weights}"
+            "expected map_weights to be finite numbers >= 0, not all 0, got "
+            f"map_weights={map_weights}"
         )
     return weights

@@ -5,8 +5,9 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-# Offsets of all pixels nearer than 4.3: no other can be the nearest foreground of a background pixel that
-# shares a 7 x 7 window with some. Of equally near ones the leftmost counts, then the topmost (as in SciPy).
+# Offsets of all pixels nearer than 4.3: no other can be the nearest foreground of a background
+# pixel that shares a 7 x 7 window with some. Of equally near ones the leftmost counts, then the
+# topmost (as in SciPy).
 _REACH = 4
 _OFFSETS = sorted(
     (
@@ -42,8 +43,8 @@ class GroundTruth:
     Attributes:
         mask: `(H, W)` bool.
         pixels, area: numbers of pixels, of all and of the foreground.
-        quadrants: four slices that meet at the foreground's centroid (left and right of the top, then of
-            the bottom); some may be empty.
+        quadrants: four slices that meet at the foreground's centroid (left and right of the top,
+            then of the bottom); some may be empty.
         weights: `(H, W)` float64, 2 - 0.5 ** (d / 5) with d the distance to the nearest foreground
             pixel; 0 in the foreground. All 2 for an empty mask.
     """
@@ -57,7 +58,8 @@ class GroundTruth:
     def quadrants(self):
         height, width = self.mask.shape
         rows, columns = (np.count_nonzero(self.mask, axis=axis) for axis in (1, 0))
-        # As in MATLAB: counted from 1, a half rounded up. 2 s + n // 2 n is the rounded s / n in integers.
+        # As in MATLAB: counted from 1, a half rounded up. 2 s + n // 2 n is the rounded s / n in
+        # integers.
         y, x = (
             (2 * int(line @ np.arange(1, line.size + 1)) + self.area) // (2 * self.area)
             if self.area
@@ -81,7 +83,9 @@ class GroundTruth:
 
     @cached_property
     def window(self):
-        """Slices of the foreground's bounding box, three pixels wider on every side (or cut at the border)."""
+        """Slices of the foreground's bounding box, three pixels wider on every side (or cut at the
+        border).
+        """
         ends = []
         for axis in (1, 0):
             found = np.flatnonzero(self.mask.any(axis=axis))
@@ -90,8 +94,8 @@ class GroundTruth:
 
     @cached_property
     def rim(self):
-        """Flat positions, in `mask[window]`, of background pixels at most 3 rows and columns away from the
-        foreground, and those of the foreground pixels nearest to each."""
+        """Flat positions, in `mask[window]`, of background pixels at most 3 rows and columns away
+        from the foreground, and those of the foreground pixels nearest to each."""
         mask = np.ascontiguousarray(self.mask[self.window])
         near = cv2.dilate(mask.view(np.uint8), np.ones((7, 7), np.uint8), borderValue=0).view(bool)
         padded = np.pad(mask, _REACH)

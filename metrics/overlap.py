@@ -34,7 +34,8 @@ def overlap(mask, prediction, empty="one"):
     mask, prediction = binary(mask, "mask"), binary(prediction, "prediction")
     if mask.shape != prediction.shape:
         raise ValueError(
-            f"expected mask and prediction of one shape, got mask={mask.shape}, prediction={prediction.shape}"
+            f"expected mask and prediction of one shape, got mask={mask.shape}, "
+            f"prediction={prediction.shape}"
         )
     hits = np.count_nonzero(mask & prediction)
     scores = overlap_of_counts(hits, np.count_nonzero(prediction), np.count_nonzero(mask), empty)
@@ -60,7 +61,9 @@ def overlap_of_counts(hits, predicted, area, empty="one"):
 
 
 def empty_score(empty, nothing_found):
-    """What an undefined score of an empty mask is; `nothing_found` is a bool or an array of them."""
+    """What an undefined score of an empty mask is; `nothing_found` is a bool or an array of
+    them.
+    """
     found = np.asarray(nothing_found, np.float64)
     return {"skip": np.full_like(found, np.nan), "one": found, "zero": np.zeros_like(found)}[empty]
 

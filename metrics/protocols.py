@@ -18,8 +18,8 @@ class ImageScores:
 
     Attributes:
         threshold, pranet: dicts with the keys of `METRICS`; nan where a number is undefined.
-        threshold_curves, pranet_curves: dicts with the keys `CURVES`, each `(256,)`, over the thresholds
-            0, 1/255, ..., 1 of the map as it is and of the map stretched to [0, 1].
+        threshold_curves, pranet_curves: dicts with the keys `CURVES`, each `(256,)`, over the
+            thresholds 0, 1/255, ..., 1 of the map as it is and of the map stretched to [0, 1].
         area: share of the image that is foreground in the mask.
         size: of the image, (height, width).
     """
@@ -35,27 +35,28 @@ class ImageScores:
 def score(mask, prediction, threshold=0.5, empty="one"):
     """All numbers of one image, under both protocols.
 
-    `threshold`: the map as it is, cut at `threshold` (foreground where probability >= threshold) for Dice,
-    IoU, precision, recall and E-measure; S-measure, weighted F and MAE take the map.
+    `threshold`: the map as it is, cut at `threshold` (foreground where probability >= threshold)
+    for Dice, IoU, precision, recall and E-measure; S-measure, weighted F and MAE take the map.
 
-    `pranet`, as the authors of PraNet evaluate: the map in 256 levels (floats are rounded to them, as in a
-    saved picture), stretched to [0, 1] unless it is constant, cut at 1, 1 - 1/255, ..., 0. Where a cut
-    finds nothing of the mask, Dice, IoU, sensitivity and specificity are 0.
+    `pranet`, as the authors of PraNet evaluate: the map in 256 levels (floats are rounded to them,
+    as in a saved picture), stretched to [0, 1] unless it is constant, cut at 1, 1 - 1/255, ..., 0.
+    Where a cut finds nothing of the mask, Dice, IoU, sensitivity and specificity are 0.
 
     Args:
         mask: `(H, W)` in {0, 1}, or its `GroundTruth`.
-        prediction: `(H, W)`: uint8 grey levels, which stand for level / 255; floats in [0, 1]; or bool.
+        prediction: `(H, W)`: uint8 grey levels, which stand for level / 255; floats in [0, 1]; or
+            bool.
         threshold: from 0 to 1.
-        empty: what an empty mask scores in Dice, IoU, precision, recall (sensitivity), specificity and
-            weighted F: "skip": nan; "one": 1 if nothing is found, else 0; "zero": 0. S-measure, E-measure
-            and MAE are defined for it and stay.
+        empty: what an empty mask scores in Dice, IoU, precision, recall (sensitivity), specificity
+            and weighted F: "skip": nan; "one": 1 if nothing is found, else 0; "zero": 0. S-measure,
+            E-measure and MAE are defined for it and stay.
 
     Returns:
         `ImageScores`.
 
     Raises:
-        ValueError: shapes that differ, a map with nan or outside [0, 1], other values in the mask, an
-            unknown `empty`, a threshold outside [0, 1].
+        ValueError: shapes that differ, a map with nan or outside [0, 1], other values in the mask,
+            an unknown `empty`, a threshold outside [0, 1].
 
     >>> score([[1, 1, 0]], np.uint8([[0, 200, 20]])).threshold["dice"]
     0.6666666666666666
@@ -103,7 +104,9 @@ class DataSetScores:
         self._sums = {}
 
     def add(self, image):
-        """Take in the `ImageScores` of one more image. What is nan in it is left out of that mean."""
+        """Take in the `ImageScores` of one more image. What is nan in it is left out of that
+        mean.
+        """
         self.n += 1
         for part in ("threshold", "pranet", "threshold_curves", "pranet_curves"):
             for name, value in getattr(image, part).items():
@@ -112,14 +115,17 @@ class DataSetScores:
                 self._sums[part, name] = total + np.where(defined, value, 0.0), count + defined
 
     def curves(self, protocol):
-        """The curves of `ImageScores`, `protocol` "threshold" or "pranet", averaged over the images."""
+        """The curves of `ImageScores`, `protocol` "threshold" or "pranet", averaged over the
+        images.
+        """
         return {name: self._mean(f"{protocol}_curves", name) for name in CURVES}
 
     def result(self):
-        """`{"n": images, "threshold": {...}, "pranet": {...}}`; nan where no image defines a number.
+        """`{"n": images, "threshold": {...}, "pranet": {...}}`; nan where no image defines a
+        number.
 
-        Of the `pranet` protocol's numbers each max is that of the mean curve, as the authors have it, and
-        so at most the mean of the images' own.
+        Of the `pranet` protocol's numbers each max is that of the mean curve, as the authors have
+        it, and so at most the mean of the images' own.
 
         Raises ValueError if there are no images.
         """

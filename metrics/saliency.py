@@ -1,8 +1,8 @@
 """S-measure, weighted F, E-measure and mean absolute error of one map, in NumPy float64.
 
 All four follow the MATLAB code that the authors of the measures and of PraNet used, so that numbers
-compare with the papers'; `docs/metrics.md` has the formulas and names each place where another program
-may differ.
+compare with the papers'; `docs/metrics.md` has the formulas and names each place where another
+program may differ.
 """
 
 import cv2
@@ -56,8 +56,8 @@ def e_measure_of_counts(hits, predicted, area, pixels):
     """`e_measure` from numbers of pixels, which may be arrays.
 
     With m and p the mask and the prediction less their means, a pixel counts (a + 1)^2 / 4, where
-    a = 2 m p / (m^2 + p^2). It depends on the pixel's two labels only, so four counts are enough. The
-    pixels that agree count 1 where the mask is empty or full.
+    a = 2 m p / (m^2 + p^2). It depends on the pixel's two labels only, so four counts are enough.
+    The pixels that agree count 1 where the mask is empty or full.
     """
     hits, predicted = np.asarray(hits, np.float64), np.asarray(predicted, np.float64)
     if area in (0, pixels):
@@ -96,9 +96,12 @@ def weighted_f_of_map(truth, probability):
 
 
 def weighted_f_of_sums(truth, false, near):
-    """`weighted_f` from the weighted false positives and the map in the mask's `window`, float64."""
+    """`weighted_f` from the weighted false positives and the map in the mask's `window`,
+    float64.
+    """
     error = 1.0 - near
-    # A background pixel takes the error of the foreground pixel nearest to it, a distant one does not matter.
+    # A background pixel takes the error of the foreground pixel nearest to it, a distant one does
+    # not matter.
     to, source = truth.rim
     error.ravel()[to] = error.ravel()[source]
     smooth = cv2.sepFilter2D(error, cv2.CV_64F, _SIDE, _SIDE, borderType=cv2.BORDER_CONSTANT)
@@ -113,8 +116,8 @@ def weighted_f_of_sums(truth, false, near):
 def s_measure(mask, probability):
     """Structure measure with alpha 0.5 (Fan et al., ICCV 2017).
 
-    Half of it compares mean and spread of the map in foreground and background (object), half is an SSIM
-    of the four parts that meet at the mask's centroid (region).
+    Half of it compares mean and spread of the map in foreground and background (object), half is an
+    SSIM of the four parts that meet at the mask's centroid (region).
 
     Args, range: as `mae`; 1 is best. For an empty or a full mask it is 1 - mae.
     """
@@ -143,7 +146,8 @@ def s_measure_of_counts(truth, counts, values):
 
     Args:
         truth: a `GroundTruth` that is neither empty nor full.
-        counts: `(4, 2, 256)`, pixels of each of its quadrants, background and foreground, at each level.
+        counts: `(4, 2, 256)`, pixels of each of its quadrants, background and foreground, at each
+            level.
         values: `(256,)` float64, the probability that a level stands for.
     """
     background, foreground = counts.sum(axis=0)
@@ -165,8 +169,9 @@ def s_measure_of_moments(truth, objects, regions):
     Args:
         truth: a `GroundTruth` that is neither empty nor full.
         objects: (mean, squares) of the map in the foreground and in the background.
-        regions: (pixels, foreground pixels, mean, squares, products) of each part that is not empty, with
-            squares = sum (map - mean)^2 and products = sum (map - mean) (mask - its mean).
+        regions: (pixels, foreground pixels, mean, squares, products) of each part that is not
+            empty, with squares = sum (map - mean)^2 and products = sum (map - mean) (mask - its
+            mean).
     """
     share = truth.area / truth.pixels
     score = 0.0
@@ -216,7 +221,8 @@ def _moments(values):
     mean = float(values.mean())
     deviations = values - mean
     squares = float(np.square(deviations, out=deviations).sum())
-    # A rounded mean leaves a trace of spread in a constant part, on which the S-measure's cases would turn.
+    # A rounded mean leaves a trace of spread in a constant part, on which the S-measure's cases
+    # would turn.
     if squares < 1e-20 and values.min() == values.max():
         return float(values.flat[0]), 0.0
     return mean, squares

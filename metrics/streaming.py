@@ -33,8 +33,8 @@ class MeanDice(_ImageMean):
     """Dice of the answer, 2 |P & M| / (|P| + |M|), per image, then the mean over images.
 
     `y_true` is the mask `(B, H, W, 1)` in {0, 1}, `y_pred` the logits `(B, H, W, S)`,
-    of which the last map counts. P is where its probability is at least `threshold`. An image with neither mask nor
-    prediction scores 1, as in `overlap(..., empty="one")`.
+    of which the last map counts. P is where its probability is at least `threshold`. An image with
+    neither mask nor prediction scores 1, as in `overlap(..., empty="one")`.
 
     Raises ValueError for a threshold outside (0, 1) and for other shapes.
     Monitor it with `mode="max"`.

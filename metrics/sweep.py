@@ -14,7 +14,8 @@ PRANET_THRESHOLDS = (1.0 - np.arange(256) * (1.0 / 255.0))[::-1]
 
 
 def to_levels(probability):
-    """A map of floats in [0, 1] as grey levels, uint8, rounded to the nearest (a half up), as in a saved PNG.
+    """A map of floats in [0, 1] as grey levels, uint8, rounded to the nearest (a half up), as in a
+    saved PNG.
 
     So `probability >= 0.5` and `level >= 128` are the same pixels.
     """
@@ -22,7 +23,9 @@ def to_levels(probability):
 
 
 def count_levels(truth, levels):
-    """Pixels at each grey level: `(4, 2, 256)`, by quadrant of the `GroundTruth`, background and foreground."""
+    """Pixels at each grey level: `(4, 2, 256)`, by quadrant of the `GroundTruth`, background and
+    foreground.
+    """
     keys = np.bitwise_or(levels, truth.mask.view(np.uint8).astype(np.uint16) << 8)
     return np.stack(
         [np.bincount(keys[part].ravel(), minlength=512) for part in truth.quadrants]
@@ -30,7 +33,8 @@ def count_levels(truth, levels):
 
 
 def stretch(counts):
-    """The value in [0, 1] that each level has after the map's own smallest became 0 and its largest 1.
+    """The value in [0, 1] that each level has after the map's own smallest became 0 and its largest
+    1.
 
     Args:
         counts: `(256,)`, pixels at each level. A map of one level stays as it is.

@@ -16,8 +16,8 @@ class Metric:
         latex: the same in LaTeX.
         better: `"higher"` or `"lower"`.
         words: what it is, in a sentence or two.
-        function: from a view of one image (`ThresholdView`, `PranetView`) to a float, or nan where it
-            is undefined.
+        function: from a view of one image (`ThresholdView`, `PranetView`) to a float, or nan where
+            it is undefined.
         column: whether the tables print it.
         per_image: whether the report lists it for each image.
         max_of_curve: of a score whose number for a data set is not the mean over images but the
@@ -50,11 +50,15 @@ def _max(curve: str) -> Callable[[Any], float]:
 _DICE = "Twice the area that mask and prediction share, divided by the sum of their areas."
 _IOU = "The area that mask and prediction share, divided by the area that they cover together."
 _WFB = (
-    "Weighted F: precision and recall of the map in which an error counts less near the mask's outline "
+    "Weighted F: precision and recall of the map in which an error counts less near the mask's "
+    "outline "
     "and where its neighbours are right (Margolin et al., CVPR 2014)."
 )
 _S = "S-measure: how alike map and mask are as objects and by regions (Fan et al., ICCV 2017)."
-_E = "E-measure: how well prediction and mask agree at each pixel and as a whole (Fan et al., IJCAI 2018)."
+_E = (
+    "E-measure: how well prediction and mask agree at each pixel and as a whole "
+    "(Fan et al., IJCAI 2018)."
+)
 _MAE = "Mean absolute difference between map and mask, over all pixels."
 _MEAN = " Mean over 256 thresholds."
 _MAX = " Of the mean curve over 256 thresholds the highest point."

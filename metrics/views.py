@@ -1,5 +1,5 @@
-"""A map and its ground truth as a score sees them, under each protocol: what several scores share is
-computed once, when it is first asked for."""
+"""A map and its ground truth as a score sees them, under each protocol: what several scores share
+is computed once, when it is first asked for."""
 
 from functools import cached_property
 
@@ -36,7 +36,9 @@ class MapLevels:
         return np.bincount(self.levels.ravel(), self.truth.weights.ravel(), minlength=256)
 
     def weighted_f(self, values: np.ndarray) -> float:
-        """Of the map in which each level stands for one of `values`, `(256,)`; nan for an empty mask."""
+        """Of the map in which each level stands for one of `values`, `(256,)`; nan for an empty
+        mask.
+        """
         if not self.truth.area:
             return np.nan
         near = values.take(self.levels[self.truth.window])

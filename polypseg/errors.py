@@ -4,7 +4,9 @@ import difflib
 
 
 class InputError(ValueError):
-    """A mistake in an argument or a file: one line that names it, what was expected and what came."""
+    """A mistake in an argument or a file: one line that names it, what was expected and what
+    came.
+    """
 
 
 def expect(condition, argument, expected, got=None):

@@ -33,7 +33,9 @@ def write_text(path, text):
 
 
 def replace(temporary, path):
-    """Rename a file that is complete; it is on the disk first, so that a power cut leaves the old or the new one."""
+    """Rename a file that is complete; it is on the disk first, so that a power cut leaves the old
+    or the new one.
+    """
     descriptor = os.open(temporary, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -44,7 +46,9 @@ def replace(temporary, path):
 
 @contextlib.contextmanager
 def hold(folder):
-    """Keep a second process from training in the same folder; given up with the process, even one that is killed."""
+    """Keep a second process from training in the same folder; given up with the process, even one
+    that is killed.
+    """
     if fcntl is None:
         yield
         return

@@ -10,7 +10,8 @@ from pathlib import Path
 
 
 def lazy(package, modules):
-    """A `__getattr__` for `package/__init__.py`, which imports a name's module when the name is first used.
+    """A `__getattr__` for `package/__init__.py`, which imports a name's module when the name is
+    first used.
 
     Args:
         package: its `__name__`.
@@ -61,7 +62,9 @@ def has_gpu():
 
 @contextlib.contextmanager
 def quiet():
-    """Hold back what compiled code writes to stderr, which no log level stops; show it if an error is raised."""
+    """Hold back what compiled code writes to stderr, which no log level stops; show it if an error
+    is raised.
+    """
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as log:

@@ -1,4 +1,6 @@
-"""The backbones of PraNet: ImageNet networks cut at strides 8, 16 and 32. A new one is an entry here."""
+"""The backbones of PraNet: ImageNet networks cut at strides 8, 16 and 32. A new one is an entry
+here.
+"""
 
 from polypseg.layers.network import Backbone
 
@@ -19,6 +21,7 @@ BACKBONES = {
         constructor="polypseg.pranet.res2net:res2net50",
         taps=(),
         normalize={"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]},
-        licence="stated by the authors of Res2Net with their checkpoint, which is not distributed here",
+        licence="stated by the authors of Res2Net with their checkpoint, which is not distributed "
+        "here",
     ),
 }

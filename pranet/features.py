@@ -39,7 +39,8 @@ def build_backbone(name, weights=None):
     else:
         if weights == "imagenet":
             raise ValueError(
-                f"expected a file of {name} weights, because Keras has none to download, got --backbone-weights "
+                f"expected a file of {name} weights, because Keras has none to download, got "
+                "--backbone-weights "
                 "imagenet; make one with convert.py, or give none for random weights"
             )
         taps = build()
@@ -83,16 +84,19 @@ def _load(network, weights, what):
     if missing:
         raise ValueError(
             f"expected {what}, got backbone_weights={weights}, "
-            f"which has no numbers for {len(missing)} of {len(network.weights)}, {missing[0]} among them"
+            f"which has no numbers for {len(missing)} of {len(network.weights)}, {missing[0]} "
+            "among them"
         )
 
 
 def _with_our_batch_norm(network):
-    """The same network with `BatchNorm` layers, which train faster, and fixed biases in the convolutions before them.
+    """The same network with `BatchNorm` layers, which train faster, and fixed biases in the
+    convolutions before them.
 
     Their momentum is ours too: Keras gives MobileNetV2 0.999, with which the moving
-    statistics of a short run from random weights never arrive. A bias before a batch norm (Keras's ResNet50 has
-    them) does nothing in training, because the batch's mean takes it away again, but its gradient took a tenth of the step.
+    statistics of a short run from random weights never arrive. A bias before a batch norm (Keras's
+    ResNet50 has them) does nothing in training, because the batch's mean takes it away again, but
+    its gradient took a tenth of the step.
     """
 
     def clone(layer):

@@ -73,7 +73,8 @@ class PraNet(keras.Model):
         super().__init__(image, logits, **kwargs)
         self.config = {"backbone": backbone, "channels": channels, "input_size": input_size}
         self.input_size = input_size
-        self.official_unused = {}  # what a converted checkpoint holds beside the weights, see official.py
+        # What a converted checkpoint holds beside the weights, see official.py
+        self.official_unused = {}
 
     def get_config(self):
         return {"name": self.name} | self.config

@@ -115,7 +115,9 @@ def _pranet_keys(model):
 
 
 def _assign(keys, state):
-    """Put a state dict into the variables, unless it has faults; return the unused arrays by key."""
+    """Put a state dict into the variables, unless it has faults; return the unused arrays by
+    key.
+    """
     faults = {
         "missing": [key for key in keys if key not in state],
         "surplus": [key for key in state if key not in keys],

@@ -48,7 +48,9 @@ def drawn(key, shape, seed=2020):
 
 @pytest.fixture(scope="module")
 def state():
-    """Counts differ from zero, so that it shows when they are lost: the outputs do not depend on them."""
+    """Counts differ from zero, so that it shows when they are lost: the outputs do not depend on
+    them.
+    """
     state = {key: drawn(key, shape) for key, shape in KEYS.items()}
     return state | {key: np.array(i + 1) for i, key in enumerate(state) if key.endswith(COUNT)}
 
@@ -67,7 +69,9 @@ def network(file):
 
 @pytest.fixture
 def reuse(monkeypatch):
-    """A function that makes the converter fill a given network in place of a new one, which takes seconds."""
+    """A function that makes the converter fill a given network in place of a new one, which takes
+    seconds.
+    """
 
     def fill(model):
         monkeypatch.setattr(official, "PraNet", lambda *args, **kwargs: model)

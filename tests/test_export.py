@@ -180,7 +180,8 @@ def test_a_file_that_differs_is_refused_and_removed(small, tmp_path, monkeypatch
     monkeypatch.setattr(module, "format_of", lambda name: off)
     with pytest.raises(
         InputError,
-        match=r"within 0\.01 of the Keras network's, got a difference of 0\.02.*nothing was written",
+        match=r"within 0\.01 of the Keras network's, got a difference of 0\.02.*nothing was "
+        r"written",
     ):
         export(small, "savedmodel", old, overwrite=True)
     assert files(tmp_path) == before

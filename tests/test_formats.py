@@ -104,7 +104,8 @@ def test_a_keras_network_runs_at_the_size_that_is_asked_for(folder):
 def test_the_names_are_read_without_anything_heavy():
     program = (
         "import sys, polypseg.inference.formats\n"
-        "heavy = {'numpy', 'cv2', 'keras', 'tensorflow', 'onnxruntime', 'openvino'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'cv2', 'keras', 'tensorflow', 'onnxruntime', 'openvino'} & "
+        "set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     result = subprocess.run(

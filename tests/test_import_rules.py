@@ -97,7 +97,8 @@ def test_no_circle():
     modules = {module(path): path for path in PACKAGE}
     needs = {}
     for name, path in modules.items():
-        # Of `from polypseg.data import images` the module is polypseg.data.images, of a name in it polypseg.data.
+        # Of `from polypseg.data import images` the module is polypseg.data.images, of a name in it
+        # polypseg.data.
         found = {
             other if other in modules else other.rpartition(".")[0] for other in imported(path)
         }
@@ -147,7 +148,8 @@ def test_help_imports_nothing_heavy(script):
         f"sys.argv = ['{script}.py', '--help']\n"
         "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
         "except SystemExit as stop:\n    assert not stop.code\n"
-        "heavy = {'numpy', 'cv2', 'keras', 'tensorflow', 'matplotlib', 'PIL', 'av'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'cv2', 'keras', 'tensorflow', 'matplotlib', 'PIL', 'av'} & "
+        "set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     result = subprocess.run(

@@ -52,7 +52,9 @@ def table(folder):
 
 
 def flood(mask):
-    """Regions of pixels that touch, also at corners, by flooding: a list of sets of (row, column)."""
+    """Regions of pixels that touch, also at corners, by flooding: a list of sets of (row,
+    column).
+    """
     left, found = set(zip(*np.nonzero(mask))), []
     while left:
         region, edge = set(), [left.pop()]
@@ -123,7 +125,9 @@ def test_files_and_numbers_of_a_folder(threshold, tmp_path):
 
 
 def test_the_overlay_shows_exactly_what_the_metrics_count(tmp_path):
-    """From the picture alone: the tint is where `tint(image)` is, and Dice of it with the cut map is 1."""
+    """From the picture alone: the tint is where `tint(image)` is, and Dice of it with the cut map
+    is 1.
+    """
     probability, image = draw(tmp_path / "a.png", size=(97, 121), seed=5)
     assert (
         infer("--image", tmp_path / "a.png", "--out", tmp_path / "o", "--threshold", 0.5).returncode

@@ -64,7 +64,9 @@ def draw(
     matrix=None,
     **options,
 ):
-    """Write a video; `pts` are in 1/1000 s, `turn` a display matrix, `sound` a codec, `matrix` a colour matrix."""
+    """Write a video; `pts` are in 1/1000 s, `turn` a display matrix, `sound` a codec, `matrix` a
+    colour matrix.
+    """
     height, width = size
     with av.open(str(path), "w", options=options) as out:
         stream = out.add_stream(

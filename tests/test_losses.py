@@ -295,7 +295,9 @@ def test_functions_reject_shapes_that_would_broadcast(name, mask_shape, logits_s
 
 
 def fit_logs(epochs):
-    """Logs of a 1 x 1 convolution to four maps trained on one mask an image, and the loss at first."""
+    """Logs of a 1 x 1 convolution to four maps trained on one mask an image, and the loss at
+    first.
+    """
     mask, image = batch((12, 19), 3, seed=7)
     model = keras.Sequential(
         [keras.layers.Input((None, None, 3)), keras.layers.Conv2D(4, 1, name="head")]

@@ -1,4 +1,6 @@
-"""Corners of the scores, each against a value worked out by hand, and properties that hold for every pair."""
+"""Corners of the scores, each against a value worked out by hand, and properties that hold for
+every pair.
+"""
 
 import math
 
@@ -51,12 +53,14 @@ def test_empty_mask(empty, on_nothing, on_something, dtype):
         for name in OVERLAP:
             np.testing.assert_equal(got.threshold[name], float(expected))
         np.testing.assert_equal(got.pranet["wfb"], float(expected))
-        # As the papers define them for an empty mask: 1 - map, and the pixels that agree over N - 1.
+        # As the papers define them for an empty mask: 1 - map, and the pixels that agree over N -
+        # 1.
         for scores in (got.threshold, got.pranet):
             assert scores["mae"] == pytest.approx(count / n)
             assert scores["s_measure"] == pytest.approx(1 - count / n)
         assert got.threshold["e_measure"] == pytest.approx((n - count) / (n - 1))
-    # Stretched, the map is cut at 256 thresholds, of which 0 alone finds all pixels; "one" is 0 where it finds some.
+    # Stretched, the map is cut at 256 thresholds, of which 0 alone finds all pixels; "one" is 0
+    # where it finds some.
     assert score(mask, nothing, empty="one").pranet["mean_dice"] == pytest.approx(255 / 256)
     assert score(mask, something, empty="one").pranet["mean_dice"] == 0
     np.testing.assert_equal(score(mask, something, empty="skip").pranet["max_iou"], math.nan)
@@ -115,7 +119,8 @@ def test_one_pixel_object(position):
     assert best.threshold["mae"] == 0
     missed = score(mask, np.roll(mask, 1, axis=0))
     assert missed.threshold["dice"] == 0
-    # The error around it, 1 everywhere, is smoothed with zeros beyond the border: a miss there counts less.
+    # The error around it, 1 everywhere, is smoothed with zeros beyond the border: a miss there
+    # counts less.
     sides = [np.exp(-(np.arange(-3, 4) ** 2) / 50) for _ in range(2)]
     inside = [
         side[(at + np.arange(-3, 4) >= 0) & (at + np.arange(-3, 4) < end)].sum() / side.sum()
@@ -176,7 +181,9 @@ def test_images_one_pixel_wide(shape):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_part_of_the_s_measure_that_is_constant_counts_as_alike(seed):
-    """A background part in which the map is constant, at a value that sums round: similarity 1, not 0."""
+    """A background part in which the map is constant, at a value that sums round: similarity 1, not
+    0.
+    """
     rng = np.random.default_rng(seed)
     mask = np.zeros((20, 20), bool)
     mask[10, 10] = mask[11, 11] = True

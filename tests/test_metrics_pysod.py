@@ -1,4 +1,6 @@
-"""The scores against PySODMetrics on drawn pairs; where the two differ, `docs/metrics.md` says why."""
+"""The scores against PySODMetrics on drawn pairs; where the two differ, `docs/metrics.md` says
+why.
+"""
 
 import warnings
 

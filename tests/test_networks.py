@@ -33,7 +33,9 @@ def run_contract(network, backend, folder):
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """Logits by (network, backend), and the folder with the saved models. Two processes at a time."""
+    """Logits by (network, backend), and the folder with the saved models. Two processes at a
+    time.
+    """
     folder = tmp_path_factory.mktemp("contract")
     others = [backend for backend in ("jax", "torch") if importlib.util.find_spec(backend)]
     results = {}
@@ -139,7 +141,9 @@ def test_backbone_taps_strides_8_16_32(name, channels):
 
 
 def test_backbone_equals_keras_applications(tmp_path):
-    """With every weight drawn, biases and moving statistics among them, its normalisation included."""
+    """With every weight drawn, biases and moving statistics among them, its normalisation
+    included.
+    """
     rng = np.random.default_rng(0)
     image = rng.uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     for name, spec in BACKBONES.items():

@@ -14,7 +14,9 @@ def variables(rng):
 @pytest.mark.parametrize("clip", [None, 0.3])
 @pytest.mark.parametrize("compiled", [False, True])
 def test_steps_follow_the_formula_of_adam(compiled, clip):
-    """Kingma & Ba, ICLR 2015, algorithm 1, in the order of its section 2 (epsilon not corrected)."""
+    """Kingma & Ba, ICLR 2015, algorithm 1, in the order of its section 2 (epsilon not
+    corrected).
+    """
     import tensorflow as tf
 
     rng = np.random.default_rng(3)

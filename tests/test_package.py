@@ -82,7 +82,8 @@ def test_what_the_package_exports_is_there_and_costs_nothing_before():
         "heavy = {'numpy', 'keras', 'tensorflow'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "assert all(callable(getattr(polypseg, name)) for name in polypseg.__all__)\n"
-        "assert set(polypseg.__all__) == {'PraNet', 'AttentionUNet', 'Predictor', 'TrainConfig', 'train', 'evaluate'}\n"
+        "assert set(polypseg.__all__) == {'PraNet', 'AttentionUNet', 'Predictor', 'TrainConfig', "
+        "'train', 'evaluate'}\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True

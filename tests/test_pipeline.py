@@ -165,7 +165,9 @@ def test_colours_stay_in_range_and_vary():
 
 
 def test_colours_follow_the_formula():
-    """Gamma, contrast about the mean, brightness, then a turn and a stretch of the chrominance, one after the other."""
+    """Gamma, contrast about the mean, brightness, then a turn and a stretch of the chrominance, one
+    after the other.
+    """
     rng = np.random.default_rng(7)
     images = rng.integers(0, 256, (5, 9, 11, 3)).astype(np.float32)
     draws = rng.random((5, 5)).astype(np.float32)

@@ -125,7 +125,9 @@ def pictures(count=5):
 
 
 def by_hand(picture):
-    """`(H, W, 2)` float64: by area or bilinearly to the network, logits, bilinearly back, sigmoid."""
+    """`(H, W, 2)` float64: by area or bilinearly to the network, logits, bilinearly back,
+    sigmoid.
+    """
     shrinks = min(picture.shape[:2]) >= SIZE
     small = cv2.resize(
         picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

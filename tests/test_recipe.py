@@ -147,7 +147,9 @@ def gradients_of(rng, count):
 
 
 def test_accumulated_steps_equal_one_of_the_larger_batch():
-    """A convolution without batch norm, a loss that is a mean over pictures: 3 steps of 2 are one of 6."""
+    """A convolution without batch norm, a loss that is a mean over pictures: 3 steps of 2 are one
+    of 6.
+    """
     rng = np.random.default_rng(2)
     x, y = (
         rng.standard_normal((12, 8, 8, 3)).astype("float32"),
@@ -191,7 +193,9 @@ def test_more_accumulated_steps_than_the_run_has_are_refused(data, tmp_path):
 def test_the_best_model_holds_the_averages_and_the_last_one_both(
     data, tmp_path, monkeypatch, every
 ):
-    """a = m a + (1 - m) w after each update, beginning with w, whatever number of steps makes an update."""
+    """a = m a + (1 - m) w after each update, beginning with w, whatever number of steps makes an
+    update.
+    """
     seen = []
 
     def watch(self, batch, logs=None):

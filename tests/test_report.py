@@ -1,4 +1,6 @@
-"""`report.html`: self-contained, with the numbers of the tables, and pictures in the right colours."""
+"""`report.html`: self-contained, with the numbers of the tables, and pictures in the right
+colours.
+"""
 
 import base64
 import json
@@ -18,7 +20,9 @@ from polypseg.scoring.sources import saved_sources
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """A report on 30 maps of one program, whose stems try to break out of the page; its rows and its data."""
+    """A report on 30 maps of one program, whose stems try to break out of the page; its rows and
+    its data.
+    """
     folder = tmp_path_factory.mktemp("report")
     for name in ("masks", "images", "maps"):
         (folder / name).mkdir()

@@ -1,4 +1,6 @@
-"""Interrupted runs: nothing that was finished is lost, and the rest comes out as if nothing had happened."""
+"""Interrupted runs: nothing that was finished is lost, and the rest comes out as if nothing had
+happened.
+"""
 
 import csv
 import json
@@ -104,7 +106,8 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing catches it."""
 
 
-# Everything that has state: averages, accumulated gradients (3 x 2 steps an epoch, 4 an update), dropout, sizes.
+# Everything that has state: averages, accumulated gradients (3 x 2 steps an epoch, 4 an update),
+# dropout, sizes.
 STATEFUL = (
     *SMALL,
     "--deterministic",
@@ -437,7 +440,9 @@ def epochs_of(folder):
 
 
 def disturb(data, folder, epochs, moments):
-    """Run `tiny.py`, end it with each of `moments` (functions of the process), and resume it each time to the end."""
+    """Run `tiny.py`, end it with each of `moments` (functions of the process), and resume it each
+    time to the end.
+    """
     arguments = (
         "--data-path",
         data,

@@ -33,7 +33,9 @@ def score_py(*arguments, **environment):
 
 @pytest.fixture()
 def folders(tmp_path):
-    """Seven masks of several sizes in `bowel/masks`, images beside, and maps of two programs for them."""
+    """Seven masks of several sizes in `bowel/masks`, images beside, and maps of two programs for
+    them.
+    """
     rng = np.random.default_rng(0)
     for name in ("bowel/masks", "bowel/images", "results/first", "results/second"):
         (tmp_path / name).mkdir(parents=True)

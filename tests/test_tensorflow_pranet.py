@@ -15,10 +15,13 @@ from polypseg.data.synthetic import write_dataset
 from polypseg.inference.predictor import Predictor
 
 COMMANDS = """
-python train.py --data_path polyps_dataset/ --data_split 0.1 --epoch 25 --lr 1e-4 --batchsize 16 --inputsize 352 --gclip 0.5 --trained_model_path trained_model/ --backbone resnet50
+python train.py --data_path polyps_dataset/ --data_split 0.1 --epoch 25 --lr 1e-4 --batchsize 16 \
+    --inputsize 352 --gclip 0.5 --trained_model_path trained_model/ --backbone resnet50
 python test.py --data_path polyps_dataset/ --model_path trained_model/pranet_resnet/ --inputsize 352
-python infer_image.py --model_path trained_model/pranet_resnet --image_path sample_polyps/polyps1.jpg --inputsize 352
-python infer_video.py --model_path trained_model/pranet_resnet/ --video_path sample_polyps/PolypColon.mp4 --inputsize 352 --threshold 0.5
+python infer_image.py --model_path trained_model/pranet_resnet \
+    --image_path sample_polyps/polyps1.jpg --inputsize 352
+python infer_video.py --model_path trained_model/pranet_resnet/ \
+    --video_path sample_polyps/PolypColon.mp4 --inputsize 352 --threshold 0.5
 """
 MAIN = {"train.py": train, "test.py": test, "infer_image.py": image, "infer_video.py": video}
 

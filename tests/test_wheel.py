@@ -1,4 +1,6 @@
-"""The wheel and the editable installation, used beside modules of somebody else of the same names."""
+"""The wheel and the editable installation, used beside modules of somebody else of the same
+names.
+"""
 
 import os
 import subprocess
@@ -32,7 +34,9 @@ def execute(*command, cwd, **environment):
 
 @pytest.fixture(scope="module", params=["wheel", "editable"])
 def installed(request, tmp_path_factory):
-    """Its `bin` folder: a new environment with our package; what it requires is the test environment's."""
+    """Its `bin` folder: a new environment with our package; what it requires is the test
+    environment's.
+    """
     folder = tmp_path_factory.mktemp(request.param)
     venv.create(folder / "env", with_pip=True, symlinks=True)
     binaries = folder / "env" / "bin"
@@ -93,8 +97,10 @@ def test_import_train_score_infer_export(installed, hostile, tmp_path):
         "-c",
         "from polypseg import PraNet, AttentionUNet, Predictor, TrainConfig, train, evaluate\n"
         "import polypseg, polypseg.data.images, polypseg.metrics, sys\n"
-        f"assert not [path for path in sys.path if path.startswith({str(ROOT)!r}) and 'site-packages' not in path]\n"
-        "print(polypseg.__file__, polypseg.data.images.__file__, polypseg.metrics.__file__, sep='\\n')",
+        f"assert not [path for path in sys.path if path.startswith({str(ROOT)!r}) and "
+        "'site-packages' not in path]\n"
+        "print(polypseg.__file__, polypseg.data.images.__file__, polypseg.metrics.__file__, "
+        "sep='\\n')",
         cwd=hostile,
     ).splitlines()
     if kind == "wheel":

@@ -1,4 +1,6 @@
-"""A network that is built and saved at once, in place of `train.py`'s: `tiny.py ARGUMENTS OF train.py`."""
+"""A network that is built and saved at once, in place of `train.py`'s: `tiny.py ARGUMENTS OF
+train.py`.
+"""
 
 import dataclasses
 import sys

@@ -1,4 +1,6 @@
-"""`two_devices.py ARGUMENTS OF train.py`: trains on two logical devices of this processor, with STATELESS a network without batch norm."""
+"""`two_devices.py ARGUMENTS OF train.py`: trains on two logical devices of this processor, with
+STATELESS a network without batch norm.
+"""
 
 import os
 import sys

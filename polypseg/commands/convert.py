@@ -10,7 +10,8 @@ from polypseg.console.parser import Parser
 
 def parse(arguments=None):
     parser = Parser(
-        "Convert the authors' PyTorch PraNet or Res2Net50 to Keras, or a PraNet-Res2Net50 to PyTorch."
+        "Convert the authors' PyTorch PraNet or Res2Net50 to Keras, or a PraNet-Res2Net50 to "
+        "PyTorch."
     )
     group = parser.group("input and output")
     group("file", metavar="FILE", help=".pth, .pt or .safetensors; with --to-pytorch .keras")
@@ -18,7 +19,8 @@ def parse(arguments=None):
         "--out",
         required=True,
         metavar="PATH",
-        help=".keras for a PraNet, .weights.h5 for a backbone; with --to-pytorch .pth, .pt or .safetensors",
+        help=".keras for a PraNet, .weights.h5 for a backbone; with --to-pytorch .pth, .pt or "
+        ".safetensors",
     )
     group("--to-pytorch", action="store_true", help="from Keras to the authors' state dict")
     return parser.parse(arguments)

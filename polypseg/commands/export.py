@@ -1,4 +1,6 @@
-"""Write a trained network for other programs: `python export.py --model RUN --format onnx`; `--help` lists the options."""
+"""Write a trained network for other programs: `python export.py --model RUN --format onnx`;
+`--help` lists the options.
+"""
 
 import os
 from dataclasses import dataclass

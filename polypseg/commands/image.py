@@ -1,4 +1,6 @@
-"""Segment pictures with a trained network: `python infer_image.py --model RUN --image PATH`; `--help` lists the options."""
+"""Segment pictures with a trained network: `python infer_image.py --model RUN --image PATH`;
+`--help` lists the options.
+"""
 
 import glob
 import os
@@ -119,14 +121,17 @@ def find_images(arguments):
                     else "a file, a folder or a pattern of"
                 )
                 raise InputError(
-                    f"--image: expected {kind} pictures ({' '.join(IMAGE_SUFFIXES)}), got {argument}"
+                    f"--image: expected {kind} pictures ({' '.join(IMAGE_SUFFIXES)}), got "
+                    f"{argument}"
                 )
         found |= {os.path.abspath(path): Path(path) for path in paths}
     return list(found.values())
 
 
 def output_names(paths):
-    """A name for each picture's files: its path below the folder that all share, without suffix; with it where two would be one."""
+    """A name for each picture's files: its path below the folder that all share, without suffix;
+    with it where two would be one.
+    """
     full = [Path(os.path.abspath(path)) for path in paths]
     root = os.path.commonpath([path.parent for path in full])
     names = [path.relative_to(root) for path in full]
@@ -148,7 +153,9 @@ def targets(out, name, options):
 
 
 class Job(NamedTuple):
-    """A picture on its way: file, what to write, pixels, and the maps `(H, W, S)` and milliseconds that it took."""
+    """A picture on its way: file, what to write, pixels, and the maps `(H, W, S)` and milliseconds
+    that it took.
+    """
 
     path: Path
     targets: dict
@@ -191,7 +198,8 @@ def main():
     if rows:
         write_table(table, rows)
         print(
-            f"written: {len(rows)} picture{'s' * (len(rows) > 1)} in {out}/ ({', '.join(jobs[0].targets)}), {table}"
+            f"written: {len(rows)} picture{'s' * (len(rows) > 1)} in {out}/ "
+            f"({', '.join(jobs[0].targets)}), {table}"
         )
     for problem in problems:
         warn(f"error: --image: {problem}")
@@ -200,7 +208,9 @@ def main():
 
 
 def segment(jobs, predictor, options):
-    """Run the network over the pictures; return a row for each and what was wrong with the others."""
+    """Run the network over the pictures; return a row for each and what was wrong with the
+    others.
+    """
     from concurrent.futures import ThreadPoolExecutor
     from itertools import islice
 
@@ -311,7 +321,8 @@ def write(job, predictor, threshold):
             write_png(path, pictures[kind]())
         except OSError as error:
             raise InputError(
-                f"--out: expected a writable folder with room on the disk, got {path} ({error.strerror})"
+                f"--out: expected a writable folder with room on the disk, got {path} "
+                f"({error.strerror})"
             ) from error
     return {
         "file": job.path,
@@ -340,5 +351,6 @@ def write_table(path, rows):
         write_text(path, text.getvalue())
     except OSError as error:
         raise InputError(
-            f"--out: expected a writable folder with room on the disk, got {path} ({error.strerror})"
+            f"--out: expected a writable folder with room on the disk, got {path} "
+            f"({error.strerror})"
         ) from error

@@ -206,7 +206,8 @@ def main():
                 galleries.append(pictures(source, results, rules, maps_of, len(sources)))
             if all(result.top <= 1 for result in results):
                 bar.write(
-                    f"{program()}: warning: the maps in {source.path} hold no grey level above 1 of 255; "
+                    f"{program()}: warning: the maps in {source.path} hold no grey level above 1 "
+                    "of 255; "
                     "labels 0 and 1 have to be saved as 0 and 255",
                     file=sys.stderr,
                 )
@@ -238,7 +239,8 @@ def remarks(rows):
     for row in rows:
         if row.empty:
             print(
-                f"{row.source.data}: {row.empty} of {row.total['n']} masks are empty: {meaning[row.rules.empty]} "
+                f"{row.source.data}: {row.empty} of {row.total['n']} masks are empty: "
+                f"{meaning[row.rules.empty]} "
                 f"(--empty {row.rules.empty})"
             )
 

@@ -29,7 +29,8 @@ def parse(arguments=None):
         "--split-dir",
         "--split-file",
         metavar="PATH",
-        help="given split: a folder with train.txt, val.txt, test.txt; their common prefix; or a CSV stem,subset",
+        help="given split: a folder with train.txt, val.txt, test.txt; their common prefix; or a "
+        "CSV stem,subset",
     )
     group(
         "--data-split",
@@ -70,7 +71,8 @@ def parse(arguments=None):
         type=float,
         nargs="+",
         metavar="F",
-        help="train on each batch at these multiples of the input size, one step each; PraNet's authors: 0.75 1 1.25",
+        help="train on each batch at these multiples of the input size, one step each; PraNet's "
+        "authors: 0.75 1 1.25",
     )
     group = parser.group("training")
     group("--epochs", "--epoch", type=int, metavar="N", help="passes over the training pictures")
@@ -85,7 +87,8 @@ def parse(arguments=None):
     group(
         "--schedule",
         metavar="NAME",
-        help="cosine | constant, after a warm-up; step: a tenth every 50 epochs, as PraNet's authors",
+        help="cosine | constant, after a warm-up; step: a tenth every 50 epochs, as PraNet's "
+        "authors",
     )
     group(
         "--patience",
@@ -133,13 +136,15 @@ def parse(arguments=None):
     group(
         "--resume",
         metavar="RUN",
-        help="go on with an interrupted run; beside it only --data-path, if the data have moved, --cache-gb and --devices",
+        help="go on with an interrupted run; beside it only --data-path, if the data have moved, "
+        "--cache-gb and --devices",
     )
     group = parser.group("several devices")
     group(
         "--devices",
         metavar="NAME",
-        help="one | all: each batch is divided among all GPUs, of all processes under KERAS_BACKEND=jax",
+        help="one | all: each batch is divided among all GPUs, of all processes under "
+        "KERAS_BACKEND=jax",
     )
     group(
         "--coordinator",
@@ -166,7 +171,8 @@ def resumed_config(given):
         if name not in BESIDE_RESUME:
             option = "--" + name.replace("_", "-")
             raise InputError(
-                f"{option}: expected only --data-path, --cache-gb and --devices beside --resume, whose run keeps its options"
+                f"{option}: expected only --data-path, --cache-gb and --devices beside --resume, "
+                "whose run keeps its options"
             )
     folder = find_run(given["resume"], "--resume")
     return TrainConfig(
@@ -210,7 +216,8 @@ def verify_and_train(config):
         print(report.text(None) if report.errors else report, flush=True)
         if report.errors:
             raise InputError(
-                f"--data-path: expected readable pairs, got {len(report.errors)} bad files (listed above)"
+                f"--data-path: expected readable pairs, got {len(report.errors)} bad files (listed "
+                "above)"
             )
 
     if config.folds:
@@ -221,7 +228,8 @@ def verify_and_train(config):
                 for name, key in (("Dice", "dice"), ("IoU", "iou"))
             )
             print(
-                f"{subset:10}  {scores}  (mean and standard deviation over {config.folds} folds; {of})"
+                f"{subset:10}  {scores}  (mean and standard deviation over {config.folds} folds; "
+                f"{of})"
             )
         print(f"each picture by the network that had not seen it: {folder}/out_of_fold.csv")
         return
@@ -231,5 +239,6 @@ def verify_and_train(config):
     )
     folder, best = train(config, folds[0], progress=progress, signals=signals)
     print(
-        f"best model: {folder}/best.keras  (validation Dice {best['val_dice']:.4f}, IoU {best['val_iou']:.4f}, epoch {best['epoch']})"
+        f"best model: {folder}/best.keras  (validation Dice {best['val_dice']:.4f}, IoU "
+        f"{best['val_iou']:.4f}, epoch {best['epoch']})"
     )

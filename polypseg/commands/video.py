@@ -1,4 +1,6 @@
-"""Draw what a trained network finds on a video: `python infer_video.py --model RUN --video FILE`; `--help` lists the options."""
+"""Draw what a trained network finds on a video: `python infer_video.py --model RUN --video FILE`;
+`--help` lists the options.
+"""
 
 import json
 import os
@@ -43,7 +45,8 @@ def parse(arguments=None):
     group(
         "--out",
         metavar="FILE",
-        help="the video to write, .mp4; times go beside it as .json (default: predictions/STEM.mp4)",
+        help="the video to write, .mp4; times go beside it as .json (default: "
+        "predictions/STEM.mp4)",
     )
     group(
         "--masks-out",
@@ -165,7 +168,8 @@ def main():
         print(advice, flush=True)
     length = f"{reader.length} frames" if reader.length else "length unknown"
     print(
-        f"{options['video']}: {reader.width}x{reader.height}, {float(reader.rate):.4g} frames/s, {length}; "
+        f"{options['video']}: {reader.width}x{reader.height}, {float(reader.rate):.4g} frames/s, "
+        f"{length}; "
         f"{predictor.engine}, threshold {options['threshold']:g}",
         flush=True,
     )
@@ -176,7 +180,8 @@ def main():
     report(result, options)
     if result["problem"]:
         raise InputError(
-            f"--video: {options['video']}: {result['problem']}; written: {result['frames']} frames, {options['out']}"
+            f"--video: {options['video']}: {result['problem']}; written: {result['frames']} "
+            f"frames, {options['out']}"
         )
     if result["stopped"]:
         sys.exit(128 + stopped.signal)
@@ -194,7 +199,8 @@ def convert(reader, predictor, options, stopped, started):
     writers = [writer]
     if any(writer.padded):
         print(
-            f"note: H.264 needs even sizes: written as {width + writer.padded[0]}x{reader.height + writer.padded[1]}, the edge doubled"
+            "note: H.264 needs even sizes: written as "
+            f"{width + writer.padded[0]}x{reader.height + writer.padded[1]}, the edge doubled"
         )
     try:
         masks = options["masks_out"]
@@ -318,8 +324,10 @@ def report(result, options):
     each = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items())
     alone = 1e3 / max(milliseconds["network"], 1e-6)
     print(
-        f"milliseconds a frame: {each}; {result['frames_per_second']:.1f} frames/s, {alone:.1f} by the network alone"
+        f"milliseconds a frame: {each}; {result['frames_per_second']:.1f} frames/s, {alone:.1f} by "
+        "the network alone"
     )
     print(
-        f"{'stopped; ' if result['stopped'] else ''}written: {options['out']} ({result['frames']} frames)"
+        f"{'stopped; ' if result['stopped'] else ''}written: {options['out']} ({result['frames']} "
+        "frames)"
     )

@@ -14,7 +14,8 @@ class Stopped(KeyboardInterrupt):
 
 
 class Signals:
-    """Context in which the first Ctrl-C, or SIGTERM, is noted in `signal`; the next one raises `Stopped`.
+    """Context in which the first Ctrl-C, or SIGTERM, is noted in `signal`; the next one raises
+    `Stopped`.
 
     Outside the main thread, where Python allows no handlers, nothing is noted.
 

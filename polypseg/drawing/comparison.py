@@ -11,8 +11,8 @@ _SIDE = 420
 
 
 def draw(image, mask, found):
-    """`(h, w, 3)` uint8 RGB, the longer side at most 420: `image`, coloured where `found` and `mask`, `(H, W)` bool,
-    agree or differ, with the outline of `mask`."""
+    """`(h, w, 3)` uint8 RGB, the longer side at most 420: `image`, coloured where `found` and
+    `mask`, `(H, W)` bool, agree or differ, with the outline of `mask`."""
     scale = min(1.0, _SIDE / max(mask.shape))
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -9,7 +9,9 @@ TRUTH, PREDICTION = (64, 224, 255), (255, 230, 0)  # RGB: cyan and yellow stand 
 
 
 def fit(array, size, fill):
-    """Resize `(H, W)` or `(H, W, 3)` uint8 into a `size` x `size` square of `fill`, proportions kept."""
+    """Resize `(H, W)` or `(H, W, 3)` uint8 into a `size` x `size` square of `fill`, proportions
+    kept.
+    """
     height, width = array.shape[:2]
     scale = size / max(height, width)
     height, width = max(1, round(height * scale)), max(1, round(width * scale))

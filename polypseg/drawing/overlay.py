@@ -64,7 +64,9 @@ def overlay(image, mask, colour=MARK, strength=0.2):
 
 
 def _band(contours, shape, reach):
-    """255 up to `reach` pixels beyond the contours, 0 further away, with a soft edge. Cheaper than OpenCV's LINE_AA."""
+    """255 up to `reach` pixels beyond the contours, 0 further away, with a soft edge. Cheaper than
+    OpenCV's LINE_AA.
+    """
     band = np.zeros(shape, np.uint8)
     cv2.drawContours(band, contours, -1, 255, 2 * reach + 1)
     return cv2.GaussianBlur(band, (3, 3), 0)

@@ -1,7 +1,8 @@
 """What a run folder holds of its training after each epoch, and reading it back.
 
 An epoch is finished at one moment: when `last.keras` is replaced. It carries its number, so that a
-`history.csv` with one row more, or a `best.keras` that was not yet replaced, are known for what they are.
+`history.csv` with one row more, or a `best.keras` that was not yet replaced, are known for what
+they are.
 """
 
 import contextlib

@@ -51,7 +51,9 @@ class TrainConfig:
     process_id: int | None = None
 
     def check(self):
-        """Raise `InputError` for the first value out of range; fill in what depends on the model."""
+        """Raise `InputError` for the first value out of range; fill in what depends on the
+        model.
+        """
         expect(self.data_path, "--data-path", "a folder with images/ and masks/")
         expect(self.model in NETWORKS, "--model", f"one of {', '.join(NETWORKS)}", self.model)
         network = NETWORKS[self.model]
@@ -74,7 +76,8 @@ class TrainConfig:
         expect(
             self.backbone_weights != "imagenet" or backbone is None or backbone.downloads,
             "--backbone-weights",
-            f"none, or for {self.backbone} a file that convert.py made, since Keras has none to download",
+            f"none, or for {self.backbone} a file that convert.py made, since Keras has none to "
+            "download",
             self.backbone_weights,
         )
         expect(

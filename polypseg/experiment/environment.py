@@ -35,7 +35,9 @@ def environment():
 
 
 def write_environment(folder, epoch=0):
-    """Write `environment.json`, or, where a run is resumed, add what is running now under `resumed`."""
+    """Write `environment.json`, or, where a run is resumed, add what is running now under
+    `resumed`.
+    """
     path = Path(folder) / "environment.json"
     now = environment()
     if epoch and path.exists():

@@ -59,6 +59,7 @@ def check_unchanged(folder, pairs):
             if stems
         ]
         raise InputError(
-            f"--data-path: expected the {len(begun)} pictures that the run began with, got {' and '.join(found)}"
+            f"--data-path: expected the {len(begun)} pictures that the run began with, got "
+            f"{' and '.join(found)}"
         )
     return pairs, now

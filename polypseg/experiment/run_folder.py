@@ -45,17 +45,21 @@ def find_run(path, argument="--model"):
     if len(runs) != 1:
         found = f"{len(runs)} runs ({', '.join(run.name for run in runs)})" if runs else "none"
         raise InputError(
-            f"{argument}: expected a run folder (one with config.json), got {path} with {found} inside"
+            f"{argument}: expected a run folder (one with config.json), got {path} with {found} "
+            "inside"
         )
     if argument == "--model" and (runs[0] / "fold-1").is_dir():
         raise InputError(
-            f"{argument}: expected one run, got the cross-validation {runs[0]}; name a fold, as {runs[0]}/fold-1"
+            f"{argument}: expected one run, got the cross-validation {runs[0]}; name a fold, as "
+            f"{runs[0]}/fold-1"
         )
     return runs[0]
 
 
 def similar_run(path):
-    """`; did you mean 'runs/pranet_resnet50'?` where one run beside a missing `path` begins with its name, or nothing."""
+    """`; did you mean 'runs/pranet_resnet50'?` where one run beside a missing `path` begins with
+    its name, or nothing.
+    """
     path = Path(path)
     runs = [file.parent for file in path.parent.glob(f"{glob.escape(path.name)}*/config.json")]
     return f"; did you mean '{runs[0]}'?" if len(runs) == 1 else ""

@@ -9,10 +9,13 @@ FASTER = "up to three times as fast"  # OpenVINO against Keras in float32: docs/
 
 
 def export_advice(model, predictor):
-    """One line with the command for a faster file, or None: it is one already, or there is a GPU."""
+    """One line with the command for a faster file, or None: it is one already, or there is a
+    GPU.
+    """
     if predictor.engine != "Keras" or has_gpu():
         return None
     return (
-        f"note: Keras runs this network on the CPU; exported, it is {FASTER}, more on one with bfloat16: "
+        f"note: Keras runs this network on the CPU; exported, it is {FASTER}, more on one with "
+        "bfloat16: "
         f"{command('export')} --model {shlex.quote(os.fspath(model))} --format openvino"
     )

@@ -55,7 +55,8 @@ def export(
         `Exported`.
 
     Raises:
-        InputError: wrong arguments, a missing package, outputs that differ by more than `TOLERANCE`.
+        InputError: wrong arguments, a missing package, outputs that differ by more than
+            `TOLERANCE`.
     """
     form = format_of(kind)
     source = Path(model) if Path(model).suffix == ".keras" else find_run(model) / "best.keras"
@@ -89,8 +90,10 @@ def export(
         logit, probability = compare(original, form, part, len(maps))
         if not logit <= TOLERANCE[precision]:
             raise InputError(
-                f"--format: expected {kind} logits within {TOLERANCE[precision]} of the Keras network's, "
-                f"got a difference of {logit:.3g} (probability {probability:.3g}); nothing was written"
+                f"--format: expected {kind} logits within {TOLERANCE[precision]} of the Keras "
+                "network's, "
+                f"got a difference of {logit:.3g} (probability {probability:.3g}); nothing was "
+                "written"
             )
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         move(form, part, out)
@@ -100,7 +103,9 @@ def export(
 
 
 def serving_model(network, size, all_maps, batch_size):
-    """The network with a fixed picture size and a sigmoid; the other maps are left out of it, not only hidden."""
+    """The network with a fixed picture size and a sigmoid; the other maps are left out of it, not
+    only hidden.
+    """
     import keras
 
     logits = network.output
@@ -125,9 +130,8 @@ def check_target(source, form, out, overwrite):
         source.with_name(source.stem + (form.suffix or "_savedmodel")) if out is None else Path(out)
     )
     if out.suffix != form.suffix:
-        raise InputError(
-            f"--out: expected {f'a name that ends in {form.suffix}' if form.suffix else 'a folder'}, got {out}"
-        )
+        expected = f"a name that ends in {form.suffix}" if form.suffix else "a folder"
+        raise InputError(f"--out: expected {expected}, got {out}")
     if not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK):
         raise InputError(f"--out: expected a writable folder to put it in, got {out.parent}")
     for path in form.parts(out):
@@ -145,12 +149,14 @@ def check_target(source, form, out, overwrite):
 def check_possible(form, kind, precision):
     if precision == "float16" and not form.half:
         raise InputError(
-            "--precision: expected float32 for savedmodel, which TensorFlow computes in float32, got float16"
+            "--precision: expected float32 for savedmodel, which TensorFlow computes in float32, "
+            "got float16"
         )
     for module, package in form.packages.items():
         if importlib.util.find_spec(module) is None:
             raise InputError(
-                f"--format: expected the package {package} for {kind} (pip install {package}, or all of "
+                f"--format: expected the package {package} for {kind} (pip install {package}, or "
+                "all of "
                 "requirements-export.txt), got none installed"
             )
 
@@ -170,7 +176,9 @@ def compare(original, form, path, maps):
 
 
 def pictures(size, seed=0):
-    """Noise, then smooth colours with one, two and four hills a side: `(1, size, size, 3)` in 0..255."""
+    """Noise, then smooth colours with one, two and four hills a side: `(1, size, size, 3)` in
+    0..255.
+    """
     random = np.random.default_rng(seed)
     for cells in (None, 2, 3, 5):
         small = random.uniform(0, 255, (cells or size, cells or size, 3)).astype(np.float32)

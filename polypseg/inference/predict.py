@@ -10,7 +10,8 @@ _FLIPS = ((1,), (0,), (0, 1))
 
 
 def predict(predictor, items, tta=False, batch_size=8):
-    """Yield the probability map `(H, W)` float32 of each item's image, one batch in memory at a time.
+    """Yield the probability map `(H, W)` float32 of each item's image, one batch in memory at a
+    time.
 
     Args:
         predictor: see `Predictor`.

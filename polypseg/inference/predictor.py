@@ -34,8 +34,8 @@ class Predictor:
 
     @classmethod
     def load(cls, path, input_size=None):
-        """From a run folder, a `.keras` file or what export.py writes: a SavedModel folder, `.onnx`,
-        OpenVINO's `.xml`, `.tflite`.
+        """From a run folder, a `.keras` file or what export.py writes: a SavedModel folder,
+        `.onnx`, OpenVINO's `.xml`, `.tflite`.
 
         Args:
             path: of it.
@@ -48,7 +48,8 @@ class Predictor:
         return cls(open_engine(path, input_size))
 
     def __call__(self, images):
-        """Probabilities for a list of `(H, W, 3)` uint8 RGB pictures of any sizes, run as one batch.
+        """Probabilities for a list of `(H, W, 3)` uint8 RGB pictures of any sizes, run as one
+        batch.
 
         Returns:
             A list of `(H, W)` float32 arrays in [0, 1].
@@ -63,7 +64,8 @@ class Predictor:
         """
         if len(self.maps) == 1:
             raise ValueError(
-                "expected a network with side maps (or a file exported with --all-maps), got the answer only"
+                "expected a network with side maps (or a file exported with --all-maps), got the "
+                "answer only"
             )
         return [np.stack(maps, axis=-1) for maps in self._predict(images, slice(None))]
 
@@ -84,14 +86,18 @@ class Predictor:
 
 
 def _enlarge(logits, size):
-    """`(h, w)` logits to `(H, W)` negated ones, cut to -80..80: steps that cost less on the small map."""
+    """`(h, w)` logits to `(H, W)` negated ones, cut to -80..80: steps that cost less on the small
+    map.
+    """
     return cv2.resize(
         _negated(np.array(logits, order="C")), size[::-1], interpolation=cv2.INTER_LINEAR
     )
 
 
 def sigmoid(values):
-    """`1 / (1 + exp(-x))` of float32 logits, in place. OpenCV's exp is several times faster than NumPy's."""
+    """`1 / (1 + exp(-x))` of float32 logits, in place. OpenCV's exp is several times faster than
+    NumPy's.
+    """
     return _invert(_negated(values))
 
 

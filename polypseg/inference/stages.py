@@ -8,21 +8,22 @@ _END = object()
 
 
 class Stages:
-    """A chain of generators, each run by its own thread, at most `depth` results waiting behind each.
+    """A chain of generators, each run by its own thread, at most `depth` results waiting behind
+    each.
 
     The work has to be done by code that releases Python's lock (decoders, networks, OpenCV).
     An error of any stage ends all of them and is raised where the results are read.
 
     Args:
-        stages: name -> function. The first takes nothing, each other one an iterator of what the one
-            before gives; all return iterators.
+        stages: name -> function. The first takes nothing, each other one an iterator of what the
+            one before gives; all return iterators.
         depth: results that may wait between two stages; with it memory is bounded.
 
     Attributes:
         seconds: name -> time spent in the stage itself, waiting for its neighbours left out.
 
     Example:
-        >>> stages = Stages({"count": lambda: range(3), "square": lambda numbers: (n * n for n in numbers)})
+        >>> stages = Stages({"count": lambda: range(3), "square": lambda ns: (n * n for n in ns)})
         >>> list(stages)
         [0, 1, 4]
     """

@@ -24,7 +24,8 @@ def fill_in(stream):
 
 
 def smooth(stream, width):
-    """Mean over `width` frames, an odd number, the frame itself in the middle: what it shows lags behind nothing.
+    """Mean over `width` frames, an odd number, the frame itself in the middle: what it shows lags
+    behind nothing.
 
     At both ends the mean is over those of the frames that there are. Holds `width` maps.
     """

@@ -64,7 +64,8 @@ class VideoReader:
         elif "://" not in source:
             if not os.path.exists(source):
                 raise InputError(
-                    f"--video: expected a video file or the number of a camera, got {source}, which does not exist"
+                    f"--video: expected a video file or the number of a camera, got {source}, "
+                    "which does not exist"
                 )
             if not os.path.isfile(source):
                 raise InputError(
@@ -177,7 +178,10 @@ class VideoReader:
         missing = self.length - count
         if missing > 0 and end < self._seconds - 1.5 / float(self.rate):
             reason = f" ({self.problem})" if self.problem else ""
-            self.problem = f"expected {self.length} frames, as it announces, got {count}; the rest is missing or damaged{reason}"
+            self.problem = (
+                f"expected {self.length} frames, as it announces, got {count}; "
+                f"the rest is missing or damaged{reason}"
+            )
 
     def _picture(self, frame):
         width, height = self._size
@@ -193,7 +197,9 @@ class VideoReader:
 
 
 def _display_matrix(frame):
-    """`a, b, c, d` with x' = a x + c y, y' = b x + d y: how the picture is to be turned to be upright."""
+    """`a, b, c, d` with x' = a x + c y, y' = b x + d y: how the picture is to be turned to be
+    upright.
+    """
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1

@@ -1,4 +1,6 @@
-"""Writing video: H.264 that plays in a browser, lossless masks, the source's timestamps and sound."""
+"""Writing video: H.264 that plays in a browser, lossless masks, the source's timestamps and
+sound.
+"""
 
 import contextlib
 import os
@@ -23,13 +25,15 @@ _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 class VideoWriter:
-    """An .mp4 file: H.264, yuv420p, index in front; or, of masks, an .mkv file: FFV1, grey, lossless.
+    """An .mp4 file: H.264, yuv420p, index in front; or, of masks, an .mkv file: FFV1, grey,
+    lossless.
 
     It grows under a temporary name beside `path`, which it gets when it is finished.
 
     Args:
         path: ends in .mp4 or .mkv.
-        height, width: of the frames. H.264's yuv420p needs even sizes: the last column or row is doubled for it.
+        height, width: of the frames. H.264's yuv420p needs even sizes: the last column or row is
+            doubled for it.
         like: a `VideoReader`, for rate, time base, colours, shape of the pixels.
         sound: whether `like`'s sound comes along.
 
@@ -140,7 +144,9 @@ class VideoWriter:
 
 
 class _Sound:
-    """The sound of a source: its packets as they are, or encoded anew where browsers would not play them."""
+    """The sound of a source: its packets as they are, or encoded anew where browsers would not play
+    them.
+    """
 
     def __init__(self, container, like):
         self._container, self._source = container, like.sound
@@ -184,7 +190,9 @@ class _Sound:
 
 
 class MaskFolder:
-    """Masks as PNG files in a folder, `frame_000000.png` and so on, in {0, 255}; all of them or none."""
+    """Masks as PNG files in a folder, `frame_000000.png` and so on, in {0, 255}; all of them or
+    none.
+    """
 
     def __init__(self, path):
         self.path, self._count = Path(path), 0

@@ -34,7 +34,9 @@ def evaluate(predictor, pairs, threshold=0.5, batch_size=8):
 
 
 class Rules(NamedTuple):
-    """How maps are scored; see `metrics.score`. `resize`: a map of another size than its mask is scaled."""
+    """How maps are scored; see `metrics.score`. `resize`: a map of another size than its mask is
+    scaled.
+    """
 
     threshold: float = 0.5
     empty: str = "one"
@@ -57,7 +59,8 @@ def score_items(items, rules, maps=None, workers=None):
         workers: processes to use; default: as many as there are cores.
 
     Raises:
-        ValueError: an unreadable file, a map of another size than its mask, nan: one line with the file's name.
+        ValueError: an unreadable file, a map of another size than its mask, nan: one line with the
+            file's name.
     """
     jobs = (
         ((item, map_, rules) for item, map_ in zip(items, maps))
@@ -107,7 +110,8 @@ def score_item(item, map_, rules):
     if given.shape != mask.shape:
         if not rules.resize:
             raise ValueError(
-                f"{name}: expected the size of its mask, {_size(mask)}, got {_size(given)}; --resize scales the map"
+                f"{name}: expected the size of its mask, {_size(mask)}, got {_size(given)}; "
+                "--resize scales the map"
             )
         given = resize_map(given, mask.shape)
     try:

@@ -11,7 +11,9 @@ from polypseg.drawing.comparison import draw
 
 
 def choose(results, each):
-    """Indices of the `each` results of lowest Dice and of the `each` around the median, both in rising order."""
+    """Indices of the `each` results of lowest Dice and of the `each` around the median, both in
+    rising order.
+    """
     ranked = sorted(
         (result.scores.threshold["dice"], index)
         for index, result in enumerate(results)

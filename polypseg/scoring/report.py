@@ -1,4 +1,6 @@
-"""`report.html`: one file that opens offline, with table, charts, pictures and every image's numbers."""
+"""`report.html`: one file that opens offline, with table, charts, pictures and every image's
+numbers.
+"""
 
 import datetime
 import html
@@ -130,8 +132,7 @@ def _headline(rows, protocol):
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td{mark if column < 2 else ''}>{'<b>' if (row, column) in best else ''}{html.escape(cell)}"
-            f"{'</b>' if (row, column) in best else ''}</td>"
+            f"<td{mark if column < 2 else ''}>{_bold(cell, (row, column) in best)}</td>"
             for column, cell in enumerate(line)
             if column >= skip
         )
@@ -149,6 +150,11 @@ def _headline(rows, protocol):
         f"<tbody>{body}</tbody></table></div>"
         "</section>"
     )
+
+
+def _bold(text, best):
+    text = html.escape(text)
+    return f"<b>{text}</b>" if best else text
 
 
 def _data(row, gallery, environment):

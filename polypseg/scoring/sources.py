@@ -25,7 +25,9 @@ _PLAIN = {
 
 
 class Item(NamedTuple):
-    """A mask, the picture it belongs to (if known) and the saved map of it (if it is not to be computed)."""
+    """A mask, the picture it belongs to (if known) and the saved map of it (if it is not to be
+    computed).
+    """
 
     stem: str
     mask: Path
@@ -45,11 +47,13 @@ class Source:
 
 
 def network_sources(models, data_paths, subset, stems=None, names=None):
-    """The `Source`s of networks: each with the data its run was trained on, or with each of `data_paths`.
+    """The `Source`s of networks: each with the data its run was trained on, or with each of
+    `data_paths`.
 
     Args:
         subset: of the run's split, or "all".
-        stems: files with a stem a line, one or one for each of `data_paths`: these pictures instead of the subset.
+        stems: files with a stem a line, one or one for each of `data_paths`: these pictures instead
+            of the subset.
 
     Raises InputError.
     """
@@ -95,7 +99,9 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
 
 
 def _told_apart(sources):
-    """Rows of one name get the network's path as the name, and if that is the same too, the data's."""
+    """Rows of one name get the network's path as the name, and if that is the same too, the
+    data's.
+    """
     for name, path in (
         ("model", lambda source: source.path),
         ("data", lambda source: source.items[0].mask.parent),
@@ -114,7 +120,8 @@ def _split(folder, subset, pairs, data_path):
     missing = sorted(wanted - {pair.stem for pair in pairs})
     if missing or not wanted:
         raise InputError(
-            f"--data-path: expected the {len(wanted)} pictures of the run's {subset} split in {data_path}, "
+            f"--data-path: expected the {len(wanted)} pictures of the run's {subset} split in "
+            f"{data_path}, "
             f"got {len(wanted) - len(missing)} of them"
             + (f"; missing: {', '.join(missing[:5])}" if missing else "")
         )
@@ -203,7 +210,8 @@ def saved_sources(predictions, masks, stems=None, names=None):
         missing = [stem for stem in wanted if stem not in maps]
         if missing:
             raise InputError(
-                f"--predictions: expected a map for each of the {len(wanted)} masks in {masks_folder}, "
+                f"--predictions: expected a map for each of the {len(wanted)} masks in "
+                f"{masks_folder}, "
                 f"got {len(wanted) - len(missing)} in {maps_folder}; missing: {', '.join(missing)}"
             )
         images = _pictures_beside(masks_folder)
@@ -231,7 +239,9 @@ def _files(argument, folder, suffixes):
 
 
 def _pictures_beside(masks_folder):
-    """The pictures of a data set in the usual layout, by stem, for a report to show; may be empty."""
+    """The pictures of a data set in the usual layout, by stem, for a report to show; may be
+    empty.
+    """
     from polypseg.data.maps import find_by_stem
 
     for name in ("images", "image", "Original"):

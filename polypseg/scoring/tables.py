@@ -18,7 +18,10 @@ def columns(protocol):
 def protocol_words(protocol, rows):
     """One line that says how a table's numbers were made."""
     if protocol == "pranet":
-        return "Protocol pranet: each map stretched to [0, 1], 256 thresholds (as the authors of PraNet evaluate)"
+        return (
+            "Protocol pranet: each map stretched to [0, 1], 256 thresholds "
+            "(as the authors of PraNet evaluate)"
+        )
     thresholds = ", ".join(dict.fromkeys(f"{row.rules.threshold:g}" for row in rows))
     return f"Protocol threshold: the map as it is, foreground where probability >= {thresholds}"
 
@@ -118,7 +121,9 @@ def latex(rows, digits=3):
 
 
 def best_cells(rows, lines, protocol):
-    """(row, column) of the best printed number of each data set that several models are compared on."""
+    """(row, column) of the best printed number of each data set that several models are compared
+    on.
+    """
     best = set()
     for data in {row.source.data for row in rows}:
         same = [index for index, row in enumerate(rows) if row.source.data == data]
@@ -141,7 +146,9 @@ def escape(text):
 
 
 def metrics_json(rows):
-    """One result with the keys of `DataSetScores.result`, or several below "results"; nan becomes null."""
+    """One result with the keys of `DataSetScores.result`, or several below "results"; nan becomes
+    null.
+    """
     results = [
         row.total | {"settings": row.rules._asdict() | {"empty_masks": row.empty}} for row in rows
     ]
@@ -156,7 +163,9 @@ def metrics_json(rows):
 
 
 def per_image_csv(rows):
-    """A row an image; with several sources each starts with model and data. What is undefined stays empty."""
+    """A row an image; with several sources each starts with model and data. What is undefined stays
+    empty.
+    """
     several = len(rows) > 1
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

@@ -41,7 +41,8 @@ def saved_model(config, path, devices):
     for warning in caught:  # Keras would go on with a new optimiser, and the rate would start over
         if "loading for optimizer" in str(warning.message):
             raise InputError(
-                f"--resume: expected an optimiser that fits the network, got that of another version in {path}: "
+                "--resume: expected an optimiser that fits the network, got that of another "
+                f"version in {path}: "
                 "go on with the version that began the run, or begin a new one"
             )
     return _compile(config, model, model.optimizer, devices)
@@ -73,7 +74,9 @@ def _optimizer(config, steps):
 
 
 def _jit_compile(devices):
-    """XLA everywhere but in TensorFlow on a CPU, whose convolutions it slows down several times, or on several devices."""
+    """XLA everywhere but in TensorFlow on a CPU, whose convolutions it slows down several times, or
+    on several devices.
+    """
     if keras.backend.backend() != "tensorflow":
         return "auto"
     return "auto" if devices == 1 and tf.config.list_physical_devices("GPU") else False

@@ -30,7 +30,9 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
 
 class SeedEpoch(keras.callbacks.Callback):
-    """What dropout draws follows from (seed, epoch), as the order of the data does: Keras does not save its state."""
+    """What dropout draws follows from (seed, epoch), as the order of the data does: Keras does not
+    save its state.
+    """
 
     def __init__(self, seed):
         super().__init__()
@@ -47,7 +49,8 @@ class SeedEpoch(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_begin(self, batch, logs=None):
-        # Under torch dropout draws from the global generator, and so does the first epoch's data loader, before this.
+        # Under torch dropout draws from the global generator, and so does the first epoch's data
+        # loader, before this.
         if batch == 0 and keras.backend.backend() == "torch":
             import torch
 
@@ -57,7 +60,8 @@ class SeedEpoch(keras.callbacks.Callback):
 
 
 class RunFolder(keras.callbacks.Callback):
-    """After each epoch: `history.csv`, `last.keras`, `best.keras` (by validation Dice), `curves.png`; and the end.
+    """After each epoch: `history.csv`, `last.keras`, `best.keras` (by validation Dice),
+    `curves.png`; and the end.
 
     Args:
         folder: the run folder.

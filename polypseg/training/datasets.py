@@ -29,7 +29,9 @@ class Data(NamedTuple):
 
 
 def prepare_data(config):
-    """Find, split and verify the data. Raises `ValueError` when a file is bad or, on resuming, another one."""
+    """Find, split and verify the data. Raises `ValueError` when a file is bad or, on resuming,
+    another one.
+    """
     pairs, orphans = find_pairs(config.data_path)
     if config.resume:
         pairs, files = check_unchanged(Path(config.resume), pairs)
@@ -58,7 +60,8 @@ def _check_groups(split, groups):
     parted = sorted(group for group, names in subsets.items() if len(names) > 1)
     if parted:
         raise InputError(
-            f"--group-by: expected each group in one subset of --split-dir, got {len(parted)} parted, {parted[0]} among them"
+            f"--group-by: expected each group in one subset of --split-dir, got {len(parted)} "
+            f"parted, {parted[0]} among them"
         )
 
 
@@ -72,7 +75,9 @@ def _subsets(pairs, split):
 
 
 def prepare_folds(config):
-    """A `Data` for each fold of a cross-validation; all share one report. Raises as `prepare_data`."""
+    """A `Data` for each fold of a cross-validation; all share one report. Raises as
+    `prepare_data`.
+    """
     pairs, orphans = find_pairs(config.data_path)
     if config.resume:
         pairs, files = check_unchanged(Path(config.resume), pairs)

@@ -20,14 +20,17 @@ OPTIONS = {
 
 
 class Share(NamedTuple):
-    """Of `count` processes that train one network together, this one reads part `index` of each batch."""
+    """Of `count` processes that train one network together, this one reads part `index` of each
+    batch.
+    """
 
     index: int = 0
     count: int = 1
 
 
 def join(config):
-    """Start the backend, and find the other processes of a run: those that the options name, or Slurm's.
+    """Start the backend, and find the other processes of a run: those that the options name, or
+    Slurm's.
 
     To be called before Keras is used.
 
@@ -77,7 +80,8 @@ def share():
 
 @contextlib.contextmanager
 def one_run_folder(config):
-    """All processes do the same, each in a folder of its own: what the first one writes is the run, the others' goes.
+    """All processes do the same, each in a folder of its own: what the first one writes is the run,
+    the others' goes.
 
     Yields the config with which this process trains.
     """
@@ -105,9 +109,11 @@ def _meet():
 
 @contextlib.contextmanager
 def spread(config):
-    """What is built and trained inside this context runs on the devices that `config.devices` names.
+    """What is built and trained inside this context runs on the devices that `config.devices`
+    names.
 
-    Yields their number. `MirroredStrategy` under TensorFlow, `keras.distribution.DataParallel` under JAX.
+    Yields their number. `MirroredStrategy` under TensorFlow, `keras.distribution.DataParallel`
+    under JAX.
 
     Raises:
         InputError: the backend cannot, or the batch cannot be divided among them.

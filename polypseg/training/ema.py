@@ -8,7 +8,8 @@ import numpy as np
 
 @contextlib.contextmanager
 def averages(model):
-    """The optimiser's averages as the model's trainable weights, inside this context; bit for bit as before after it.
+    """The optimiser's averages as the model's trainable weights, inside this context; bit for bit
+    as before after it.
 
     `keras.callbacks.SwapEMAWeights` swaps by adding and subtracting, which rounds. Nothing happens
     where the optimiser keeps no averages.

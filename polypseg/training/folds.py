@@ -1,4 +1,6 @@
-"""Cross-validation: a run for each fold, and one table of scores of pictures that a network had not seen."""
+"""Cross-validation: a run for each fold, and one table of scores of pictures that a network had not
+seen.
+"""
 
 import csv
 import dataclasses
@@ -25,11 +27,12 @@ SCORES = ("dice", "iou")
 
 
 def cross_validate(config, folds, progress=None, signals=None):
-    """Train and test each fold in `fold-1`, `fold-2`, ... of one folder; those that are done are not done again.
+    """Train and test each fold in `fold-1`, `fold-2`, ... of one folder; those that are done are
+    not done again.
 
-    Writes `out_of_fold.csv` (stem, fold, dice, iou: each picture by the network that was not trained or
-    chosen on it, at the mask's own size, threshold 0.5) and `folds.json` (mean and standard deviation over
-    folds, n - 1 in the denominator).
+    Writes `out_of_fold.csv` (stem, fold, dice, iou: each picture by the network that was not
+    trained or chosen on it, at the mask's own size, threshold 0.5) and `folds.json` (mean and
+    standard deviation over folds, n - 1 in the denominator).
 
     Args:
         config: a checked `TrainConfig` with `folds`.

@@ -4,7 +4,9 @@ import keras
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user, or whoever runs the machine, asked for an end; `exit_code` is the shell's for that signal."""
+    """The user, or whoever runs the machine, asked for an end; `exit_code` is the shell's for that
+    signal.
+    """
 
     def __init__(self, message="", exit_code=130):
         super().__init__(message)

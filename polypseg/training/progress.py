@@ -14,4 +14,6 @@ class Progress:
         """The means of this epoch so far, on training images."""
 
     def epoch_ends(self, scores, seconds, better):
-        """`scores` has loss, dice, val_loss, val_dice and val_iou; `better`: the best epoch so far."""
+        """`scores` has loss, dice, val_loss, val_dice and val_iou; `better`: the best epoch so
+        far.
+        """

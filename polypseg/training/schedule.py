@@ -15,7 +15,8 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         steps: training steps of the whole run.
         warmup: steps until `lr` is reached; 0 for none.
         kind: `"cosine"`, `"step"` or `"constant"`.
-        decay: of `"step"`: after every so many steps the rate falls to a tenth, counted from the start.
+        decay: of `"step"`: after every so many steps the rate falls to a tenth, counted from the
+            start.
     """
 
     def __init__(self, lr, steps, warmup, kind="cosine", decay=1):

@@ -186,7 +186,9 @@ def _begin(config, data, folder):
 
 
 def _catch_up(record, model):
-    """Save `best.keras` if the process was killed between `last.keras`, which finishes the epoch, and it."""
+    """Save `best.keras` if the process was killed between `last.keras`, which finishes the epoch,
+    and it.
+    """
     best, saved = best_row(record.history)["epoch"], saved_epoch(record.folder / "best.keras")
     if saved == best:
         return

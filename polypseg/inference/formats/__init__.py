@@ -1,4 +1,6 @@
-"""The formats of a trained network: a file each, with what writes it and the engine that runs it."""
+"""The formats of a trained network: a file each, with what writes it and the engine that runs
+it.
+"""
 
 import importlib
 from functools import cache
@@ -40,7 +42,8 @@ def open_engine(path: str | Path, input_size: int | None = None) -> Any:
     if not path.exists():
         similar = similar_run(path)
         raise InputError(
-            f"--model: expected a run folder or a model file, got {path}, which does not exist{similar}"
+            f"--model: expected a run folder or a model file, got {path}, which does not "
+            f"exist{similar}"
         )
     formats = [format_of(name) for name in NAMES]
     exported = next((form for form in formats if form.open and form.recognises(path)), None)

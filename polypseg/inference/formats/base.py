@@ -83,14 +83,16 @@ class ExportedEngine:
 
 
 def logits_of(probability: np.ndarray) -> np.ndarray:
-    """`log(p / (1 - p))` of float32 probabilities; those that round to 0 or 1 become -16.1 and 16.6."""
+    """`log(p / (1 - p))` of float32 probabilities; those that round to 0 or 1 become -16.1 and
+    16.6.
+    """
     p = np.clip(probability, np.float32(1e-7), np.float32(1 - 2**-24))
     return cv2.log(p / (1 - p)).reshape(p.shape)
 
 
 def signature(serving: Any) -> list:
-    """The input of a Keras model as it is: `Model.export` would free the batch of one and, for ONNX,
-    ask for a call first."""
+    """The input of a Keras model as it is: `Model.export` would free the batch of one and, for
+    ONNX, ask for a call first."""
     import keras
 
     return [keras.InputSpec(shape=serving.input.shape, dtype="float32", name="image")]
@@ -102,7 +104,8 @@ def load_package(module: str, package: str, path: Path) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"--model: expected the package {package} to run {path} (pip install {package}), got: {error}"
+            f"--model: expected the package {package} to run {path} (pip install {package}), got: "
+            f"{error}"
         ) from error
 
 

@@ -26,7 +26,8 @@ class KerasEngine:
         self.input_size = getattr(self.model, "input_size", None)
         if not self.input_size:
             raise InputError(
-                f"--model: expected a network that was saved with an input size, got {path}, which has none"
+                f"--model: expected a network that was saved with an input size, got {path}, which "
+                "has none"
             )
         self.maps = self.model.maps
 

@@ -22,7 +22,9 @@ def write(serving: Any, path: Path, precision: str, description: str) -> None:
 
 
 def _store_in_float16(graph: Any) -> None:
-    """Weights in half precision, each behind a Cast that ONNX Runtime does once, when it loads the file."""
+    """Weights in half precision, each behind a Cast that ONNX Runtime does once, when it loads the
+    file.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []

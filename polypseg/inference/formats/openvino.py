@@ -66,7 +66,8 @@ class OpenVINOEngine(ExportedEngine):
             node = node.input_value(0).get_node()
         if node.get_type_name() != "Sigmoid":
             raise InputError(
-                f"--model: expected a file written by export.py, got {path}, which does not end in a sigmoid"
+                f"--model: expected a file written by export.py, got {path}, which does not end in "
+                "a sigmoid"
             )
         node.output(0).replace(node.input_value(0))
 
