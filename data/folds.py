@@ -27,7 +27,7 @@ def fold_splits(
             or than 3, or two folds of which one leaves a single group to train and validate on.
     """
     stems = sorted(stems)
-    members = {}
+    members: dict[str, list[str]] = {}
     for stem in stems:
         members.setdefault(stem if groups is None else groups[stem], []).append(stem)
     if folds < 2 or len(members) < max(folds, 3):
@@ -39,7 +39,7 @@ def fold_splits(
     names = sorted(members)
     drawn = [names[i] for i in np.random.RandomState(seed).permutation(len(names))]
 
-    parts = [[] for _ in range(folds)]
+    parts: list[list[str]] = [[] for _ in range(folds)]
     sizes = [0] * folds
     for name in sorted(drawn, key=lambda name: -len(members[name])):
         smallest = sizes.index(min(sizes))
@@ -68,9 +68,10 @@ def fold_splits(
 
 def _take(sizes: dict[str, int], target: float) -> list[str]:
     """Groups, in order, that bring the number of frames closer to the target; one is left out."""
-    taken, count = [], 0
+    taken: list[str] = []
+    count = 0
     for name, size in sizes.items():
         if len(taken) < len(sizes) - 1 and abs(count + size - target) < abs(count - target):
             taken.append(name)
             count += size
-    return taken or [min(sizes, key=sizes.get)]
+    return taken or [min(sizes, key=lambda name: sizes[name])]

@@ -108,7 +108,7 @@ def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
     # Beside its target, because os.replace is atomic only within one file system.
     temporary = Path(path).with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        temporary.write_bytes(encoded)
+        temporary.write_bytes(encoded.tobytes())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -173,7 +173,11 @@ def _decode_pillow(data: bytes, bits: int, as_mask: bool) -> np.ndarray:
 def _palette_levels(image: Image.Image) -> np.ndarray:
     index = np.array(image)
     if index.max() == 1:
-        first, second = np.reshape(image.getpalette("RGB")[:6], (2, 3)) @ (0.299, 0.587, 0.114)
+        first, second = np.reshape((image.getpalette("RGB") or [])[:6], (2, 3)) @ (
+            0.299,
+            0.587,
+            0.114,
+        )
         if not first > 127 >= second:
             return index
     return np.array(image.convert("RGB"))
@@ -183,7 +187,7 @@ def _decode_tiff(data: bytes, as_mask: bool) -> np.ndarray:
     with TiffFile(io.BytesIO(data)) as tiff:
         if len(tiff.pages) != 1:
             raise ValueError(f"expected one whole picture, got a TIFF of {len(tiff.pages)} pages")
-        page = tiff.pages[0]
+        page = tiff.pages.first
         count, bits, kind = page.samplesperpixel, page.bitspersample, page.photometric
         declared = f"{count} sample(s) of {bits} bits, {page.dtype}, axes {page.axes}, {kind!s}"
         _check_pixels(page.imagewidth, page.imagelength)

@@ -62,7 +62,7 @@ def find_by_stem(
         raise ValueError(
             f"expected a folder, got {'a file' if folder.is_file() else 'nothing'} at {folder}"
         )
-    files = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(".") and path.suffix.lower() in suffixes:
             if path.stem in files:

@@ -56,7 +56,7 @@ def _find_folders(root: Path) -> tuple[Path, Path]:
     if not root.is_dir():
         found = "a file" if root.is_file() else "nothing"
         raise ValueError(f"data path: expected a folder, got {found} at {root}")
-    folders = {}
+    folders: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
         if path.is_dir():
             folders.setdefault(path.name.lower(), path)
@@ -72,7 +72,7 @@ def _find_folders(root: Path) -> tuple[Path, Path]:
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:
-    files = {}
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
             continue

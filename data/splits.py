@@ -66,12 +66,12 @@ def group_names(stems: Iterable[str], pattern: str) -> dict[str, str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise ValueError(f"expected a regular expression, got {pattern!r} ({error})") from error
-    matches = {stem: expression.search(stem) for stem in stems}
     first = min(expression.groups, 1)
-    strangers = [stem for stem, match in matches.items() if not match or match[first] is None]
+    found = {stem: match[first] for stem in stems if (match := expression.search(stem))}
+    strangers = [stem for stem in stems if found.get(stem) is None]
     if strangers:
         raise ValueError(f"expected {pattern!r} to match every stem, got {_some(strangers)}")
-    return {stem: match[first] for stem, match in matches.items()}
+    return found
 
 
 def read_split(path: str | os.PathLike, stems: Iterable[str]) -> Split:
@@ -120,7 +120,7 @@ def _grouped_split(
     strangers = [stem for stem in stems if stem not in groups]
     if strangers:
         raise ValueError(f"expected a group for every stem, got none for {_some(strangers)}")
-    members = {}
+    members: dict[str, list[str]] = {}
     for stem in stems:
         members.setdefault(groups[stem], []).append(stem)
     if len(members) < 3:
@@ -137,12 +137,13 @@ def _grouped_split(
 
 
 def _fill(sizes: dict[str, int], target: float, most: int) -> list[str]:
-    taken, count = [], 0
+    taken: list[str] = []
+    count = 0
     for name, size in sizes.items():
         if len(taken) < most and abs(count + size - target) < abs(count - target):
             taken.append(name)
             count += size
-    return taken or [min(sizes, key=sizes.get)]
+    return taken or [min(sizes, key=lambda name: sizes[name])]
 
 
 def _read_lists(path: Path) -> dict[str, list[str]]:
@@ -161,7 +162,7 @@ def _read_csv(path: Path) -> dict[str, list[str]]:
     header, *rows = list(csv.reader(_lines(path))) or [[]]
     if [name.strip() for name in header] != ["stem", "subset"]:
         raise ValueError(f"split {path}: expected the header stem,subset, got {','.join(header)}")
-    entries = {subset: [] for subset in SUBSETS}
+    entries: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
     for row in rows:
         if len(row) != 2 or row[1].strip() not in SUBSETS:
             raise ValueError(

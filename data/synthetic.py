@@ -1,6 +1,6 @@
 """Drawn colonoscopy-like pictures with their masks: something to run on before any data is there.
 
-    python -m data.synthetic --out datasets/synthetic --count 200 --size 224
+    python -m polypseg.data.synthetic --out datasets/synthetic --count 200 --size 224
 
 A scene is a height map (bumps of the mucosa, domes of the polyps) under a lamp beside the lens,
 painted in reflectance (tint, vessels, specks) and lit by slope, folds and distance. Lengths are in
@@ -42,7 +42,7 @@ def draw(index: int, size: tuple[int, int] = (224, 224), seed: int = 0) -> tuple
     ((96, 128, 3), (96, 128))
     """
     _check(index=index, seed=seed)
-    height, width = size = tuple(size)
+    height, width = size
     for side in size:
         _check(MIN_SIDE, size=side)
     rng = np.random.default_rng([seed, index])
@@ -241,10 +241,12 @@ def _scatter(rng, canvas, chance, most, spread, largest):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command `python -m data.synthetic`; a mistake ends it with one line and exit code 2."""
-    parser = argparse.ArgumentParser("python -m data.synthetic", allow_abbrev=False)
+    """The command of this module; a mistake ends it with one line and exit code 2."""
+    parser = argparse.ArgumentParser("python -m polypseg.data.synthetic", allow_abbrev=False)
     parser.description = "Draw colonoscopy-like pictures and their masks."
-    parser.error = lambda message: parser.exit(2, f"{parser.prog}: error: {message}\n")
+    parser.error = lambda message: parser.exit(  # type: ignore[method-assign]
+        2, f"{parser.prog}: error: {message}\n"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for images/ and masks/")
     parser.add_argument("--count", type=int, default=200, help="number of pictures (%(default)s)")
     parser.add_argument("--size", type=int, default=224, help="side in pixels (%(default)s)")

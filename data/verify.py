@@ -49,7 +49,7 @@ class Report:
             _count(len(self.warnings), "warning"),
         ]
         lines = ["checked {}: {}, {}".format(*counts)]
-        kinds = {}
+        kinds: dict[tuple[str, str], list[tuple[str, str]]] = {}
         for severity, path, message in self.errors + self.warnings:
             kind, _, detail = message.partition(": ")
             kinds.setdefault((severity, kind), []).append((str(path), detail))
@@ -97,7 +97,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _check_pair(pair: Pair) -> tuple[list[Problem], bytes | None]:
-    problems = []
+    problems: list[Problem] = []
     image = _read(read_image, pair.image, problems)
     grey = _read(read_grey, pair.mask, problems)
     if image is not None and grey is not None and image.shape[:2] != grey.shape:
@@ -149,7 +149,7 @@ def _third_level(grey: np.ndarray) -> str:
 
 def _digest(image: np.ndarray) -> bytes:
     # Wide and tall pictures of one colour have equal bytes: the shape tells them apart.
-    return hashlib.sha1(image, usedforsecurity=False).digest() + str(image.shape).encode()
+    return hashlib.sha1(image.tobytes(), usedforsecurity=False).digest() + str(image.shape).encode()
 
 
 def _same_pictures(
@@ -158,7 +158,7 @@ def _same_pictures(
     split: Mapping[str, Sequence[str]] | None,
 ) -> list[Problem]:
     subsets = {stem: subset for subset, stems in (split or {}).items() for stem in stems}
-    twins = {}
+    twins: dict[bytes, list[Pair]] = {}
     for pair, digest in zip(pairs, digests, strict=True):
         if digest is not None and (split is None or pair.stem in subsets):
             twins.setdefault(digest, []).append(pair)

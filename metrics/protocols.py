@@ -131,7 +131,7 @@ class DataSetScores:
         """
         if not self.n:
             raise ValueError("expected at least one image, got n=0")
-        result: dict = {"n": self.n}
+        result = {"n": self.n}
         for protocol, metrics in METRICS.items():
             curves = self.curves(protocol)
             result[protocol] = {

@@ -51,8 +51,7 @@ _DICE = "Twice the area that mask and prediction share, divided by the sum of th
 _IOU = "The area that mask and prediction share, divided by the area that they cover together."
 _WFB = (
     "Weighted F: precision and recall of the map in which an error counts less near the mask's "
-    "outline "
-    "and where its neighbours are right (Margolin et al., CVPR 2014)."
+    "outline and where its neighbours are right (Margolin et al., CVPR 2014)."
 )
 _S = "S-measure: how alike map and mask are as objects and by regions (Fan et al., ICCV 2017)."
 _E = (
@@ -92,8 +91,13 @@ THRESHOLD = (
 def _pranet(
     key: str, heading: str, words: str, function: Callable[[Any], float], **options: Any
 ) -> Metric:
-    options = {"latex": heading, "better": "higher", "column": False, "per_image": False} | options
-    return Metric(key=key, heading=heading, words=words, function=function, **options)
+    default: dict[str, Any] = {
+        "latex": heading,
+        "better": "higher",
+        "column": False,
+        "per_image": False,
+    }
+    return Metric(key=key, heading=heading, words=words, function=function, **(default | options))
 
 
 PRANET = (

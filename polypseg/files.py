@@ -9,7 +9,7 @@ from polypseg.errors import InputError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 def check_writable(parent, argument="--trained-model-path"):

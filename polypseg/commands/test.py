@@ -207,8 +207,7 @@ def main():
             if all(result.top <= 1 for result in results):
                 bar.write(
                     f"{program()}: warning: the maps in {source.path} hold no grey level above 1 "
-                    "of 255; "
-                    "labels 0 and 1 have to be saved as 0 and 255",
+                    "of 255; labels 0 and 1 have to be saved as 0 and 255",
                     file=sys.stderr,
                 )
     print(plain(rows))

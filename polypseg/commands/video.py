@@ -169,8 +169,7 @@ def main():
     length = f"{reader.length} frames" if reader.length else "length unknown"
     print(
         f"{options['video']}: {reader.width}x{reader.height}, {float(reader.rate):.4g} frames/s, "
-        f"{length}; "
-        f"{predictor.engine}, threshold {options['threshold']:g}",
+        f"{length}; {predictor.engine}, threshold {options['threshold']:g}",
         flush=True,
     )
 

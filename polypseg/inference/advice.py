@@ -16,6 +16,5 @@ def export_advice(model, predictor):
         return None
     return (
         f"note: Keras runs this network on the CPU; exported, it is {FASTER}, more on one with "
-        "bfloat16: "
-        f"{command('export')} --model {shlex.quote(os.fspath(model))} --format openvino"
+        f"bfloat16: {command('export')} --model {shlex.quote(os.fspath(model))} --format openvino"
     )

@@ -155,9 +155,8 @@ def check_possible(form, kind, precision):
     for module, package in form.packages.items():
         if importlib.util.find_spec(module) is None:
             raise InputError(
-                f"--format: expected the package {package} for {kind} (pip install {package}, or "
-                "all of "
-                "requirements-export.txt), got none installed"
+                f"--format: expected the package {package} for {kind} (pip install {package}), "
+                "got none installed"
             )
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from polypseg.errors import InputError, expect
 from polypseg.experiment.run_folder import find_run
+from polypseg.inference.formats import exported_as
 
 SUBSETS = ("train", "val", "test", "all")
 # Folder names that say nothing about whose maps or masks they hold.
@@ -69,7 +70,7 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
     sources = []
     for index, model in enumerate(models):
         path = Path(model)
-        folder = None if path.is_file() or (path / "saved_model.pb").is_file() else find_run(path)
+        folder = None if path.is_file() or exported_as(path) else find_run(path)
         config = (
             json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else None
         )
@@ -121,8 +122,7 @@ def _split(folder, subset, pairs, data_path):
     if missing or not wanted:
         raise InputError(
             f"--data-path: expected the {len(wanted)} pictures of the run's {subset} split in "
-            f"{data_path}, "
-            f"got {len(wanted) - len(missing)} of them"
+            f"{data_path}, got {len(wanted) - len(missing)} of them"
             + (f"; missing: {', '.join(missing[:5])}" if missing else "")
         )
     return [pair for pair in pairs if pair.stem in wanted]

@@ -42,8 +42,7 @@ def saved_model(config, path, devices):
         if "loading for optimizer" in str(warning.message):
             raise InputError(
                 "--resume: expected an optimiser that fits the network, got that of another "
-                f"version in {path}: "
-                "go on with the version that began the run, or begin a new one"
+                f"version in {path}: go on with the version that began the run, or begin a new one"
             )
     return _compile(config, model, model.optimizer, devices)
 

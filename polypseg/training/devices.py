@@ -20,12 +20,12 @@ OPTIONS = {
 
 
 class Share(NamedTuple):
-    """Of `count` processes that train one network together, this one reads part `index` of each
+    """Of `count` processes that train one network together, this one reads part `part` of each
     batch.
     """
 
-    index: int = 0
-    count: int = 1
+    part: int = 0
+    parts: int = 1
 
 
 def join(config):
@@ -85,7 +85,7 @@ def one_run_folder(config):
 
     Yields the config with which this process trains.
     """
-    if share().index == 0:
+    if share().part == 0:
         _meet()
         yield config
         return
@@ -101,7 +101,7 @@ def one_run_folder(config):
 
 def _meet():
     """Wait for the other processes; the first one changes no file before they have read it."""
-    if share().count > 1:
+    if share().parts > 1:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices("every process has read the run folder")

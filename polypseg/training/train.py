@@ -238,7 +238,7 @@ def _how_to_go_on(record):
         record.folder.parent if (record.folder.parent / "config.json").exists() else record.folder
     )  # of a fold
     saved = f"epoch {len(record.history)} is saved" if record.history else "no epoch was finished"
-    if share().index:  # its folder goes with it; the first process says how
+    if share().part:  # its folder goes with it; the first process says how
         return saved
     return f"{saved}; resume with: {command('train')} --resume {whole}"
 

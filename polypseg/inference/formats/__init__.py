@@ -28,6 +28,12 @@ def format_of(name: str) -> "Format":
     return importlib.import_module(f".{name}", __name__).FORMAT
 
 
+def exported_as(path: str | Path) -> "Format | None":
+    """The format of what export.py wrote to `path`; None for anything else, a run folder say."""
+    formats = [format_of(name) for name in NAMES]
+    return next((form for form in formats if form.recognises(Path(path))), None)
+
+
 def open_engine(path: str | Path, input_size: int | None = None) -> Any:
     """The engine of a run folder or a model file, see `base`.
 
@@ -45,16 +51,15 @@ def open_engine(path: str | Path, input_size: int | None = None) -> Any:
             f"--model: expected a run folder or a model file, got {path}, which does not "
             f"exist{similar}"
         )
-    formats = [format_of(name) for name in NAMES]
-    exported = next((form for form in formats if form.open and form.recognises(path)), None)
-    if exported:
-        engine = exported.open(path)
+    exported = exported_as(path)
+    if exported and exported.open:
+        engine: Any = exported.open(path)
     elif path.suffix == ".keras" or path.is_dir():
         from .keras import KerasEngine
 
         engine = KerasEngine(path if path.suffix == ".keras" else find_run(path) / "best.keras")
     else:
-        suffixes = ", ".join(form.suffix for form in formats if form.suffix)
+        suffixes = ", ".join(filter(None, (format_of(name).suffix for name in NAMES)))
         raise InputError(
             f"--model: expected a run folder, a SavedModel folder, .keras, {suffixes}, got {path}"
         )

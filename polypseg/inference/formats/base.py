@@ -63,11 +63,11 @@ class Format:
 class ExportedEngine:
     """What the engines of exported files share: their description, and a size that is fixed."""
 
-    def describe(self, text: str | None, path: Path) -> None:
+    def describe(self, text: str | bytes | None, path: Path) -> None:
         """Read the JSON that export.py left in the file."""
         self.path = path
         try:
-            description = json.loads(text)
+            description = json.loads(text or "null")
             self.input_size = int(description["input_size"])
             self.threshold = float(description["threshold"])
             self.maps = tuple(description["maps"])

@@ -52,7 +52,8 @@ class OpenVINOEngine(ExportedEngine):
         self._hints = {
             "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[precision]
         }
-        self._core, self._model, self._queue = core, model, None
+        self._core, self._model = core, model
+        self._queue: Any = None
         with readable(path):
             hints = self._hints | {"PERFORMANCE_HINT": "LATENCY"}
             compiled = core.compile_model(model, "CPU", hints)
