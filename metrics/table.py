@@ -60,7 +60,7 @@ _E = (
 )
 _MAE = "Mean absolute difference between map and mask, over all pixels."
 _MEAN = " Mean over 256 thresholds."
-_MAX = " Of the mean curve over 256 thresholds the highest point."
+_MAX = " The highest point of the mean curve over 256 thresholds."
 
 THRESHOLD = (
     Metric("dice", "Dice", "Dice", "higher", _DICE, _overlap("dice")),
