@@ -5,7 +5,7 @@
 Importing this package imports nothing else: each of these names is loaded when it is first used.
 """
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
 from polypseg.runtime import lazy
@@ -24,8 +24,9 @@ __all__ = ["AttentionUNet", "PraNet", "Predictor", "TrainConfig", "evaluate", "t
 
 # In a wheel the leaves (data, layers, losses, metrics and the networks) lie in this folder, in a
 # checkout beside it.
-if not Path(__file__).with_name("layers").is_dir():
-    __path__.append(str(Path(__file__).resolve().parent.parent))
+_HERE = os.path.dirname(os.path.realpath(__file__))
+if not os.path.isdir(os.path.join(_HERE, "layers")):
+    __path__.append(os.path.dirname(_HERE))
 
 __getattr__ = lazy(
     __name__,

@@ -1,12 +1,9 @@
 """What the process runs on: processor cores, memory, a quiet start of TensorFlow, lazy imports."""
 
 import contextlib
-import ctypes
 import importlib
 import os
 import sys
-import tempfile
-from pathlib import Path
 
 
 def lazy(package, modules):
@@ -35,13 +32,12 @@ SCRIPTS = {
 
 def command(name):
     """How a command is typed here: `python train.py` in a checkout, else `polypseg train`."""
-    script = Path(__file__).resolve().parent.parent / f"{SCRIPTS.get(name, name)}.py"
+    root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    script = f"{SCRIPTS.get(name, name)}.py"
     called = sys.argv[0] if sys.argv else ""
-    return (
-        f"python {script.name}"
-        if script.is_file() and not called.startswith("polypseg ")
-        else f"polypseg {name}"
-    )
+    if called.startswith("polypseg ") or not os.path.isfile(os.path.join(root, script)):
+        return f"polypseg {name}"
+    return f"python {script}"
 
 
 def cores():
@@ -65,6 +61,8 @@ def quiet():
     """Hold back what compiled code writes to stderr, which no log level stops; show it if an error
     is raised.
     """
+    import tempfile  # here, so that --help does not wait for it
+
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as log:
@@ -107,6 +105,8 @@ def _keep_freed_memory():
     of a training step on small pictures. The highest use of memory stays the same.
     """
     if sys.platform == "linux":
+        import ctypes
+
         with contextlib.suppress(OSError, AttributeError):  # another C library
             libc = ctypes.CDLL("libc.so.6")
             trim_threshold, mmap_max = -1, -4

@@ -12,8 +12,8 @@ import pytest
 from polypseg.attention_unet import AttentionUNet
 from polypseg.errors import InputError
 from polypseg.inference.export import TOLERANCE, export
-from polypseg.inference.formats import NAMES, format_of, open_engine
-from polypseg.inference.predictor import Predictor
+from polypseg.inference.formats import NAMES, format_of
+from polypseg.inference.predictor import Predictor, open_engine
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 32

@@ -226,7 +226,7 @@ def test_patience_counts_on_over_an_interruption_and_a_complete_run_says_so(
     before = (folder / "last.keras").stat().st_mtime_ns
     assert train("--resume", tmp_path)[1] == best
     assert (folder / "last.keras").stat().st_mtime_ns == before
-    from polypseg.experiment.run_folder import progress
+    from polypseg.experiment.checkpoint import progress
 
     assert "complete after 4 epochs" in progress(parse_train(["--resume", str(folder)]))
 

@@ -196,7 +196,7 @@ def main():
 
 
 def verify_and_train(config):
-    from polypseg.experiment.run_folder import progress as progress_of
+    from polypseg.experiment.checkpoint import progress as progress_of
     from polypseg.training.datasets import prepare_data, prepare_folds
     from polypseg.training.folds import cross_validate
     from polypseg.training.train import train

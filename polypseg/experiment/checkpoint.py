@@ -11,6 +11,7 @@ import io
 import json
 import os
 import zipfile
+from pathlib import Path
 
 from polypseg.errors import InputError
 from polypseg.files import replace, write_text
@@ -110,3 +111,24 @@ def remove_parts(folder):
     for path in [*folder.glob(".part-*"), *folder.glob(".*.part")]:
         with contextlib.suppress(OSError):
             os.unlink(path)
+
+
+def finished_epochs(folder):
+    """The rows of the epochs that are finished; what a killed process left half done is removed."""
+    remove_parts(folder)
+    return read_history(folder / "history.csv", saved_epoch(folder / "last.keras"))
+
+
+def progress(config):
+    """What is done of the run `config.resume`, in words."""
+    folder = Path(config.resume)
+    if config.folds:
+        done = sum(
+            (folder / f"fold-{number}" / "test.csv").exists()
+            for number in range(1, config.folds + 1)
+        )
+        return f"{done} of {config.folds} folds are done"
+    epochs = saved_epoch(folder / "last.keras")
+    if is_complete(read_history(folder / "history.csv", epochs), config):
+        return f"complete after {epochs} epochs: nothing left to train"
+    return f"{epochs} of {config.epochs} epochs are done"

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from polypseg.errors import InputError
 
-from .checkpoint import is_complete, read_history, remove_parts, saved_epoch
-
 
 def create_run(parent, name):
     """Make `parent/name`, or `name-2`, `name-3`, ... when taken; return its path."""
@@ -63,24 +61,3 @@ def similar_run(path):
     path = Path(path)
     runs = [file.parent for file in path.parent.glob(f"{glob.escape(path.name)}*/config.json")]
     return f"; did you mean '{runs[0]}'?" if len(runs) == 1 else ""
-
-
-def finished_epochs(folder):
-    """The rows of the epochs that are finished; what a killed process left half done is removed."""
-    remove_parts(folder)
-    return read_history(folder / "history.csv", saved_epoch(folder / "last.keras"))
-
-
-def progress(config):
-    """What is done of the run `config.resume`, in words."""
-    folder = Path(config.resume)
-    if config.folds:
-        done = sum(
-            (folder / f"fold-{number}" / "test.csv").exists()
-            for number in range(1, config.folds + 1)
-        )
-        return f"{done} of {config.folds} folds are done"
-    epochs = saved_epoch(folder / "last.keras")
-    if is_complete(read_history(folder / "history.csv", epochs), config):
-        return f"complete after {epochs} epochs: nothing left to train"
-    return f"{epochs} of {config.epochs} epochs are done"

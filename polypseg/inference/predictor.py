@@ -1,11 +1,17 @@
 """The one arrow from pixels to probability."""
 
+from pathlib import Path
+from typing import Any
+
 import cv2
 import numpy as np
 
 from polypseg.data.images import resize_image
+from polypseg.errors import InputError
+from polypseg.experiment.run_folder import find_run, similar_run
 
-from .formats import open_engine
+from .formats import NAMES, exported_as, format_of
+from .formats.keras import KerasEngine
 
 
 class Predictor:
@@ -83,6 +89,38 @@ class Predictor:
         """`(B, S, S, 3)` float32 in 0..255."""
         size = self.input_size, self.input_size
         return np.stack([resize_image(image, size) for image in images]).astype(np.float32)
+
+
+def open_engine(path: str | Path, input_size: int | None = None) -> Any:
+    """The engine of a run folder or a model file, see `formats.base`.
+
+    Args:
+        path: run folder, `.keras` file, or what export.py wrote.
+        input_size: height and width at which it runs; default: its own.
+
+    Raises:
+        InputError: a file that is none of these, a missing package, a size that it cannot run at.
+    """
+    path = Path(path)
+    if not path.exists():
+        similar = similar_run(path)
+        raise InputError(
+            f"--model: expected a run folder or a model file, got {path}, which does not "
+            f"exist{similar}"
+        )
+    exported = exported_as(path)
+    if exported and exported.open:
+        engine: Any = exported.open(path)
+    elif path.suffix == ".keras" or path.is_dir():
+        engine = KerasEngine(path if path.suffix == ".keras" else find_run(path) / "best.keras")
+    else:
+        suffixes = ", ".join(filter(None, (format_of(name).suffix for name in NAMES)))
+        raise InputError(
+            f"--model: expected a run folder, a SavedModel folder, .keras, {suffixes}, got {path}"
+        )
+    if input_size is not None:
+        engine.resize(input_size)
+    return engine
 
 
 def _enlarge(logits, size):

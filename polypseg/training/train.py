@@ -17,11 +17,18 @@ from polypseg.data.pipeline import (
 )
 from polypseg.data.splits import write_split
 from polypseg.errors import expect
-from polypseg.experiment.checkpoint import SaveError, best_row, is_complete, saved_epoch, saving
+from polypseg.experiment.checkpoint import (
+    SaveError,
+    best_row,
+    finished_epochs,
+    is_complete,
+    saved_epoch,
+    saving,
+)
 from polypseg.experiment.environment import write_environment
 from polypseg.experiment.fingerprints import write_fingerprints
 from polypseg.experiment.registry import NETWORKS, PRECISIONS
-from polypseg.experiment.run_folder import create_run, finished_epochs
+from polypseg.experiment.run_folder import create_run
 from polypseg.files import hold, write_text
 from polypseg.runtime import command
 
