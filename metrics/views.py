@@ -130,6 +130,11 @@ class PranetView:
         self.values = sweep.stretch(counts.sum(axis=0))
         self.curves = sweep.sweep(counts, self.values, sweep.PRANET_THRESHOLDS, empty)
 
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """`(H, W)` float64 in [0, 1]: the stretched map."""
+        return self.values.take(self._levels.levels)
+
     @property
     def weighted_f(self) -> float:
         if not self.truth.area:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -121,3 +122,34 @@ def test_views_agree_for_grey_levels_and_floats():
     np.testing.assert_array_equal(grey.mask, floats.mask)
     np.testing.assert_array_equal(grey.probability, floats.probability)
     assert (grey.hits, grey.predicted) == (floats.hits, floats.predicted)
+
+
+def test_a_score_of_both_protocols_keeps_both_numbers_in_the_report(tmp_path, monkeypatch):
+    """Recall at the threshold, and, under the same key and heading, of the map stretched first."""
+    added = Metric(
+        "recall",
+        "recall",
+        "recall",
+        "higher",
+        "The share of the mask that lies in the upper half of the stretched map.",
+        lambda view: np.mean(view.probability[view.truth.mask] >= 0.5),
+    )
+    monkeypatch.setitem(METRICS, "pranet", (*METRICS["pranet"], added))
+    for folder in ("maps", "masks"):
+        (tmp_path / folder).mkdir()
+    mask = np.array([[1, 1, 1, 1], [0, 0, 0, 0]], np.uint8)
+    levels = np.array([[250, 130, 110, 60], [50, 50, 60, 70]], np.uint8)
+    write_png(tmp_path / "masks/a.png", mask * np.uint8(255))
+    write_png(tmp_path / "maps/a.png", levels)
+    (source,) = saved_sources([tmp_path / "maps"], [tmp_path / "masks"])
+    rows = [SourceScores(source, Rules(), list(score_items(source.items, Rules())))]
+
+    page = report(rows, [[]], {})
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    (image,) = json.loads(data[1])[0]["images"]
+    assert image["recall"] == 2 / 4  # of 250, 130, 110 and 60, two are at least 127.5
+    assert image["pranet_recall"] == 1 / 4  # 50 to 250: half of it is 150
+    assert '["recall", "recall"]' in page and '["pranet_recall", "recall (pranet)"]' in page
+    assert "Protocol threshold; mDice, max Dice, recall (pranet): protocol pranet." in page
+    for other in (added, next(m for m in METRICS["threshold"] if m.key == "recall")):
+        assert f"<dt>recall</dt><dd>{other.words} Higher is better.</dd>" in page

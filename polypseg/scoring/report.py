@@ -87,31 +87,44 @@ def report(rows, galleries, environment):
         headline="\n".join(_headline(rows, protocol) for protocol in PROTOCOLS),
         glossary=_glossary(),
         columns=json.dumps(_columns()),
+        of_pranet=html.escape(_of_pranet()),
         data=data.replace("<", "\\u003c"),
     )
 
 
+def _per_image(protocol):
+    """Of the table of images: heading, key in the page and key in `ImageScores` of each score."""
+    others = {metric.heading for metric in METRICS["threshold"]} if protocol == "pranet" else ()
+    prefix = "pranet_" if protocol == "pranet" else ""  # as in per_image.csv
+    for metric in METRICS[protocol]:
+        if metric.per_image:
+            heading = _SHORT.get(metric.heading, metric.heading)
+            if metric.heading in others:
+                heading = f"{heading} (pranet)"
+            yield heading, prefix + metric.key, metric.key
+
+
 def _columns():
     """Of the table of images: key, heading and, where it is not 3, the number of digits."""
-    metrics = [
-        (metric.key, _SHORT.get(metric.heading, metric.heading))
-        for protocol in METRICS
-        for metric in METRICS[protocol]
-        if metric.per_image
-    ]
+    metrics = [(key, heading) for protocol in METRICS for heading, key, _ in _per_image(protocol)]
     return [("stem", "image"), ("size", "size %", 2), *metrics]
 
 
+def _of_pranet():
+    """Which columns of the table of images are of the protocol `pranet`."""
+    headings = [heading for heading, _, _ in _per_image("pranet")]
+    return f"; {', '.join(headings)}: protocol pranet" if headings else ""
+
+
 def _glossary():
-    """Each score once, as a definition list."""
-    words = {}
-    for protocol in PROTOCOLS:
-        for metric in METRICS[protocol]:
-            better = "Higher is better." if metric.better == "higher" else "Lower is better."
-            words.setdefault(metric.heading, f"{metric.words} {better}")
+    """Each score once, as a definition list; one of both protocols twice if its words differ."""
+    entries = dict.fromkeys(
+        (metric.heading, f"{metric.words} {metric.better.capitalize()} is better.")
+        for protocol in PROTOCOLS
+        for metric in METRICS[protocol]
+    )
     return "".join(
-        f"<dt>{html.escape(heading)}</dt><dd>{html.escape(text)}</dd>"
-        for heading, text in words.items()
+        f"<dt>{html.escape(heading)}</dt><dd>{html.escape(text)}</dd>" for heading, text in entries
     )
 
 
@@ -196,13 +209,12 @@ def _data(row, gallery, environment):
 
 def _image(result):
     scores = result.scores
-    own = {name: round(value, 5) for name, value in scores.threshold.items()}
-    pranet = {
-        metric.key: round(scores.pranet[metric.key], 5)
-        for metric in METRICS["pranet"]
-        if metric.per_image
+    numbers = {
+        key: round(getattr(scores, protocol)[name], 5)
+        for protocol in METRICS
+        for _, key, name in _per_image(protocol)
     }
-    return {"stem": result.stem, "size": round(100 * scores.area, 4)} | own | pranet
+    return {"stem": result.stem, "size": round(100 * scores.area, 4)} | numbers
 
 
 def _rounded(curve):
