@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from polypseg.console.parser import Parser
@@ -191,6 +190,7 @@ def convert(reader, predictor, options, stopped, started):
     from tqdm import tqdm
 
     from polypseg.inference.stages import Stages
+    from polypseg.inference.video_stages import video_stages
     from polypseg.inference.video_writer import MaskFolder, VideoWriter
 
     width = reader.width * (1 + options["side_by_side"])
@@ -210,9 +210,19 @@ def convert(reader, predictor, options, stopped, started):
                 if lossless
                 else MaskFolder(masks)
             )
-        stages = Stages(
-            steps(reader, predictor, writers, options, stopped), depth=options["batch_size"]
+        stages = video_stages(
+            reader,
+            predictor,
+            writers,
+            options["threshold"],
+            stopped=lambda: stopped.signal,
+            max_frames=options["max_frames"],
+            batch_size=options["batch_size"],
+            stride=options["stride"],
+            width=options["smooth"],
+            side_by_side=options["side_by_side"],
         )
+        stages = Stages(stages, depth=options["batch_size"])
         total = min(filter(None, (reader.length, options["max_frames"])), default=None)
         frames, first = 0, None
         began = time.perf_counter()
@@ -262,60 +272,6 @@ def write_facts(path, result):
         raise InputError(
             f"--out: expected room on the disk, got {path} ({error.strerror}); the video is whole"
         ) from error
-
-
-def steps(reader, predictor, writers, options, stopped):
-    """The stages between file and file; each function runs in its own thread."""
-    import numpy as np
-
-    from polypseg.drawing.overlay import overlay
-    from polypseg.inference.temporal import fill_in, smooth
-
-    threshold, stride = options["threshold"], options["stride"]
-
-    def decoding():
-        frames = islice(reader, options["max_frames"])
-        while not stopped.signal and (frame := next(frames, None)):
-            yield frame
-
-    def network(frames):
-        numbered, size = enumerate(frames), 1  # the first frame by itself, so that it is out soon
-        while batch := list(islice(numbered, size * stride)):
-            chosen = [frame.image for number, frame in batch if number % stride == 0]
-            found = iter(predictor(chosen))
-            for number, frame in batch:
-                yield frame, next(found) if number % stride == 0 else None
-            size = options["batch_size"]
-
-    def smoothing(stream):
-        stream = fill_in(stream)
-        return smooth(stream, options["smooth"]) if options["smooth"] > 1 else stream
-
-    def drawing(stream):
-        for frame, probability in stream:
-            mask = (probability >= threshold).astype(np.uint8)
-            picture = overlay(frame.image, mask)
-            if options["side_by_side"]:
-                picture = np.hstack([frame.image, picture])
-            yield frame, mask, picture
-
-    def encoding(stream):
-        for frame, mask, picture in stream:
-            writers[0].write(picture, frame.pts, frame.sound)
-            for masks in writers[1:]:
-                masks.write(mask * np.uint8(255), frame.pts)
-            yield frame.pts
-
-    order = {
-        "decoding": decoding,
-        "network": network,
-        "smoothing": smoothing,
-        "drawing": drawing,
-        "encoding": encoding,
-    }
-    if options["smooth"] == stride == 1:
-        del order["smoothing"]
-    return order
 
 
 def report(result, options):

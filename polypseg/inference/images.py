@@ -1,0 +1,188 @@
+"""Segmenting many image files: finding them, running the network, writing what is found."""
+
+import glob
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from polypseg.data.images import IMAGE_SUFFIXES, read_image, write_png
+from polypseg.drawing.overlay import overlay
+from polypseg.drawing.panel import panel
+from polypseg.errors import InputError
+
+from .regions import find_regions
+from .stages import Stages
+
+
+class Job(NamedTuple):
+    """A picture on its way: file, what to write, pixels, and the maps `(H, W, S)` and milliseconds
+    that it took.
+    """
+
+    path: Path
+    targets: dict
+    image: object
+    maps: object = None
+    milliseconds: float = 0.0
+
+
+def find_images(arguments):
+    """The files that paths, folders and patterns name, each once. Raises `InputError`."""
+    found = {}
+    for argument in arguments:
+        if os.path.isfile(argument):
+            paths = [argument]
+        else:
+            pattern = (
+                os.path.join(glob.escape(argument), "*") if os.path.isdir(argument) else argument
+            )
+            paths = sorted(
+                path
+                for path in glob.glob(pattern, recursive=True)
+                if path.lower().endswith(IMAGE_SUFFIXES) and os.path.isfile(path)
+            )
+            if not paths:
+                kind = (
+                    "a folder with"
+                    if os.path.isdir(argument)
+                    else "a file, a folder or a pattern of"
+                )
+                raise InputError(
+                    f"--image: expected {kind} pictures ({' '.join(IMAGE_SUFFIXES)}), got "
+                    f"{argument}"
+                )
+        found |= {os.path.abspath(path): Path(path) for path in paths}
+    return list(found.values())
+
+
+def output_names(paths):
+    """A name for each picture's files: its path below the folder that all share, without suffix;
+    with it where two would be one.
+    """
+    full = [Path(os.path.abspath(path)) for path in paths]
+    root = os.path.commonpath([path.parent for path in full])
+    names = [path.relative_to(root) for path in full]
+    bare = [str(name.with_suffix("")).casefold() for name in names]
+    return [
+        name.with_name(name.name.replace(".", "_")) if bare.count(key) > 1 else name.with_suffix("")
+        for name, key in zip(names, bare)
+    ]
+
+
+def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False):
+    """Run the network over pictures and write what is found; reading, the network and writing
+    overlap.
+
+    Args:
+        jobs: a `Job` for each picture.
+        predictor: see `Predictor`.
+        threshold: foreground is a probability of at least that.
+        problems: a list that gets a line for each picture that cannot be read.
+        batch_size: pictures a call of the network.
+        all_maps: write pages of all maps of the network, not of the answer alone.
+
+    Yields:
+        Lists of rows of the table, a row for each picture that was written.
+    """
+    maps = predictor.all_maps if all_maps and len(predictor.maps) > 1 else predictor
+    warm = set()
+
+    def read(job):
+        try:
+            return job._replace(image=read_image(job.path))
+        except ValueError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{job.path}: expected a readable file ({error.strerror})")
+
+    def reading():
+        remaining = iter(jobs)
+        while batch := list(islice(remaining, batch_size)):
+            yield [job for job in pool.map(read, batch) if job]
+
+    def network(batches):
+        for batch in (part for complete in batches for part in portions(complete)):
+            images = [job.image for job in batch]
+            # The first call with so many pictures may compile: not to be counted.
+            if len(batch) not in warm:
+                warm.add(len(batch))
+                maps([np.zeros((1, 1, 3), np.uint8)] * len(batch))
+            started = time.perf_counter()
+            found = maps(images)
+            milliseconds = 1e3 * (time.perf_counter() - started) / len(batch)
+            yield [
+                job._replace(maps=np.atleast_3d(probability), milliseconds=milliseconds)
+                for job, probability in zip(batch, found)
+            ]
+
+    def writing(batches):
+        for batch in batches:
+            yield list(pool.map(lambda job: write(job, predictor, threshold), batch))
+
+    with ThreadPoolExecutor() as pool:
+        yield from Stages({"reading": reading, "network": network, "writing": writing}, depth=1)
+
+
+def portions(jobs, most=2**24):
+    """Split a batch where its maps would need too much memory: above `most` pixels."""
+    part, pixels = [], 0
+    for job in jobs:
+        more = job.image.shape[0] * job.image.shape[1]
+        if part and pixels + more > most:
+            yield part
+            part, pixels = [], 0
+        part.append(job)
+        pixels += more
+    if part:
+        yield part
+
+
+def write(job, predictor, threshold):
+    """Write one picture's files; return its row of the table."""
+    probability = job.maps[..., -1]
+    mask = (probability >= threshold).astype(np.uint8)
+    regions = find_regions(probability, threshold)
+    height, width = mask.shape
+    fraction = regions.area / mask.size
+    confidence = f"{regions.confidence:.4f}" if regions.area else ""
+
+    def page():
+        count = len(regions.boxes)
+        facts = (
+            f"{width} x {height} pixels   ·   {predictor.engine}, {job.milliseconds:.1f} ms   ·   "
+        )
+        facts += f"{count} region{'s' * (count != 1)}, {100 * fraction:.1f} % of the picture"
+        facts += f", mean probability {confidence}" if confidence else ""
+        return panel(job.image, job.maps, predictor.maps, threshold, job.path.name, facts)
+
+    pictures = {
+        "masks": lambda: mask * np.uint8(255),
+        "overlays": lambda: overlay(job.image, mask),
+        "probabilities": lambda: np.rint(probability * 65535.0).astype(np.uint16),
+        "panels": page,
+    }
+    for kind, path in job.targets.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_png(path, pictures[kind]())
+        except OSError as error:
+            raise InputError(
+                f"--out: expected a writable folder with room on the disk, got {path} "
+                f"({error.strerror})"
+            ) from error
+    return {
+        "file": job.path,
+        "width": width,
+        "height": height,
+        "area": regions.area,
+        "area_fraction": f"{fraction:.6f}",
+        "regions": len(regions.boxes),
+        "boxes": "; ".join(" ".join(map(str, box)) for box in regions.boxes),
+        "confidence": confidence,
+        "milliseconds": f"{job.milliseconds:.2f}",
+    }
