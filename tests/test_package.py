@@ -1,17 +1,25 @@
 """The files that make this a package agree with each other and with the folders."""
 
+import ast
+import hashlib
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 import polypseg
+from polypseg import __main__ as entry
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 EXTRAS = PROJECT["optional-dependencies"]
+LEAVES = ("attention_unet", "data", "layers", "losses", "metrics", "pranet")
+# Of the text that the Apache Software Foundation publishes, the appendix left as it is.
+APACHE = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
 
 def requirements(name):
@@ -34,21 +42,44 @@ def test_requirements_files_say_what_pyproject_says(name, expected):
     assert requirements(name) == expected
 
 
+def test_development_includes_what_exports_need():
+    assert "polypseg[export]" in EXTRAS["dev"]
+    included = re.findall(r"^-r (.*)$", (ROOT / "requirements-dev.txt").read_text(), flags=re.M)
+    assert included == ["requirements.txt", "requirements-export.txt"]
+
+
+def test_keras_has_an_upper_bound():
+    (keras,) = [line for line in PROJECT["dependencies"] if line.startswith("keras")]
+    assert re.fullmatch(r"keras>=3\.\d+,<3\.\d+", keras)
+
+
+def packages(root):
+    """Each folder below `root` that holds Python files, as a wheel names it: with or without
+    an `__init__.py`, since a forgotten one must not hide a folder.
+    """
+    found = set()
+    for folder, prefix in [("polypseg", ()), *((leaf, ("polypseg",)) for leaf in LEAVES)]:
+        files = (root / folder).rglob("*.py")
+        found |= {(*prefix, *file.parent.relative_to(root).parts) for file in files}
+    return sorted(".".join(parts) for parts in found)
+
+
 def test_every_folder_of_the_package_is_listed():
-    folders = {path.parent.relative_to(ROOT) for path in ROOT.glob("polypseg/**/__init__.py")}
-    expected = {".".join(folder.parts) for folder in folders}
-    leaves = {"attention_unet", "data", "layers", "losses", "metrics", "pranet"}
-    for leaf in leaves:
-        folders = {path.parent.relative_to(ROOT) for path in ROOT.glob(f"{leaf}/**/__init__.py")}
-        expected |= {".".join(("polypseg", *folder.parts)) for folder in folders}
-    assert sorted(SETUPTOOLS["packages"]) == sorted(expected)
-    assert SETUPTOOLS["package-dir"] == {f"polypseg.{leaf}": leaf for leaf in leaves}
+    assert sorted(SETUPTOOLS["packages"]) == packages(ROOT)
+    assert SETUPTOOLS["package-dir"] == {f"polypseg.{leaf}": leaf for leaf in LEAVES}
+
+
+def test_a_new_folder_is_found(tmp_path):
+    for file in ("polypseg/__init__.py", "polypseg/a/b/new.py", "data/__init__.py", "data/c/d.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    assert packages(tmp_path) == ["polypseg", "polypseg.a.b", "polypseg.data", "polypseg.data.c"]
 
 
 def test_every_file_beside_the_code_is_listed():
     found = {
         path.relative_to(ROOT)
-        for folder in ("polypseg", *SETUPTOOLS["package-dir"].values())
+        for folder in ("polypseg", *LEAVES)
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
     }
@@ -62,21 +93,39 @@ def test_every_file_beside_the_code_is_listed():
 
 def test_versions_agree():
     citation = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), flags=re.M)[1]
-    newest = re.search(r"^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)[1]
+    newest = re.search(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)[1]
     assert polypseg.__version__ == citation == newest
-    assert "version" in PROJECT["dynamic"]
+    assert PROJECT["dynamic"] == ["version"]
+    assert SETUPTOOLS["dynamic"]["version"] == {"attr": "polypseg.__version__"}
+
+
+def test_version_is_a_literal():
+    """So setuptools reads it without importing the package."""
+    tree = ast.parse((ROOT / "polypseg" / "__init__.py").read_text(encoding="utf-8"))
+    (value,) = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
+    ]
+    assert ast.literal_eval(value) == polypseg.__version__
 
 
 def test_licence():
-    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
-    assert "Apache License" in text and "the polypseg authors" in text
+    assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == APACHE
+    assert "Copyright 2026 the polypseg authors" in (ROOT / "NOTICE").read_text(encoding="utf-8")
     assert PROJECT["license"] == "Apache-2.0"
+    assert PROJECT["license-files"] == ["LICENSE", "NOTICE"]
+    assert "\nlicense: Apache-2.0\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_entry_point():
+    assert PROJECT["scripts"] == {"polypseg": "polypseg.__main__:main"}
+    assert callable(entry.main)
+    for name in entry.COMMANDS:
+        assert (ROOT / "polypseg" / "commands" / f"{name}.py").is_file()
 
 
 def test_what_the_package_exports_is_there_and_costs_nothing_before():
-    import subprocess
-    import sys
-
     program = (
         "import sys, polypseg\n"
         "heavy = {'numpy', 'keras', 'tensorflow'} & set(sys.modules)\n"
