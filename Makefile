@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := *.py polypseg pranet attention_unet layers losses metrics data tests benchmarks
 
-.PHONY: help demo test lint format types wheel check check-all clean
+.PHONY: help demo test lint format types wheel wheel-test extras check check-all clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
@@ -27,17 +27,37 @@ format: .venv/dev ## sort imports, format
 	$(BIN)/ruff format $(SOURCES)
 
 # Away from the checkout, so that what is checked is what is installed.
-types: .venv/dev wheel ## mypy over the wheel
-	rm -rf build/installed && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/installed build/dist/*.whl
-	cd build/installed && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p polypseg
+types: wheel ## mypy over the wheel, unpacked in a temporary folder
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp pyproject.toml "$$folder" \
+		&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target "$$folder/installed" build/dist/*.whl \
+		&& mypy="$$PWD/$(BIN)/mypy" && cache="$$PWD/.mypy_cache" && cd "$$folder/installed" \
+		&& MYPYPATH=. "$$mypy" --config-file ../pyproject.toml --cache-dir "$$cache" -p polypseg
 
+# The setuptools of .venv builds it, from an empty build/: what lies there would go into the wheel.
 wheel: .venv/dev ## build/dist/polypseg-VERSION-py3-none-any.whl
 	rm -rf build && $(BIN)/python -m build --quiet --wheel --no-isolation --outdir build/dist .
 
-check: lint types test ## what a change has to pass
+wheel-test: .venv/dev ## use the wheel and an editable installation
 	$(BIN)/python -m pytest -m slow tests/test_wheel.py
 
-check-all: lint types test ## before a release: the slow tests too (they take long)
+# With nothing else installed that could fill a gap in what an extra lists.
+extras: extra-export extra-ct extra-app extra-torch ## install and use each extra alone (gigabytes)
+
+USE_export = -m pytest -o addopts=-q tests/test_export.py tests/test_formats.py
+USE_torch = -m pytest -o addopts=-q -k 'torch or checkpoint' tests/test_convert.py tests/test_losses.py tests/test_layers.py
+USE_ct = -c 'import nibabel, SimpleITK, highdicom'
+USE_app = -c 'import gradio'
+
+extra-%: wheel
+	rm -rf build/extra-$* && $(BIN)/python -m venv build/extra-$*
+	build/extra-$*/bin/python -m pip install --quiet --disable-pip-version-check "$$(echo build/dist/*.whl)[$*]" pytest hypothesis
+	build/extra-$*/bin/python -m pip check
+	build/extra-$*/bin/polypseg --version
+	build/extra-$*/bin/python $(USE_$*)
+
+check: lint types wheel-test test ## what a change has to pass
+
+check-all: lint types test extras ## before a release: all slow tests and each extra too (an hour)
 	$(BIN)/python -m pytest -m slow
 
 # The files .venv/run and .venv/dev mark what is complete: an interrupted installation is taken up again.
@@ -52,4 +72,4 @@ check-all: lint types test ## before a release: the slow tests too (they take lo
 	@touch $@
 
 clean: ## remove the environment and what was built
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT, SETUPTOOLS = PYPROJECT["project"], PYPROJECT["tool"]["setuptools"]
 EXTRAS = PROJECT["optional-dependencies"]
-LEAVES = ("attention_unet", "data", "layers", "losses", "metrics", "pranet")
+OTHERS = ("polypseg", "benchmarks", "tests")
+LEAVES = sorted({file.parent.name for file in ROOT.glob("*/__init__.py")} - set(OTHERS))
 # Of the text that the Apache Software Foundation publishes, the appendix left as it is.
 APACHE = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 

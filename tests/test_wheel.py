@@ -3,159 +3,148 @@ names.
 """
 
 import os
+import shutil
 import subprocess
 import sys
-import sysconfig
+import tomllib
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+    "setuptools"
+]
+# Where what polypseg requires is installed.
+FOLDERS = [Path(path).resolve() for path in sys.path]
+REQUIRED = [path for path in FOLDERS if path.name in ("site-packages", "dist-packages")]
 pytestmark = pytest.mark.slow
 
 
-def execute(*command, cwd, **environment):
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("PYTHONPATH", "PYTHONSAFEPATH")
-    }
+def execute(*command, cwd):
+    left_out = ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONHOME")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
     result = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
         capture_output=True,
         text=True,
-        env=kept | {"CUDA_VISIBLE_DEVICES": ""} | environment,
+        env=environment | {"CUDA_VISIBLE_DEVICES": ""},
     )
     assert result.returncode == 0, f"{command}: {result.stdout[-1000:]} {result.stderr[-3000:]}"
     return result.stdout
 
 
-@pytest.fixture(scope="module", params=["wheel", "editable"])
-def installed(request, tmp_path_factory):
-    """Its `bin` folder: a new environment with our package; what it requires is the test
-    environment's.
-    """
-    folder = tmp_path_factory.mktemp(request.param)
-    venv.create(folder / "env", with_pip=True, symlinks=True)
-    binaries = folder / "env" / "bin"
-    site = execute(
-        binaries / "python",
-        "-c",
-        "import sysconfig; print(sysconfig.get_path('purelib'))",
-        cwd=folder,
-    )
-    (Path(site.strip()) / "required.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    execute(
-        binaries / "pip", "uninstall", "--yes", "--quiet", "setuptools", cwd=folder
-    )  # Python 3.11's is too old
-    pip = (
-        binaries / "python",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-    )
-    if request.param == "editable":
-        execute(*pip, "--editable", ROOT, cwd=folder)
-        return "editable", binaries
-    execute(
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        folder / "dist",
-        ROOT,
-        cwd=folder,
-    )
-    (wheel,) = (folder / "dist").glob("polypseg-*.whl")
-    execute(*pip, wheel, cwd=folder)
-    return "wheel", binaries
+def copy_sources(target):
+    """What a build needs and no more: what an earlier build left behind would go into the wheel."""
+    target.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, target)
+    for name in ("polypseg", *SETUPTOOLS["package-dir"].values()):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("build")
+    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir")
+    execute(*build, folder / "dist", copy_sources(folder / "source"), cwd=folder)
+    (wheel,) = (folder / "dist").glob("polypseg-*-py3-none-any.whl")
+    return wheel
+
+
+@pytest.fixture(params=["wheel", "editable"])
+def installed(request, tmp_path):
+    """The kind of installation, its `bin` folder, and the folder that our files have to be in.
+
+    The environment is new and has our package only; what that requires is found where the tests
+    found it.
+    """
+    venv.create(tmp_path / "env", with_pip=True, symlinks=True)
+    binaries = tmp_path / "env" / "bin"
+    python = binaries / "python"
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(execute(python, "-c", where, cwd=tmp_path).strip())
+    # Python 3.11 puts a setuptools there that is too old.
+    execute(python, "-m", "pip", "uninstall", "--yes", "setuptools", cwd=tmp_path)
+    (site / "required.pth").write_text("\n".join(map(str, REQUIRED)))
+    pip = (python, "-m", "pip", "install", "--no-deps", "--ignore-installed")
+    if request.param == "wheel":
+        execute(*pip, request.getfixturevalue("wheel"), cwd=tmp_path)
+        return "wheel", binaries, site
+    source = copy_sources(tmp_path / "source")
+    execute(*pip, "--no-build-isolation", "--editable", source, cwd=tmp_path)
+    return "editable", binaries, source
+
+
+@pytest.fixture
+def hostile(tmp_path):
     """A user's folder: modules of these names, which are not ours."""
-    folder = tmp_path_factory.mktemp("user")
-    for name in ("data", "layers", "losses"):
-        (folder / name).mkdir()
-        (folder / name / "__init__.py").write_text("raise ImportError('of somebody else')\n")
-    (folder / "metrics.py").write_text("raise ImportError('of somebody else')\n")
-    return folder
+    for name in ("data/__init__.py", "layers/__init__.py", "losses/__init__.py", "metrics.py"):
+        file = tmp_path / "user" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("raise ImportError('of somebody else')\n")
+    return tmp_path / "user"
 
 
-def test_import_train_score_infer_export(installed, hostile, tmp_path):
-    kind, binaries = installed
-    python, command = binaries / "python", binaries / "polypseg"
-    where = execute(
-        python,
-        "-c",
+def test_the_wheel_holds_the_package_and_nothing_else(wheel):
+    expected = {"LICENSE", "NOTICE"}
+    for package in SETUPTOOLS["packages"]:
+        parts = package.split(".")
+        leaf = SETUPTOOLS["package-dir"].get(".".join(parts[:2]))
+        folder = ROOT.joinpath(leaf, *parts[2:]) if leaf else ROOT.joinpath(*parts)
+        names = [file.name for file in folder.glob("*.py")]
+        names += SETUPTOOLS["package-data"].get(package, [])
+        expected |= {"/".join([*parts, name]) for name in names}
+    described = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt"}
+    found = set()
+    for name in zipfile.ZipFile(wheel).namelist():
+        top, _, rest = name.partition("/")
+        if top.endswith(".dist-info"):
+            if rest not in described:
+                found.add(rest.removeprefix("licenses/"))
+        else:
+            found.add(name)
+    assert found == expected
+
+
+def test_import_train_score_infer_export(installed, hostile):
+    kind, binaries, ours = installed
+    program = (
         "from polypseg import PraNet, AttentionUNet, Predictor, TrainConfig, train, evaluate\n"
-        "import polypseg, polypseg.data.images, polypseg.metrics, sys\n"
-        f"assert not [path for path in sys.path if path.startswith({str(ROOT)!r}) and "
-        "'site-packages' not in path]\n"
-        "print(polypseg.__file__, polypseg.data.images.__file__, polypseg.metrics.__file__, "
-        "sep='\\n')",
-        cwd=hostile,
-    ).splitlines()
+        "import sys\n"
+        "print(*sys.path, sep='\\n', end='\\n--\\n')\n"
+        "for name, module in list(sys.modules.items()):\n"
+        "    if name.partition('.')[0] == 'polypseg':\n"
+        "        print(module.__file__)\n"
+    )
+    search, files = execute(binaries / "python", "-c", program, cwd=hostile).split("--\n")
+    files = files.splitlines()
+    assert len(files) > 20
+    assert all(Path(file).is_relative_to(ours) for file in files), files
     if kind == "wheel":
-        assert all(Path(path).is_relative_to(binaries.parent) for path in where)
-    else:
-        assert where == [
-            str(ROOT / name)
-            for name in ("polypseg/__init__.py", "data/images.py", "metrics/__init__.py")
-        ]
+        search = [Path(path).resolve() for path in search.splitlines() if path]
+        assert not [path for path in search if path.is_relative_to(ROOT) and path not in REQUIRED]
 
-    assert "train" in execute(command, "--help", cwd=hostile)
-    out = tmp_path / "work"
-    execute(
-        python,
-        "-m",
-        "polypseg.data.synthetic",
-        "--out",
-        out / "drawn",
-        "--count",
-        20,
-        "--size",
-        40,
-        cwd=hostile,
+    usage = execute(binaries / "polypseg", "--help", cwd=hostile)
+    assert "train" in usage and "convert" in usage
+
+    def run(line):
+        program, *arguments = line.split()
+        execute(binaries / program, *arguments, cwd=hostile)
+
+    run("python -m polypseg.data.synthetic --out d --count 12 --size 40")
+    run(
+        "polypseg train --data-path d --model attention_unet --input-size 32 --epochs 1 "
+        "--batch-size 4"
     )
-    execute(
-        command,
-        "train",
-        "--data-path",
-        out / "drawn",
-        "--model",
-        "attention_unet",
-        "--input-size",
-        32,
-        "--epochs",
-        1,
-        "--batch-size",
-        4,
-        "--trained-model-path",
-        out / "runs",
-        cwd=hostile,
-    )
-    run = out / "runs" / "attention_unet"
-    execute(command, "test", "--model", run, "--out", out / "scores", cwd=hostile)
-    assert (out / "scores" / "report.html").is_file()
-    execute(command, "export", "--model", run, "--format", "onnx", cwd=hostile)
-    for model in (run, run / "best.onnx"):
-        execute(
-            command,
-            "image",
-            "--model",
-            model,
-            "--image",
-            out / "drawn" / "images",
-            "--out",
-            out / model.name,
-            cwd=hostile,
-        )
-        assert len(list((out / model.name / "masks").glob("*.png"))) == 20
+    run("polypseg test --model runs/attention_unet --out scores")
+    assert (hostile / "scores" / "report.html").is_file()
+    run("polypseg export --model runs/attention_unet --format onnx")
+    for model in ("runs/attention_unet", "runs/attention_unet/best.onnx"):
+        out = f"masks-of-{Path(model).name}"
+        run(f"polypseg image --model {model} --image d/images --out {out}")
+        assert len(list((hostile / out / "masks").glob("*.png"))) == 12
