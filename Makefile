@@ -57,7 +57,7 @@ extra-%: wheel
 
 check: lint types wheel-test test ## what a change has to pass
 
-check-all: lint types test extras ## before a release: all slow tests and each extra too (an hour)
+check-all: lint types test extras ## before a release: all slow tests and each extra too (they take long)
 	$(BIN)/python -m pytest -m slow
 
 # The files .venv/run and .venv/dev mark what is complete: an interrupted installation is taken up again.

@@ -2,14 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from polypseg.runtime import lazy
+from polypseg.runtime import alias, lazy
 
-if (
-    TYPE_CHECKING or __name__ == "attention_unet"
-):  # `import attention_unet` in a checkout: the classes of polypseg.attention_unet
+if TYPE_CHECKING:
     from polypseg.attention_unet.model import AttentionUNet
 
 __all__ = ["AttentionUNet"]
 __getattr__ = lazy(
     __name__, {"AttentionUNet": "polypseg.attention_unet.model"}
 )  # SPEC is read without Keras
+
+if __name__ == "attention_unet":
+    alias(__name__, "model")

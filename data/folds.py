@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from polypseg.errors import InputError
+
 from .splits import Split
 
 
@@ -23,7 +25,7 @@ def fold_splits(
     stem at most.
 
     Raises:
-        ValueError: fewer than 2 folds, fewer groups (stems, where there are none) than folds,
+        InputError: fewer than 2 folds, fewer groups (stems, where there are none) than folds,
             or than 3, or two folds of which one leaves a single group to train and validate on.
     """
     stems = sorted(stems)
@@ -32,7 +34,7 @@ def fold_splits(
         members.setdefault(stem if groups is None else groups[stem], []).append(stem)
     if folds < 2 or len(members) < max(folds, 3):
         what = "pictures" if groups is None else "groups"
-        raise ValueError(
+        raise InputError(
             f"expected at least 2 folds and {max(folds, 3)} {what}, got folds={folds} and "
             f"{len(members)} {what}"
         )
@@ -50,7 +52,7 @@ def fold_splits(
     for part in parts:
         rest = [name for name in drawn if name not in set(part)]
         if len(rest) < 2:
-            raise ValueError(
+            raise InputError(
                 "expected 2 groups or more outside each fold, to train and to validate on, got 1 "
                 f"with folds={folds}"
             )

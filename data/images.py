@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tifffile import PHOTOMETRIC, TiffFile
 
+from polypseg.errors import InputError
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
 _PILLOW_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
@@ -31,10 +33,9 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     orientation is applied. Colour profiles are ignored.
 
     Raises:
-        ValueError: not such a file, empty, truncated, several pages or frames, samples that are
+        InputError: not such a file, empty, truncated, several pages or frames, samples that are
             not unsigned integers of 1 to 16 bits, or more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
             One line that starts with the path.
-        OSError: the file cannot be opened.
     """
     samples = _decode(path)
     if samples.shape[2] in (2, 4):
@@ -117,9 +118,12 @@ def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
 
 def _decode(path: str | os.PathLike, as_mask: bool = False) -> np.ndarray:
     """File to `(H, W, C)`, uint8 or uint16, upright: C is 1 (grey) or 3 (RGB), plus 1 for alpha."""
-    data = Path(path).read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: expected a readable file ({error.strerror})") from error
     if not data:
-        raise ValueError(f"{path}: expected an image, got an empty file")
+        raise InputError(f"{path}: expected an image, got an empty file")
     try:
         if data[:4] in _TIFF:
             samples = _decode_tiff(data, as_mask)
@@ -128,8 +132,10 @@ def _decode(path: str | os.PathLike, as_mask: bool = False) -> np.ndarray:
             samples = _decode_pillow(data, data[24] if is_png else 8, as_mask)
         if samples.size == 0:
             raise ValueError("expected pixels, got none")
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged file makes the decoders raise almost anything
-        raise ValueError(f"{path}: {_reason(error)}") from error
+        raise InputError(f"{path}: {_reason(error)}") from error
     return np.atleast_3d(np.ascontiguousarray(samples))
 
 

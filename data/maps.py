@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from tifffile import TiffFile
 
+from polypseg.errors import InputError
+
 from .images import IMAGE_SUFFIXES, read_grey
 
 MAP_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
@@ -18,15 +20,16 @@ def read_map(path: str | os.PathLike) -> np.ndarray:
     `.npy` file what it holds: floats in [0, 1], bool, or uint8. Axes of length 1 are dropped.
 
     Raises:
-        ValueError: no such map; nan or a number outside [0, 1]. One line that starts with the path.
-        OSError: the file cannot be opened.
+        InputError: no such map; nan or a number outside [0, 1]. One line that starts with the path.
     """
     path = Path(path)
     if path.suffix.lower() == ".npy":
         try:
             array = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(
+        except OSError as error:
+            raise InputError(f"{path}: expected a readable file ({error.strerror})") from error
+        except Exception as error:  # a damaged header makes NumPy raise almost anything
+            raise InputError(
                 f"{path}: expected a NumPy array of numbers, got another or a damaged file"
             ) from error
     else:
@@ -35,18 +38,18 @@ def read_map(path: str | os.PathLike) -> np.ndarray:
             return read_grey(path)
     flat = array.reshape([size for size in array.shape if size != 1]) if array.ndim > 2 else array
     if flat.ndim != 2 or flat.size == 0 or (flat.dtype != np.uint8 and flat.dtype.kind not in "fb"):
-        raise ValueError(
+        raise InputError(
             f"{path}: expected a map (H, W) of floats, uint8 or bool, got {array.shape} "
             f"{array.dtype}"
         )
     if flat.dtype.kind == "f":
         low, high = flat.min(), flat.max()
         if np.isnan(low):
-            raise ValueError(
+            raise InputError(
                 f"{path}: expected numbers in [0, 1], got nan in {np.isnan(flat).sum()} pixel(s)"
             )
         if low < 0 or high > 1:
-            raise ValueError(f"{path}: expected numbers in [0, 1], got {low:g} to {high:g}")
+            raise InputError(f"{path}: expected numbers in [0, 1], got {low:g} to {high:g}")
     return flat
 
 
@@ -55,18 +58,18 @@ def find_by_stem(
 ) -> dict[str, Path]:
     """The files of a folder with one of these suffixes, by stem, hidden ones left out.
 
-    Raises ValueError if there is no such folder, or if two of its files share a stem.
+    Raises InputError if there is no such folder, or if two of its files share a stem.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(
+        raise InputError(
             f"expected a folder, got {'a file' if folder.is_file() else 'nothing'} at {folder}"
         )
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(".") and path.suffix.lower() in suffixes:
             if path.stem in files:
-                raise ValueError(
+                raise InputError(
                     f"expected one file a stem, got {files[path.stem].name} and {path.name} in "
                     f"{folder}"
                 )

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from polypseg.errors import InputError
+
 from .images import IMAGE_SUFFIXES
 from .presets import PRESETS
 
@@ -12,6 +14,7 @@ _FOLDERS = dict.fromkeys(
     [("images", "masks"), ("image", "mask")]
     + [(preset.images, preset.masks) for preset in PRESETS.values()]
 )
+IMAGE_FOLDERS = tuple(dict.fromkeys(images for images, _ in _FOLDERS))
 
 
 class Pair(NamedTuple):
@@ -32,7 +35,7 @@ def find_pairs(root: str | os.PathLike) -> tuple[list[Pair], list[Path]]:
         The pairs, sorted by stem, and the orphans: sorted files that have no partner.
 
     Raises:
-        ValueError: no such folder, no folders of these names in it, no pairs, or one stem twice
+        InputError: no such folder, no folders of these names in it, no pairs, or one stem twice
             in a folder (`a.jpg` and `a.png`).
 
     >>> pairs, orphans = find_pairs("datasets/kvasir-seg")  # doctest: +SKIP
@@ -43,8 +46,8 @@ def find_pairs(root: str | os.PathLike) -> tuple[list[Pair], list[Path]]:
     images, masks = _files_by_stem(image_folder), _files_by_stem(mask_folder)
     stems = sorted(images.keys() & masks.keys())
     if not stems:
-        raise ValueError(
-            "data path: expected images and masks with equal stems, "
+        raise InputError(
+            "expected images and masks with equal stems, "
             f"got {_count(images)} in {image_folder} and {_count(masks)} in {mask_folder}"
         )
     orphans = [images[stem] for stem in images.keys() - masks.keys()]
@@ -55,7 +58,7 @@ def find_pairs(root: str | os.PathLike) -> tuple[list[Pair], list[Path]]:
 def _find_folders(root: Path) -> tuple[Path, Path]:
     if not root.is_dir():
         found = "a file" if root.is_file() else "nothing"
-        raise ValueError(f"data path: expected a folder, got {found} at {root}")
+        raise InputError(f"expected a folder, got {found} at {root}")
     folders: dict[str, Path] = {}
     for path in sorted(root.iterdir()):
         if path.is_dir():
@@ -65,9 +68,8 @@ def _find_folders(root: Path) -> tuple[Path, Path]:
             return folders[images.lower()], folders[masks.lower()]
     found = ", ".join(path.name for path in folders.values()) or "no folders"
     first, *others = (f"{images} and {masks}" for images, masks in _FOLDERS)
-    raise ValueError(
-        f"data path: expected the folders {first} (or {', or '.join(others)}), got {found} in "
-        f"{root}"
+    raise InputError(
+        f"expected the folders {first} (or {', or '.join(others)}), got {found} in {root}"
     )
 
 
@@ -77,9 +79,8 @@ def _files_by_stem(folder: Path) -> dict[str, Path]:
         if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         if path.stem in files:
-            raise ValueError(
-                "data path: expected one file a stem, "
-                f"got {files[path.stem].name} and {path.name} in {folder}"
+            raise InputError(
+                f"expected one file a stem, got {files[path.stem].name} and {path.name} in {folder}"
             )
         files[path.stem] = path
     return files

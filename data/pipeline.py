@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from polypseg.errors import InputError
+
 from .augment import augment, draw, turn
 from .images import read_image, read_mask, resize_image, resize_mask
 
@@ -52,12 +54,19 @@ def load(pairs, size, cache_gb=4.0):
 def _empty(shape, in_memory):
     if in_memory:
         return np.empty(shape, np.uint8)
-    # The file has no name and goes with the process, even one that is killed.
-    file = tempfile.TemporaryFile()
-    if hasattr(
-        os, "posix_fallocate"
-    ):  # a full disk is an error here, and a SIGBUS while it is written to
-        os.posix_fallocate(file.fileno(), 0, max(int(np.prod(shape)), 1))
+    size = max(int(np.prod(shape)), 1)
+    try:
+        # The file has no name and goes with the process, even one that is killed.
+        file = tempfile.TemporaryFile()
+        # A full disk is an error here, and a SIGBUS while it is written to.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise InputError(
+            f"expected {size / 1e9:.1f} GB of room for decoded pictures in the temporary folder "
+            f"({error.strerror})",
+            "cache_gb",
+        ) from error
     return np.memmap(file, np.uint8, "w+", shape=shape)
 
 

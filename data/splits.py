@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from polypseg.errors import InputError
+
 from .images import IMAGE_SUFFIXES
 
 Split = dict[str, list[str]]
@@ -34,18 +36,18 @@ def random_split(
     of frames closer to `fraction * n`, and the smallest one if none does.
 
     Raises:
-        ValueError: a fraction outside (0, 0.5), a stem twice or without a group, fewer than three
+        InputError: a fraction outside (0, 0.5), a stem twice or without a group, fewer than three
             groups, or too few stems to give every part one.
     """
     stems = sorted(stems)
     _check_unique(stems, "stems")
     if not 0 < fraction < 0.5:
-        raise ValueError(f"expected a fraction in (0, 0.5), got fraction={fraction}")
+        raise InputError(f"expected a fraction in (0, 0.5), got fraction={fraction}")
     if groups is not None:
         return _grouped_split(stems, fraction, seed, groups)
     count = int(fraction * len(stems))
     if count < 1:  # train gets the rest, which is never empty because fraction < 0.5
-        raise ValueError(
+        raise InputError(
             "expected stems for each of train, val and test, "
             f"got {len(stems)} stems and fraction={fraction}"
         )
@@ -57,7 +59,7 @@ def random_split(
 def group_names(stems: Iterable[str], pattern: str) -> dict[str, str]:
     """Name each stem's group: what the first capturing group of `pattern` matches, or all of it.
 
-    Raises ValueError for a pattern that is no regular expression or does not match every stem.
+    Raises InputError for a pattern that is no regular expression or does not match every stem.
 
     >>> group_names(["PANCREAS_0001-1106", "PANCREAS_0002-0033"], r"^[^-]+")
     {'PANCREAS_0001-1106': 'PANCREAS_0001', 'PANCREAS_0002-0033': 'PANCREAS_0002'}
@@ -65,12 +67,12 @@ def group_names(stems: Iterable[str], pattern: str) -> dict[str, str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"expected a regular expression, got {pattern!r} ({error})") from error
+        raise InputError(f"expected a regular expression, got {pattern!r} ({error})") from error
     first = min(expression.groups, 1)
     found = {stem: match[first] for stem in stems if (match := expression.search(stem))}
     strangers = [stem for stem in stems if found.get(stem) is None]
     if strangers:
-        raise ValueError(f"expected {pattern!r} to match every stem, got {_some(strangers)}")
+        raise InputError(f"expected {pattern!r} to match every stem, got {_some(strangers)}")
     return found
 
 
@@ -82,7 +84,7 @@ def read_split(path: str | os.PathLike, stems: Iterable[str]) -> Split:
     file with the header `stem,subset`. Entries are stems or file names.
 
     Raises:
-        ValueError: nothing of this kind at `path`, an entry that is not in `stems` or comes
+        InputError: nothing of this kind at `path`, an entry that is not in `stems` or comes
             twice, or no entries for train or val.
     """
     path, known = Path(path), set(stems)
@@ -91,11 +93,11 @@ def read_split(path: str | os.PathLike, stems: Iterable[str]) -> Split:
     drawn = [stem for subset in SUBSETS for stem in split[subset]]
     strangers = [stem for stem in drawn if stem not in known]
     if strangers:
-        raise ValueError(f"split {path}: expected stems of the data, got {_some(strangers)}")
+        raise InputError(f"split {path}: expected stems of the data, got {_some(strangers)}")
     _check_unique(drawn, f"split {path}")
     for subset in ("train", "val"):
         if not split[subset]:
-            raise ValueError(f"split {path}: expected stems for {subset}, got none")
+            raise InputError(f"split {path}: expected stems for {subset}, got none")
     return split
 
 
@@ -119,12 +121,12 @@ def _grouped_split(
 ) -> Split:
     strangers = [stem for stem in stems if stem not in groups]
     if strangers:
-        raise ValueError(f"expected a group for every stem, got none for {_some(strangers)}")
+        raise InputError(f"expected a group for every stem, got none for {_some(strangers)}")
     members: dict[str, list[str]] = {}
     for stem in stems:
         members.setdefault(groups[stem], []).append(stem)
     if len(members) < 3:
-        raise ValueError(f"expected at least 3 groups, got {len(members)}: {_some(members)}")
+        raise InputError(f"expected at least 3 groups, got {len(members)}: {_some(members)}")
     names = sorted(members)
     left = [names[i] for i in np.random.RandomState(seed).permutation(len(names))]
     split = {}
@@ -151,7 +153,7 @@ def _read_lists(path: Path) -> dict[str, list[str]]:
     files = {subset: Path(f"{start}{subset}.txt") for subset in SUBSETS}
     for subset in ("train", "val"):
         if not files[subset].is_file():
-            raise ValueError(
+            raise InputError(
                 f"split {path}: expected a CSV file, or {subset}.txt in a folder or behind a "
                 f"prefix, got no {files[subset]}"
             )
@@ -161,11 +163,11 @@ def _read_lists(path: Path) -> dict[str, list[str]]:
 def _read_csv(path: Path) -> dict[str, list[str]]:
     header, *rows = list(csv.reader(_lines(path))) or [[]]
     if [name.strip() for name in header] != ["stem", "subset"]:
-        raise ValueError(f"split {path}: expected the header stem,subset, got {','.join(header)}")
+        raise InputError(f"split {path}: expected the header stem,subset, got {','.join(header)}")
     entries: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
     for row in rows:
         if len(row) != 2 or row[1].strip() not in SUBSETS:
-            raise ValueError(
+            raise InputError(
                 f"split {path}: expected a stem and train, val or test, got {','.join(row)}"
             )
         entries[row[1].strip()].append(row[0].strip())
@@ -176,7 +178,7 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"split {path}: expected UTF-8 text, got {error}") from error
+        raise InputError(f"split {path}: expected UTF-8 text, got {error}") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -193,7 +195,7 @@ def _check_unique(stems: list[str], where: str) -> None:
             twice[stem] = True
         seen.add(stem)
     if twice:
-        raise ValueError(f"{where}: expected every stem once, got twice {_some(twice)}")
+        raise InputError(f"{where}: expected every stem once, got twice {_some(twice)}")
 
 
 def _some(names: Iterable[str]) -> str:

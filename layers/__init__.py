@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from polypseg.runtime import lazy
+from polypseg.runtime import alias, lazy
 
 if TYPE_CHECKING:
     from polypseg.layers.batch_norm import BatchNorm
@@ -14,3 +14,6 @@ __getattr__ = lazy(
     {"BatchNorm": "polypseg.layers.batch_norm"}
     | dict.fromkeys(("ConvBN", "Normalize", "Upsample"), "polypseg.layers.blocks"),
 )
+
+if __name__ == "layers":
+    alias(__name__, "batch_norm", "blocks")

@@ -6,6 +6,8 @@ Importing this package imports nothing else: each of these names is loaded when 
 """
 
 import os
+import sys
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING
 
 from polypseg.runtime import lazy
@@ -22,11 +24,31 @@ __version__ = "0.2.0"
 
 __all__ = ["AttentionUNet", "PraNet", "Predictor", "TrainConfig", "evaluate", "train"]
 
-# In a wheel the leaves (data, layers, losses, metrics and the networks) lie in this folder, in a
-# checkout beside it.
-_HERE = os.path.dirname(os.path.realpath(__file__))
-if not os.path.isdir(os.path.join(_HERE, "layers")):
-    __path__.append(os.path.dirname(_HERE))
+
+class _Leaves:
+    """Finds `polypseg.data` and the other leaves in a checkout, where they lie beside this folder.
+
+    In a wheel they lie in it. The scripts beside it, `train.py` and so on, are not found.
+    """
+
+    root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        package, _, leaf = name.rpartition(".")
+        folder = os.path.join(cls.root, leaf, "__init__.py")
+        if package == __name__ and leaf != __name__ and os.path.isfile(folder):
+            return PathFinder.find_spec(name, [cls.root], target)
+        return None
+
+
+if not os.path.isdir(os.path.join(_Leaves.root, "polypseg", "layers")):
+    sys.meta_path.append(_Leaves)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
+
 
 __getattr__ = lazy(
     __name__,

@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from polypseg.errors import InputError
+from polypseg.errors import InputError, reason
 
 try:
     import fcntl
@@ -12,13 +12,25 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 
-def check_writable(parent, argument="--trained-model-path"):
+@contextlib.contextmanager
+def writing(path, argument):
+    """Turn what the disk refuses into an `InputError` that names the argument."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"expected a writable place with room on the disk, got {path} ({reason(error)})",
+            argument,
+        ) from error
+
+
+def check_writable(parent, argument="trained_model_path"):
     """Raise `InputError` now rather than after the data have been read."""
     folder = Path(parent).absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{argument}: expected a writable folder, got {parent}")
+        raise InputError(f"expected a writable folder, got {parent}", argument)
 
 
 def write_text(path, text):
@@ -58,7 +70,7 @@ def hold(folder):
     except BlockingIOError:
         os.close(descriptor)
         raise InputError(
-            f"--resume: expected a run that no other process is training, got {folder}"
+            f"expected a run that no other process is training, got {folder}", "resume"
         ) from None
     except OSError:  # a network drive without locks
         pass

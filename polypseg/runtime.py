@@ -16,11 +16,31 @@ def lazy(package, modules):
     """
 
     def getattr_of_module(name):
-        if name in modules:
-            return getattr(importlib.import_module(modules[name]), name)
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        try:
+            module = importlib.import_module(modules[name])
+        except AttributeError as error:  # `from ... import` would take it for an unknown name
+            raise ImportError(f"{modules[name]} cannot be imported: {error}") from error
+        return getattr(module, name)
 
     return getattr_of_module
+
+
+def alias(leaf, *modules):
+    """In a checkout, let `import pranet` give the modules of `polypseg.pranet`, not second ones.
+
+    Args:
+        leaf: the bare name.
+        modules: of it, to be imported now, so that Keras knows their classes.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet():
+        for name in modules:
+            importlib.import_module(f"polypseg.{leaf}.{name}")
+    for name in [name for name in sys.modules if name.startswith(f"polypseg.{leaf}.")]:
+        sys.modules[name.removeprefix("polypseg.")] = sys.modules[name]
+        setattr(sys.modules[leaf], name.rpartition(".")[2], sys.modules[name])
 
 
 SCRIPTS = {

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from polypseg.runtime import lazy
+from polypseg.runtime import alias, lazy
 
-if (
-    TYPE_CHECKING or __name__ == "pranet"
-):  # `import pranet` in a checkout: the classes of polypseg.pranet
+if TYPE_CHECKING:
     from polypseg.pranet.model import PraNet
 
 __all__ = ["PraNet"]
 __getattr__ = lazy(__name__, {"PraNet": "polypseg.pranet.model"})  # SPEC is read without Keras
+
+if __name__ == "pranet":
+    alias(__name__, "model")

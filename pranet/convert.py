@@ -12,6 +12,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from polypseg.errors import InputError, reason
+from polypseg.files import writing
 from polypseg.runtime import quiet
 
 
@@ -25,24 +27,24 @@ def convert(source, out, to_pytorch=False):
             `.pth`, `.pt` or `.safetensors`. Written whole or not at all.
 
     Raises:
-        ValueError: a file that is not what it should be; a missing package.
+        InputError: a file that is not what it should be; a missing package.
     """
     source, out = Path(source), Path(out)
     if not source.is_file():
-        raise ValueError(f"FILE: expected a file, got {source}, which does not exist")
+        raise InputError(f"expected a file, got {source}, which does not exist", "FILE")
     if to_pytorch:
         _check_name("FILE", source, (".keras",), "with --to-pytorch")
-        _check_name("--out", out, (".pth", ".pt", ".safetensors"), "with --to-pytorch")
+        _check_name("out", out, (".pth", ".pt", ".safetensors"), "with --to-pytorch")
         _need(_reader(out))
         _load_keras()
         return _keras_to_pytorch(source, out)
     _check_name("FILE", source, (".pth", ".pt", ".safetensors"), "unless --to-pytorch is given")
-    _check_name("--out", out, (".keras", ".weights.h5"), "unless --to-pytorch is given")
+    _check_name("out", out, (".keras", ".weights.h5"), "unless --to-pytorch is given")
     _need(_reader(source))
     state = _read_state_dict(source)
     backbone = any(key.startswith("layer1.") for key in state)
     kind = "a Res2Net50 backbone" if backbone else "a PraNet"
-    _check_name("--out", out, (".weights.h5" if backbone else ".keras",), f"for {kind}")
+    _check_name("out", out, (".weights.h5" if backbone else ".keras",), f"for {kind}")
     _load_keras()
     return (_backbone_to_keras if backbone else _pranet_to_keras)(source, state, out)
 
@@ -79,8 +81,8 @@ def _keras_to_pytorch(source, out):
     try:
         model = keras.saving.load_model(source, compile=False)
     except Exception as error:
-        raise ValueError(
-            f"FILE: expected a .keras file of this toolkit, got {source} ({_reason(error)})"
+        raise InputError(
+            f"expected a .keras file of this toolkit, got {source} ({reason(error)})", "FILE"
         ) from error
     with _named(source):
         state = state_dict(model)
@@ -107,11 +109,11 @@ def _read_state_dict(path):
             }
     except Exception as error:
         refused = isinstance(error, pickle.UnpicklingError)
-        reason = (
-            "PyTorch refuses it: it is broken or holds other objects" if refused else _reason(error)
+        why = (
+            "PyTorch refuses it: it is broken or holds other objects" if refused else reason(error)
         )
-        raise ValueError(
-            f"FILE: expected a state dict, names and tensors alone, got {path} ({reason})"
+        raise InputError(
+            f"expected a state dict, names and tensors alone, got {path} ({why})", "FILE"
         ) from error
     return {
         key: array.astype("float32") if array.dtype.kind == "f" else array
@@ -132,19 +134,20 @@ def _write_state_dict(path, state):
 
 def _write(out, suffix, save):
     """Call `save` with a path beside `out`, then move it there."""
-    out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.part{suffix}")
-    try:
-        save(part)
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+    with writing(out, "out"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save(part)
+            os.replace(part, out)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _check_name(argument, path, endings, when):
     if not path.name.endswith(endings):
-        raise ValueError(
-            f"{argument}: expected a name that ends in {' or '.join(endings)} {when}, got {path}"
+        raise InputError(
+            f"expected a name that ends in {' or '.join(endings)} {when}, got {path}", argument
         )
 
 
@@ -155,7 +158,7 @@ def _reader(path):
 def _need(package):
     if importlib.util.find_spec(package) is None:
         other = "a .safetensors file" if package == "torch" else "a .pth file"
-        raise ValueError(
+        raise InputError(
             f"expected the package {package} to be installed (pip install {package}), or {other}"
         )
 
@@ -165,11 +168,7 @@ def _named(source):
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"FILE: {error} in {source}") from error
-
-
-def _reason(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise InputError(f"{error} in {source}", "FILE") from error
 
 
 def _load_keras():

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from polypseg.errors import InputError, reason
 from polypseg.layers import BatchNorm, Normalize
 
 from .backbones import BACKBONES
@@ -22,7 +23,8 @@ def build_backbone(name, weights=None):
             top, for res2net50 from `convert.py`.
 
     Raises:
-        ValueError: unknown name, weights that cannot be downloaded or do not fit.
+        ValueError: an unknown name.
+        InputError: weights that cannot be downloaded or do not fit.
     """
     if name not in BACKBONES:
         raise ValueError(
@@ -38,10 +40,10 @@ def build_backbone(name, weights=None):
         )
     else:
         if weights == "imagenet":
-            raise ValueError(
+            raise InputError(
                 f"expected a file of {name} weights, because Keras has none to download, got "
-                "--backbone-weights "
-                "imagenet; make one with convert.py, or give none for random weights"
+                "imagenet; make one with convert.py, or give none for random weights",
+                "backbone_weights",
             )
         taps = build()
         _load(taps, weights, "weights that convert.py made of a Res2Net50-v1b-26w-4s checkpoint")
@@ -54,10 +56,10 @@ def _network(name, build, weights):
         try:
             return build(input_shape=(None, None, 3), include_top=False, weights="imagenet")
         except Exception as error:
-            reason = str(error).splitlines()[0][:160]
-            raise ValueError(
-                f"expected ImageNet weights for {name} to be downloaded, got an error ({reason}); "
-                "give --backbone-weights PATH to a file, or none for random weights"
+            raise InputError(
+                f"expected ImageNet weights for {name} to be downloaded, got an error "
+                f"({reason(error)}); give the path of a file, or none for random weights",
+                "backbone_weights",
             ) from error
     network = build(input_shape=(None, None, 3), include_top=False, weights=None)
     _load(network, weights, f"weights of keras.applications.{build.__name__} without its top")
@@ -65,11 +67,11 @@ def _network(name, build, weights):
 
 
 def _load(network, weights, what):
-    """Read a file of weights, unless there is none. Raises ValueError."""
+    """Read a file of weights, unless there is none. Raises `InputError`."""
     if weights is None:
         return
     if not Path(weights).is_file():
-        raise ValueError(f"expected a file of {what}, got backbone_weights={weights}")
+        raise InputError(f"expected a file of {what}, got {weights}", "backbone_weights")
     for variable in network.weights:
         variable.assign(np.full(variable.shape, np.nan, "float32"))
     try:
@@ -77,15 +79,15 @@ def _load(network, weights, what):
             warnings.simplefilter("ignore")
             network.load_weights(weights)
     except Exception as error:
-        raise ValueError(
-            f"expected {what}, got backbone_weights={weights}, which does not fit"
+        raise InputError(
+            f"expected {what}, got {weights}, which does not fit", "backbone_weights"
         ) from error
     missing = [v.path for v in network.weights if np.isnan(keras.ops.convert_to_numpy(v)).any()]
     if missing:
-        raise ValueError(
-            f"expected {what}, got backbone_weights={weights}, "
-            f"which has no numbers for {len(missing)} of {len(network.weights)}, {missing[0]} "
-            "among them"
+        raise InputError(
+            f"expected {what}, got {weights}, which has no numbers for {len(missing)} of "
+            f"{len(network.weights)}, {missing[0]} among them",
+            "backbone_weights",
         )
 
 

@@ -5,6 +5,7 @@ it loads that model and leaves its own outputs beside them, for the test to comp
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -12,15 +13,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import keras
 import numpy as np
 
-from polypseg.attention_unet import AttentionUNet
+from polypseg.experiment.config import TrainConfig
+from polypseg.experiment.registry import NETWORKS as REGISTERED
+from polypseg.experiment.registry import load_networks
 from polypseg.losses.losses import SegmentationLoss
-from polypseg.pranet import PraNet
+
+SMALLER = {"attention_unet": {"filters": 8}}
+LARGE = ("pranet_resnet50", "pranet_res2net50")  # of them only what differs from the smaller ones
+
+
+def build(name, backbone):
+    network = REGISTERED[name]
+    options = {"backbone": backbone} if backbone else {}
+    config = TrainConfig(model=name, backbone_weights="none", input_size=64, **options)
+    return network.load()(**(network.arguments(config) | SMALLER.get(name, {})))
+
 
 NETWORKS = {
-    "pranet_mobilenetv2": lambda: PraNet("mobilenetv2", input_size=64),
-    "pranet_resnet50": lambda: PraNet("resnet50", input_size=64),
-    "pranet_res2net50": lambda: PraNet("res2net50", input_size=64),
-    "attention_unet": lambda: AttentionUNet(filters=8, input_size=64),
+    f"{name}_{backbone}" if backbone else name: partial(build, name, backbone)
+    for name, network in REGISTERED.items()
+    for backbone in network.backbones or [None]
 }
 SIZES = ((64, 64), (32, 96))
 
@@ -79,14 +91,12 @@ def main(name, folder):
         )
         model.save(saved)
     else:
+        load_networks()
         model = keras.saving.load_model(saved)
     results = outputs(model)
     np.savez(folder / f"{name}_{keras.backend.backend()}.npz", **results)
 
-    if name in (
-        "pranet_resnet50",
-        "pranet_res2net50",
-    ):  # the rest is the same code as with the smaller backbone
+    if name in LARGE:  # the rest is the same code as with the smaller backbone
         return
 
     keras.config.set_dtype_policy("mixed_bfloat16")

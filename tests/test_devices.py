@@ -193,9 +193,9 @@ def test_parts_make_up_the_batches_and_the_weights_the_mean():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--devices", "two"), "--devices: expected one or all, got two"),
-        (("--coordinator", "10.0.0.1"), "--coordinator: expected HOST:PORT, got 10.0.0.1"),
-        (("--num-processes", "0"), "--num-processes: expected 1 or more, got 0"),
+        (("--devices", "two"), "devices: expected one or all, got two"),
+        (("--coordinator", "10.0.0.1"), "coordinator: expected HOST:PORT, got 10.0.0.1"),
+        (("--num-processes", "0"), "num_processes: expected 1 or more, got 0"),
     ],
 )
 def test_options_out_of_range(arguments, message):
@@ -206,14 +206,14 @@ def test_options_out_of_range(arguments, message):
 def test_what_cannot_be_spread_is_refused(monkeypatch):
     config = parse_train(["--data-path", ".", "--devices", "all", "--coordinator", "localhost:1"])
     with pytest.raises(
-        InputError, match="--coordinator: expected KERAS_BACKEND=jax, since tensorflow"
+        InputError, match="coordinator: expected KERAS_BACKEND=jax, since tensorflow"
     ):
         join(config)
-    with pytest.raises(InputError, match="--process-id: expected --devices all beside it, got 1"):
+    with pytest.raises(InputError, match="process_id: expected --devices all beside it, got 1"):
         join(parse_train(["--data-path", ".", "--process-id", "1"]))
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with (
-        pytest.raises(InputError, match="--devices: expected KERAS_BACKEND=tensorflow or jax"),
+        pytest.raises(InputError, match="devices: expected KERAS_BACKEND=tensorflow or jax"),
         spread(config),
     ):
         pass
@@ -223,9 +223,7 @@ def test_what_cannot_be_spread_is_refused(monkeypatch):
     three = [tf.config.list_logical_devices("CPU")[0]] * 3
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: three)
     with (
-        pytest.raises(
-            InputError, match="--batch-size: expected a multiple of the 3 devices, got 16"
-        ),
+        pytest.raises(InputError, match="batch_size: expected a multiple of the 3 devices, got 16"),
         spread(config),
     ):
         pass

@@ -108,7 +108,7 @@ def test_a_cross_validation_goes_on_with_the_fold_it_was_stopped_in(tmp_path, mo
     first = (folder / "fold-1" / "last.keras").stat().st_mtime_ns
     assert not (folder / "folds.json").exists()
     with pytest.raises(
-        InputError, match="--model: expected one run, got the cross-validation .*/fold-1"
+        InputError, match="model: expected one run, got the cross-validation .*/fold-1"
     ):
         find_run(tmp_path / "runs")
 

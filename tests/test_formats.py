@@ -14,6 +14,7 @@ from polypseg.errors import InputError
 from polypseg.inference.export import TOLERANCE, export
 from polypseg.inference.formats import NAMES, format_of
 from polypseg.inference.predictor import Predictor, open_engine
+from polypseg.scoring.sources import network_sources
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 32
@@ -61,7 +62,7 @@ def test_what_is_written_is_opened_and_answers_alike(name, folder, tmp_path):
     assert open_engine(path).input_size == SIZE
     with pytest.raises(
         InputError,
-        match=f"--input-size: expected {SIZE}, the size that .* was exported with, got 64",
+        match=f"input_size: expected {SIZE}, the size that .* was exported with, got 64",
     ):
         open_engine(path, 64)
     assert open_engine(path, SIZE).input_size == SIZE
@@ -96,7 +97,7 @@ def test_a_keras_network_runs_at_the_size_that_is_asked_for(folder):
     for wrong in (40, 0, -16):
         with pytest.raises(
             InputError,
-            match=f"--input-size: expected a multiple of 16 for this network, got {wrong}",
+            match=f"input_size: expected a multiple of 16 for this network, got {wrong}",
         ):
             Predictor.load(folder, wrong)
 
@@ -112,3 +113,9 @@ def test_the_names_are_read_without_anything_heavy():
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_scoring_a_missing_export_says_that_it_is_missing(tmp_path):
+    missing = tmp_path / "none.onnx"
+    with pytest.raises(InputError, match="model: expected .*none.onnx, which does not exist"):
+        network_sources([missing], None, "test")

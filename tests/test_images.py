@@ -17,6 +17,7 @@ from polypseg.data.images import (
     resize_mask,
     write_png,
 )
+from polypseg.errors import InputError
 
 
 @pytest.fixture
@@ -279,8 +280,8 @@ def test_huge_pictures_are_refused(tmp_path, rng, monkeypatch, limit, suffix):
     assert "pixels" in check_refused(read_image, path)
 
 
-def test_a_missing_file_stays_an_os_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none.png: expected a readable file \(No such file"):
         read_image(tmp_path / "none.png")
 
 

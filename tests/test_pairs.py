@@ -14,7 +14,7 @@ def refused(root):
     with pytest.raises(ValueError) as caught:
         find_pairs(root)
     message = str(caught.value)
-    assert message.startswith("data path: expected ") and "got " in message
+    assert message.startswith("expected ") and "got " in message
     assert "\n" not in message and str(root) in message
     return message
 

@@ -175,7 +175,7 @@ def test_a_file_with_the_answer_only(package, tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"input_size": 24}'])
 def test_a_foreign_file_is_refused(package, text, tmp_path):
     with pytest.raises(
-        InputError, match="--model: expected a file written by export.py, got .*network"
+        InputError, match="model: expected a file written by export.py, got .*network"
     ) as caught:
         Predictor.load(written(package, tmp_path, text=text))
     assert "\n" not in str(caught.value)
@@ -187,7 +187,7 @@ def test_a_damaged_file_is_refused_in_one_line(package, tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"hello", whole[: len(whole) // 2]):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="--model: expected a .*, got .*network") as caught:
+        with pytest.raises(InputError, match="model: expected a .*, got .*network") as caught:
             Predictor.load(path)
         assert "\n" not in str(caught.value)
 
@@ -195,7 +195,7 @@ def test_a_damaged_file_is_refused_in_one_line(package, tmp_path):
 def test_openvino_without_its_weights(tmp_path):
     path = written("openvino", tmp_path)
     path.with_suffix(".bin").unlink()
-    with pytest.raises(InputError, match="expected a whole .xml file"):
+    with pytest.raises(InputError, match="expected a complete .xml file"):
         Predictor.load(path)
 
 

@@ -14,6 +14,8 @@ from polypseg.data.pairs import find_pairs
 from polypseg.data.pipeline import Arrays, scaled_sizes, training_batches
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
+from polypseg.experiment.config import TrainConfig
+from polypseg.inference.formats.keras import load_model
 from polypseg.training import build
 from polypseg.training import train as training
 from polypseg.training.datasets import prepare_data
@@ -66,7 +68,7 @@ def test_sizes_are_the_authors():
     config = parse_train(["--data-path", "d", "--multi-scale", "0.75", "1", "1.25"])
     assert config.multi_scale == [0.75, 1, 1.25]
     for bad in (("0",), ("-1", "1"), ("0.01",), ("nan",), ("5",)):
-        with pytest.raises(InputError, match="--multi-scale: expected factors"):
+        with pytest.raises(InputError, match="multi_scale: expected factors"):
             parse_train(["--data-path", "d", "--multi-scale", *bad])
 
 
@@ -183,7 +185,7 @@ def test_accumulated_steps_equal_one_of_the_larger_batch():
 
 def test_more_accumulated_steps_than_the_run_has_are_refused(data, tmp_path):
     with pytest.raises(
-        InputError, match="--accumulate: expected at most the 8 steps of the run, got 9"
+        InputError, match="accumulate: expected at most the 8 steps of the run, got 9"
     ):
         train(data, *SMALL, "--accumulate", 9, "--trained-model-path", tmp_path)
     assert not list(tmp_path.iterdir())
@@ -278,3 +280,35 @@ def test_float16_scales_the_loss_and_skips_the_steps_that_overflow(data, tmp_pat
     )
     for old, variable in zip(before, last.trainable_variables, strict=True):
         np.testing.assert_array_equal(old, np.array(variable))
+
+
+def test_the_precision_of_a_run_ends_with_it(data, tmp_path):
+    folder = train(
+        data, *SMALL, "--precision", "bfloat16", "--epochs", 1, "--trained-model-path", tmp_path
+    )
+    assert keras.config.dtype_policy().name == "float32"
+    assert load_model(folder / "best.keras").compute_dtype == "float32"
+
+
+def test_folds_are_not_trained_as_one_run(data, tmp_path):
+    config = TrainConfig(data_path=str(data), model="attention_unet", folds=3)
+    with pytest.raises(
+        InputError, match="folds: expected none, since cross_validate trains folds, got 3"
+    ):
+        training.train(config)
+    with pytest.raises(InputError, match="data_path: expected a folder"):
+        training.train(TrainConfig(data_path=str(tmp_path / "absent"), model="attention_unet"))
+
+
+def test_bad_files_are_counted_before_a_run_begins(tmp_path):
+    write_dataset(tmp_path / "data", 20, size=(40, 44), seed=3)
+    for index in (1, 2):
+        (tmp_path / "data" / "images" / f"synthetic_000{index}.png").write_bytes(b"no image")
+    config = TrainConfig(
+        data_path=str(tmp_path / "data"),
+        model="attention_unet",
+        trained_model_path=str(tmp_path / "runs"),
+    )
+    with pytest.raises(InputError, match=r"got 2 bad files; the first: .*synthetic_0001\.png"):
+        training.train(config)
+    assert not (tmp_path / "runs").exists()

@@ -48,16 +48,16 @@ def parse(arguments=None):
     )
     given = parser.parse(arguments)
     options = vars(Defaults()) | given
-    expect(options["format"] in NAMES, "--format", " | ".join(NAMES), options["format"])
+    expect(options["format"] in NAMES, "format", " | ".join(NAMES), options["format"])
     expect(
         options["precision"] in ("float32", "float16"),
-        "--precision",
+        "precision",
         "float32 or float16",
         options["precision"],
     )
     expect(
         0 <= options["threshold"] <= 1,
-        "--threshold",
+        "threshold",
         "a probability from 0 to 1",
         options["threshold"],
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from polypseg.console.parser import Parser
 from polypseg.console.run import warn
 from polypseg.errors import InputError, expect
-from polypseg.files import write_text
+from polypseg.files import write_text, writing
 
 
 @dataclass
@@ -81,15 +81,15 @@ def parse(arguments=None):
     threshold = options["threshold"]
     expect(
         threshold is None or 0 <= threshold <= 1,
-        "--threshold",
+        "threshold",
         "a probability from 0 to 1",
         threshold,
     )
-    expect(options["batch_size"] >= 1, "--batch-size", "1 or more", options["batch_size"])
+    expect(options["batch_size"] >= 1, "batch_size", "1 or more", options["batch_size"])
     options["out"] = Path(options["out"])
     expect(
         not options["out"].exists() or options["out"].is_dir(),
-        "--out",
+        "out",
         "a folder",
         f"the file {options['out']}",
     )
@@ -130,7 +130,7 @@ def main():
     if taken and not options["overwrite"]:
         more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
         raise InputError(
-            f"--out: expected new files (or --overwrite), got {taken[0]}, which exists{more}"
+            f"expected new files (or --overwrite), got {taken[0]}, which exists{more}", "out"
         )
 
     predictor = Predictor.load(options["model"], options["input_size"])
@@ -163,10 +163,5 @@ def write_table(path, rows):
     writer = csv.DictWriter(text, rows[0], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    try:
+    with writing(path, "out"):
         write_text(path, text.getvalue())
-    except OSError as error:
-        raise InputError(
-            f"--out: expected a writable folder with room on the disk, got {path} "
-            f"({error.strerror})"
-        ) from error

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from polypseg.console.parser import Parser
 from polypseg.console.run import program
-from polypseg.errors import expect
-from polypseg.files import check_writable, write_text
+from polypseg.errors import InputError, expect
+from polypseg.files import check_writable, write_text, writing
 from polypseg.scoring.sources import SUBSETS, network_sources, saved_sources
 
 
@@ -106,47 +106,36 @@ def parse(arguments=None):
     given = parser.parse(arguments)
     options = {"subset": Defaults.subset, "empty": Defaults.empty} | given
     threshold = options.get("threshold")
+    if ("model" in given) == ("predictions" in given):
+        raise InputError("give either --model, or --predictions with --masks")
+    of_maps, of_network = (
+        ("masks",),
+        ("data_path", "subset", "input_size", "tta", "save_predictions"),
+    )
+    other, names = ("predictions", of_maps) if "model" in given else ("model", of_network)
+    for name in names:
+        if name in given:
+            raise InputError(f"requires --{other}", name)
+    expect("model" in given or "masks" in given, "masks", "a folder of masks beside --predictions")
     expect(
-        ("model" in given) != ("predictions" in given),
-        "--model",
-        "this, or --predictions with --masks",
-        "both" if "model" in given else None,
+        "save_predictions" not in given or "out" in given, "save_predictions", "a folder in --out"
     )
-    of_other = (
-        ("masks",)
-        if "model" in given
-        else ("data_path", "subset", "input_size", "tta", "save_predictions")
-    )
-    for name in of_other:
-        other = "--predictions" if "model" in given else "--model"
-        expect(
-            name not in given,
-            f"--{name.replace('_', '-')}",
-            f"this with {other} only",
-            "it without",
-        )
-    expect(
-        "model" in given or "masks" in given, "--masks", "a folder of masks beside --predictions"
-    )
-    expect(
-        "save_predictions" not in given or "out" in given, "--save-predictions", "a folder in --out"
-    )
-    expect(options["subset"] in SUBSETS, "--subset", ", ".join(SUBSETS), options["subset"])
+    expect(options["subset"] in SUBSETS, "subset", ", ".join(SUBSETS), options["subset"])
     expect(
         options["empty"] in ("skip", "one", "zero"),
-        "--empty",
+        "empty",
         "skip, one or zero",
         options["empty"],
     )
-    expect("stems" not in given or "subset" not in given, "--stems", "this or --subset", "both")
+    expect("stems" not in given or "subset" not in given, "stems", "this or --subset", "both")
     expect(
         threshold is None or 0 <= threshold <= 1,
-        "--threshold",
+        "threshold",
         "a probability from 0 to 1",
         threshold,
     )
     if "out" in options:
-        check_writable(options["out"], "--out")
+        check_writable(options["out"], "out")
     return options
 
 
@@ -181,7 +170,9 @@ def main():
                 predictor = opened.get(source.path) or load(source.path, options.get("input_size"))
                 opened = {source.path: predictor}
                 threshold = predictor.threshold if threshold is None else threshold
-                maps_of = partial(predict, predictor, tta=options.get("tta", False))
+                tta = options.get("tta", False)
+                source.network = {"input_size": predictor.input_size, "tta": tta}
+                maps_of = partial(predict, predictor, tta=tta)
                 maps = maps_of(source.items)
                 if "save_predictions" in options:
                     several = (
@@ -262,7 +253,8 @@ def write(rows, galleries, kept_maps, options):
     from polypseg.scoring.report import report
 
     out = Path(options["out"])
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out, "out"):
+        out.mkdir(parents=True, exist_ok=True)
     machine = environment()
     shown = {
         name: machine[name] for name in ("commit", "backend", "python", "platform", "processor")
@@ -276,10 +268,12 @@ def write(rows, galleries, kept_maps, options):
         "table.md": tables.markdown(rows),
         "table.tex": tables.latex(rows),
     }
-    for name, text in files.items():
-        write_text(out / name, text)
-    for path, encoded in kept_maps.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded)
+    with writing(out, "out"):
+        for name, text in files.items():
+            write_text(out / name, text)
+    with writing(out / "predictions", "save_predictions"):
+        for path, encoded in kept_maps.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded)
     written = [*files, *(["predictions/"] if kept_maps else [])]
     print(f"written: {', '.join(str(out / name) for name in written)}")

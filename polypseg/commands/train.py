@@ -169,14 +169,14 @@ def resumed_config(given):
     """The `TrainConfig` of the run that `given["resume"]` names. Raises `InputError`."""
     for name in given:
         if name not in BESIDE_RESUME:
-            option = "--" + name.replace("_", "-")
             raise InputError(
-                f"{option}: expected only --data-path, --cache-gb and --devices beside --resume, "
-                "whose run keeps its options"
+                "cannot be given with --resume, whose run keeps its options; only --data-path, "
+                "--cache-gb and --devices can",
+                name,
             )
-    folder = find_run(given["resume"], "--resume")
+    folder = find_run(given["resume"], "resume")
     return TrainConfig(
-        **(read_config(folder / "config.json", "--resume") | given | {"resume": str(folder)})
+        **(read_config(folder / "config.json", "resume") | given | {"resume": str(folder)})
     ).check()
 
 
@@ -216,8 +216,8 @@ def verify_and_train(config):
         print(report.text(None) if report.errors else report, flush=True)
         if report.errors:
             raise InputError(
-                f"--data-path: expected readable pairs, got {len(report.errors)} bad files (listed "
-                "above)"
+                f"expected readable pairs, got {len(report.errors)} bad files (listed above)",
+                "data_path",
             )
 
     if config.folds:

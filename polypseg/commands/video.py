@@ -110,42 +110,42 @@ def check(options):
     threshold, out, masks = options["threshold"], options["out"], options["masks_out"]
     expect(
         threshold is None or 0 <= threshold <= 1,
-        "--threshold",
+        "threshold",
         "a probability from 0 to 1",
         threshold,
     )
     for name in ("batch_size", "stride", "max_frames"):
         value = options[name]
-        expect(value is None or value >= 1, "--" + name.replace("_", "-"), "1 or more", value)
+        expect(value is None or value >= 1, name, "1 or more", value)
     smooth = options["smooth"]
-    expect(smooth >= 1 and smooth % 2 == 1, "--smooth", "an odd number of frames", smooth)
-    expect(out.suffix == ".mp4", "--out", "a name that ends in .mp4", out)
-    expect(not out.is_dir(), "--out", "a file", f"the folder {out}")
-    new = [("--out", out), ("--out", out.with_suffix(".json"))]
+    expect(smooth >= 1 and smooth % 2 == 1, "smooth", "an odd number of frames", smooth)
+    expect(out.suffix == ".mp4", "out", "a name that ends in .mp4", out)
+    expect(not out.is_dir(), "out", "a file", f"the folder {out}")
+    new = [("out", out), ("out", out.with_suffix(".json"))]
     if masks is not None:
         masks = options["masks_out"] = Path(masks)
         if masks.suffix == ".mkv":
-            new.append(("--masks-out", masks))
+            new.append(("masks_out", masks))
         else:
             expect(
                 not masks.exists() or masks.is_dir(),
-                "--masks-out",
+                "masks_out",
                 "a folder, or a file that ends in .mkv",
                 masks,
             )
             frames = sorted(masks.glob("frame_*.png"))
-            new += [("--masks-out", frames[0])] if frames else []
+            new += [("masks_out", frames[0])] if frames else []
     for argument, path in new:
         if path.exists() and not options["overwrite"]:
             raise InputError(
-                f"{argument}: expected a new path (or --overwrite), got {path}, which exists"
+                f"expected a new path (or --overwrite), got {path}, which exists", argument
             )
         if (
             os.path.exists(options["video"])
             and path.exists()
             and os.path.samefile(path, options["video"])
         ):
-            raise InputError(f"{argument}: expected another file than --video, got {path}")
+            raise InputError(f"expected another file than --video, got {path}", argument)
 
 
 def main():
@@ -178,8 +178,9 @@ def main():
     report(result, options)
     if result["problem"]:
         raise InputError(
-            f"--video: {options['video']}: {result['problem']}; written: {result['frames']} "
-            f"frames, {options['out']}"
+            f"{options['video']}: {result['problem']}; written: {result['frames']} "
+            f"frames, {options['out']}",
+            "video",
         )
     if result["stopped"]:
         sys.exit(128 + stopped.signal)
@@ -246,6 +247,7 @@ def convert(reader, predictor, options, stopped, started):
         "video": options["video"],
         "model": options["model"],
         "engine": predictor.engine,
+        "input_size": predictor.input_size,
         "threshold": options["threshold"],
         "smooth": options["smooth"],
         "stride": options["stride"],
@@ -270,7 +272,7 @@ def write_facts(path, result):
         write_text(path, json.dumps(result, indent=2) + "\n")
     except OSError as error:
         raise InputError(
-            f"--out: expected room on the disk, got {path} ({error.strerror}); the video is whole"
+            f"expected room on the disk, got {path} ({error.strerror}); the video is whole", "out"
         ) from error
 
 

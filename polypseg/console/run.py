@@ -2,6 +2,11 @@
 
 import os
 import sys
+import traceback
+
+from polypseg.errors import InputError
+
+REPORT = "This is an error in polypseg, not in your input: please report it with the lines above."
 
 
 def program():
@@ -9,20 +14,71 @@ def program():
     return os.path.basename(sys.argv[0])
 
 
+def option(argument):
+    """What the user types for an argument: `--input-size`; a positional one is in capitals."""
+    return argument if argument.isupper() else "--" + argument.replace("_", "-")
+
+
+def one_line(text):
+    r"""The text with line breaks and other control characters as escapes (`\n`)."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def warn(text):
-    """A line on stderr that begins with the command's name."""
-    print(f"{program()}: {text}", file=sys.stderr)
+    """One line on stderr that begins with the command's name, whatever the terminal's encoding."""
+    line = f"{program()}: {one_line(text)}\n"
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stderr.flush()
+
+
+def tolerate_encoding():
+    """Let output that the terminal cannot show appear as escapes, rather than end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run(main):
-    """Run a command's main function."""
+    """Run a command's main function.
+
+    An `InputError` ends in one line and exit code 2, and so does a lack of memory; Ctrl-C in one
+    line and 130; everything else in its traceback and 1.
+    """
+    tolerate_encoding()
     try:
         main()
-    except (ValueError, OSError) as error:
-        if "\n" in str(error):  # not one of ours
-            raise
-        warn(f"error: {error}")
+    except InputError as error:
+        prefix = f"{option(error.argument)}: " if error.argument else ""
+        warn(f"error: {prefix}{error.message}")
         sys.exit(2)
     except KeyboardInterrupt as stop:
         warn("stopped" + (f"; {stop}" if str(stop) else ""))
         sys.exit(getattr(stop, "exit_code", 130))
+    except BrokenPipeError:  # what read our output has ended, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
+    except Exception as error:
+        if is_out_of_memory(error):
+            warn("error: out of memory; try a smaller --batch-size or --input-size")
+            sys.exit(2)
+        traceback.print_exc()
+        sys.stderr.write(f"\n{REPORT}\n")
+        sys.exit(1)
+
+
+def is_out_of_memory(error):
+    """Whether NumPy, OpenCV, TensorFlow, JAX or PyTorch lacked memory, here or on a GPU."""
+    while error is not None:
+        name, text = type(error).__name__, str(error)
+        if isinstance(error, MemoryError) or name in ("ResourceExhaustedError", "OutOfMemoryError"):
+            return True
+        if "RESOURCE_EXHAUSTED" in text or "DefaultCPUAllocator: can't allocate memory" in text:
+            return True
+        if name == "error" and "Insufficient memory" in text:  # cv2.error
+            return True
+        error = error.__cause__ or error.__context__
+    return False

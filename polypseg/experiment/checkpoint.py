@@ -9,11 +9,12 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 import zipfile
 from pathlib import Path
 
-from polypseg.errors import InputError
+from polypseg.errors import InputError, reading, reason
 from polypseg.files import replace, write_text
 
 
@@ -27,9 +28,8 @@ def saving(folder):
     try:
         yield
     except (OSError, RuntimeError) as error:  # h5py raises either
-        reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
         raise SaveError(
-            f"{folder}: expected to save the network and its history, got: {reason}"
+            f"{folder}: expected to save the network and its history, got: {reason(error)}"
         ) from error
 
 
@@ -49,13 +49,11 @@ def saved_epoch(path):
     """The epoch, from 1, after which a `.keras` file was saved; 0 where there is no such file."""
     if not path.exists():
         return 0
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return int(json.loads(archive.comment)["epoch"])
-    except (zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise InputError(
-            f"--resume: expected a whole file that train.py saved, got {path} ({error})"
-        ) from error
+    with (
+        reading(path, "a complete file that train.py saved", "resume"),
+        zipfile.ZipFile(path) as archive,
+    ):
+        return int(json.loads(archive.comment)["epoch"])
 
 
 def write_history(path, rows):
@@ -74,19 +72,18 @@ def read_history(path, epochs):
     """The first `epochs` rows of `history.csv`. Raises `InputError` where there are fewer."""
     rows = []
     if epochs:
-        try:
-            with open(path, newline="", encoding="utf-8") as file:
-                rows = [
-                    {key: float(value) for key, value in row.items()}
-                    for row in csv.DictReader(file)
-                ][:epochs]
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"--resume: expected a history, got {path} ({error})") from error
-    for row in rows:
-        row["epoch"] = int(row["epoch"])
+        with (
+            reading(path, "a history", "resume"),
+            open(path, newline="", encoding="utf-8") as file,
+        ):
+            for row in list(csv.DictReader(file))[:epochs]:
+                rows.append({key: float(value) for key, value in row.items()})
+                rows[-1]["epoch"] = int(rows[-1]["epoch"])
+                if not math.isfinite(rows[-1]["val_dice"]):
+                    raise ValueError(f"val_dice is {row['val_dice']}")
     if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
         raise InputError(
-            f"--resume: expected a row for each of {epochs} epochs in {path}, got {len(rows)}"
+            f"expected a row for each of {epochs} epochs in {path}, got {len(rows)}", "resume"
         )
     return rows
 

@@ -54,43 +54,43 @@ class TrainConfig:
         """Raise `InputError` for the first value out of range; fill in what depends on the
         model.
         """
-        expect(self.data_path, "--data-path", "a folder with images/ and masks/")
-        expect(self.model in NETWORKS, "--model", f"one of {', '.join(NETWORKS)}", self.model)
+        expect(self.data_path, "data_path", "a folder with images/ and masks/")
+        expect(self.model in NETWORKS, "model", f"one of {', '.join(NETWORKS)}", self.model)
         network = NETWORKS[self.model]
         self.loss = self.loss or network.loss
         size, stride = self.input_size, network.stride
         expect(
             0 < self.data_split < 0.5,
-            "--data-split",
+            "data_split",
             "a fraction above 0 and below 0.5",
             self.data_split,
         )
-        expect(self.cache_gb >= 0, "--cache-gb", "0 or more gigabytes", self.cache_gb)
+        expect(self.cache_gb >= 0, "cache_gb", "0 or more gigabytes", self.cache_gb)
         expect(
             self.backbone in BACKBONES,
-            "--backbone",
+            "backbone",
             f"one of {', '.join(BACKBONES)}",
             self.backbone,
         )
         backbone = network.backbones.get(self.backbone)
         expect(
             self.backbone_weights != "imagenet" or backbone is None or backbone.downloads,
-            "--backbone-weights",
+            "backbone_weights",
             f"none, or for {self.backbone} a file that convert.py made, since Keras has none to "
             "download",
             self.backbone_weights,
         )
         expect(
             size >= stride and size % stride == 0,
-            "--input-size",
+            "input_size",
             f"a multiple of {stride} for {self.model}",
             size,
         )
         if self.folds is not None:
-            expect(self.folds >= 2, "--folds", "2 or more", self.folds)
+            expect(self.folds >= 2, "folds", "2 or more", self.folds)
             expect(
                 not self.split_dir,
-                "--folds",
+                "folds",
                 "no --split-dir beside it, since the folds are drawn",
                 self.split_dir,
             )
@@ -100,55 +100,55 @@ class TrainConfig:
             good = numbers and all(0 < rate <= 4 and round(size * rate / stride) for rate in scales)
             expect(
                 good,
-                "--multi-scale",
+                "multi_scale",
                 f"factors of --input-size up to 4 that leave {stride} px or more",
                 _join(scales),
             )
-        expect(self.epochs >= 1, "--epochs", "1 or more", self.epochs)
-        expect(self.batch_size >= 1, "--batch-size", "1 or more", self.batch_size)
-        expect(self.accumulate >= 1, "--accumulate", "1 or more steps", self.accumulate)
-        expect(0 < self.lr < 1, "--lr", "a learning rate above 0 and below 1", self.lr)
+        expect(self.epochs >= 1, "epochs", "1 or more", self.epochs)
+        expect(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
+        expect(self.accumulate >= 1, "accumulate", "1 or more steps", self.accumulate)
+        expect(0 < self.lr < 1, "lr", "a learning rate above 0 and below 1", self.lr)
         expect(
             self.schedule in ("cosine", "step", "constant"),
-            "--schedule",
+            "schedule",
             "cosine, step or constant",
             self.schedule,
         )
-        expect(self.patience >= 1, "--patience", "1 or more epochs", self.patience)
-        expect(self.clip_value >= 0, "--clip-value", "0 (off) or more", self.clip_value)
+        expect(self.patience >= 1, "patience", "1 or more epochs", self.patience)
+        expect(self.clip_value >= 0, "clip_value", "0 (off) or more", self.clip_value)
         expect(
             self.augment in AUGMENTATIONS,
-            "--augment",
+            "augment",
             f"one of {', '.join(AUGMENTATIONS)}",
             self.augment,
         )
-        expect(0 <= self.ema < 1, "--ema", "0 (off), or a momentum below 1 as 0.99", self.ema)
-        expect(self.loss in LOSSES, "--loss", f"one of {', '.join(LOSSES)}", self.loss)
+        expect(0 <= self.ema < 1, "ema", "0 (off), or a momentum below 1 as 0.99", self.ema)
+        expect(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}", self.loss)
         weights = self.map_weights
         if weights is not None:
             numbers = all(isinstance(weight, int | float) for weight in weights)
             expect(
                 numbers and len(weights) == network.maps and min(weights) >= 0 and sum(weights) > 0,
-                "--map-weights",
+                "map_weights",
                 f"{network.maps} numbers of 0 or more, not all 0, for {self.model}",
                 _join(weights),
             )
         expect(
             self.precision in PRECISIONS,
-            "--precision",
+            "precision",
             f"one of {', '.join(PRECISIONS)}",
             self.precision,
         )
-        expect(self.devices in ("one", "all"), "--devices", "one or all", self.devices)
+        expect(self.devices in ("one", "all"), "devices", "one or all", self.devices)
         place = self.coordinator
-        expect(place is None or re.fullmatch(r".+:\d+", place), "--coordinator", "HOST:PORT", place)
+        expect(place is None or re.fullmatch(r".+:\d+", place), "coordinator", "HOST:PORT", place)
         expect(
             self.num_processes is None or self.num_processes >= 1,
-            "--num-processes",
+            "num_processes",
             "1 or more",
             self.num_processes,
         )
-        expect(0 <= self.seed < 2**32, "--seed", "a whole number of 0 or more", self.seed)
+        expect(0 <= self.seed < 2**32, "seed", "a whole number of 0 or more", self.seed)
         return self
 
     def to_json(self):
@@ -166,16 +166,16 @@ def _join(values):
     return " ".join(str(value) for value in values)
 
 
-def read_config(path, argument="--config"):
+def read_config(path, argument="config"):
     """The values of a run's `config.json`, as a dict. Raises `InputError`."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"{argument}: expected a readable file, got {path} ({error.strerror})"
+            f"expected a readable file, got {path} ({error.strerror})", argument
         ) from error
     except ValueError as error:
-        raise InputError(f"{argument}: expected JSON, got {path} ({error})") from error
+        raise InputError(f"expected JSON, got {path} ({error})", argument) from error
     expect(isinstance(values, dict), argument, "an object with option names as keys", path)
     fields = {
         field.name: field.type
@@ -184,10 +184,10 @@ def read_config(path, argument="--config"):
     }
     for key, value in values.items():
         if key not in fields:
-            raise InputError(f"{argument}: unknown key {key!r} in {path}{nearest(key, fields)}")
+            raise InputError(f"unknown key {key!r} in {path}{nearest(key, fields)}", argument)
         if not _fits(value, fields[key]):
             raise InputError(
-                f"{argument}: expected {_words(fields[key])} for {key!r} in {path}, got {value!r}"
+                f"expected {_words(fields[key])} for {key!r} in {path}, got {value!r}", argument
             )
     return values
 

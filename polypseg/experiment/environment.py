@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from polypseg import __version__
+from polypseg.errors import reading
 from polypseg.files import write_text
 
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
@@ -16,14 +18,14 @@ PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headl
 def environment():
     """What the run was made with: command, commit, versions, machine."""
     keras = sys.modules.get("keras")  # scoring saved maps does without
-    versions = {}
+    versions = {"polypseg": __version__}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             pass
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [*Path(sys.argv[0]).name.split(), *sys.argv[1:]],
         "commit": _commit(),
         "backend": keras.backend.backend() if keras else None,
         "python": platform.python_version(),
@@ -41,8 +43,9 @@ def write_environment(folder, epoch=0):
     path = Path(folder) / "environment.json"
     now = environment()
     if epoch and path.exists():
-        first = json.loads(path.read_text(encoding="utf-8"))
-        first.setdefault("resumed", []).append({"after_epoch": epoch} | now)
+        with reading(path, "what train.py wrote about its environment", "resume"):
+            first = json.loads(path.read_text(encoding="utf-8"))
+            first.setdefault("resumed", []).append({"after_epoch": epoch} | now)
         now = first
     write_text(path, json.dumps(now, indent=2) + "\n")
 

@@ -5,7 +5,7 @@ import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
 
-from polypseg.errors import InputError
+from polypseg.errors import InputError, reading
 from polypseg.files import write_text
 
 FILES = "files.csv"
@@ -20,7 +20,7 @@ def fingerprints(pairs):
 
 
 def _hash(path):
-    with open(path, "rb") as file:
+    with reading(path, "a readable file"), open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
@@ -41,13 +41,11 @@ def check_unchanged(folder, pairs):
     Raises:
         InputError: pictures are missing or have changed.
     """
-    try:
-        with open(folder / FILES, newline="", encoding="utf-8") as file:
-            begun = {row["stem"]: (row["image"], row["mask"]) for row in csv.DictReader(file)}
-    except (OSError, KeyError) as error:
-        raise InputError(
-            f"--resume: expected the list of the run's files, got {folder / FILES} ({error})"
-        ) from error
+    with (
+        reading(folder / FILES, "the list of the run's files", "resume"),
+        open(folder / FILES, newline="", encoding="utf-8") as file,
+    ):
+        begun = {row["stem"]: (row["image"], row["mask"]) for row in csv.DictReader(file)}
     pairs = [pair for pair in pairs if pair.stem in begun]
     now = fingerprints(pairs)
     missing = [stem for stem in begun if stem not in now]
@@ -59,7 +57,8 @@ def check_unchanged(folder, pairs):
             if stems
         ]
         raise InputError(
-            f"--data-path: expected the {len(begun)} pictures that the run began with, got "
-            f"{' and '.join(found)}"
+            f"expected the {len(begun)} pictures that the run began with, got "
+            f"{' and '.join(found)}",
+            "data_path",
         )
     return pairs, now

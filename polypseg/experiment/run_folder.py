@@ -18,22 +18,22 @@ def create_run(parent, name):
         except FileExistsError:
             if parent.exists() and not parent.is_dir():
                 raise InputError(
-                    f"--trained-model-path: expected a folder, got the file {parent}"
+                    f"expected a folder, got the file {parent}", "trained_model_path"
                 ) from None
             number += 1
         except OSError as error:
             raise InputError(
-                f"--trained-model-path: expected a writable folder, got {parent} ({error.strerror})"
+                f"expected a writable folder, got {parent} ({error.strerror})", "trained_model_path"
             ) from None
 
 
-def find_run(path, argument="--model"):
+def find_run(path, argument="model"):
     """The run folder that `path` names: itself, or the only one inside it."""
     path = Path(path)
-    expected = "a run folder or a model file" if argument == "--model" else "a run folder"
+    expected = "a run folder or a model file" if argument == "model" else "a run folder"
     if not path.exists():
         raise InputError(
-            f"{argument}: expected {expected}, got {path}, which does not exist{similar_run(path)}"
+            f"expected {expected}, got {path}, which does not exist{similar_run(path)}", argument
         )
     runs = (
         [path]
@@ -43,13 +43,14 @@ def find_run(path, argument="--model"):
     if len(runs) != 1:
         found = f"{len(runs)} runs ({', '.join(run.name for run in runs)})" if runs else "none"
         raise InputError(
-            f"{argument}: expected a run folder (one with config.json), got {path} with {found} "
-            "inside"
+            f"expected a run folder (one with config.json), got {path} with {found} inside",
+            argument,
         )
-    if argument == "--model" and (runs[0] / "fold-1").is_dir():
+    if argument == "model" and (runs[0] / "fold-1").is_dir():
         raise InputError(
-            f"{argument}: expected one run, got the cross-validation {runs[0]}; name a fold, as "
-            f"{runs[0]}/fold-1"
+            f"expected one run, got the cross-validation {runs[0]}; name a fold, as "
+            f"{runs[0]}/fold-1",
+            argument,
         )
     return runs[0]
 

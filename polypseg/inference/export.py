@@ -14,6 +14,7 @@ import numpy as np
 
 from polypseg.errors import InputError
 from polypseg.experiment.run_folder import find_run
+from polypseg.files import writing
 from polypseg.runtime import quiet
 
 from .formats import format_of
@@ -78,7 +79,8 @@ def export(
     )
     folder = out.with_name(f".{out.name}.part")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    with writing(out, "out"):
+        folder.mkdir()
     try:
         part = folder / out.name
         with quiet(), warnings.catch_warnings():
@@ -86,17 +88,20 @@ def export(
             serving = serving_model(
                 original.model, original.input_size, all_maps, 1 if form.one_image else None
             )
-            form.write(serving, part, precision, description)
+            with writing(out, "out"):
+                form.write(serving, part, precision, description)
         logit, probability = compare(original, form, part, len(maps))
         if not logit <= TOLERANCE[precision]:
             raise InputError(
-                f"--format: expected {kind} logits within {TOLERANCE[precision]} of the Keras "
+                f"expected {kind} logits within {TOLERANCE[precision]} of the Keras "
                 "network's, "
                 f"got a difference of {logit:.3g} (probability {probability:.3g}); nothing was "
-                "written"
+                "written",
+                "format",
             )
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        move(form, part, out)
+        with writing(out, "out"):
+            move(form, part, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Exported(out, size, logit, probability)
@@ -124,24 +129,24 @@ def serving_model(network, size, all_maps, batch_size):
 def check_target(source, form, out, overwrite):
     if not source.is_file():
         raise InputError(
-            f"--model: expected a run folder or a .keras file, got {source}, which does not exist"
+            f"expected a run folder or a .keras file, got {source}, which does not exist", "model"
         )
     out = (
         source.with_name(source.stem + (form.suffix or "_savedmodel")) if out is None else Path(out)
     )
     if out.suffix != form.suffix:
         expected = f"a name that ends in {form.suffix}" if form.suffix else "a folder"
-        raise InputError(f"--out: expected {expected}, got {out}")
+        raise InputError(f"expected {expected}, got {out}", "out")
     if not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK):
-        raise InputError(f"--out: expected a writable folder to put it in, got {out.parent}")
+        raise InputError(f"expected a writable folder to put it in, got {out.parent}", "out")
     for path in form.parts(out):
         if path.exists() and not overwrite:
             raise InputError(
-                f"--out: expected a new path (or --overwrite), got {path}, which exists"
+                f"expected a new path (or --overwrite), got {path}, which exists", "out"
             )
     if out.is_dir() and not form.recognises(out):
         raise InputError(
-            f"--out: expected a path to write or a SavedModel to replace, got the folder {out}"
+            f"expected a path to write or a SavedModel to replace, got the folder {out}", "out"
         )
     return out
 
@@ -149,14 +154,15 @@ def check_target(source, form, out, overwrite):
 def check_possible(form, kind, precision):
     if precision == "float16" and not form.half:
         raise InputError(
-            "--precision: expected float32 for savedmodel, which TensorFlow computes in float32, "
-            "got float16"
+            "expected float32 for savedmodel, which TensorFlow computes in float32, got float16",
+            "precision",
         )
     for module, package in form.packages.items():
         if importlib.util.find_spec(module) is None:
             raise InputError(
-                f"--format: expected the package {package} for {kind} (pip install {package}), "
-                "got none installed"
+                f"expected the package {package} for {kind} (pip install {package}), "
+                "got none installed",
+                "format",
             )
 
 

@@ -14,6 +14,7 @@ from polypseg.data.images import IMAGE_SUFFIXES, read_image, write_png
 from polypseg.drawing.overlay import overlay
 from polypseg.drawing.panel import panel
 from polypseg.errors import InputError
+from polypseg.files import writing
 
 from .regions import find_regions
 from .stages import Stages
@@ -53,8 +54,8 @@ def find_images(arguments):
                     else "a file, a folder or a pattern of"
                 )
                 raise InputError(
-                    f"--image: expected {kind} pictures ({' '.join(IMAGE_SUFFIXES)}), got "
-                    f"{argument}"
+                    f"expected {kind} pictures ({' '.join(IMAGE_SUFFIXES)}), got {argument}",
+                    "image",
                 )
         found |= {os.path.abspath(path): Path(path) for path in paths}
     return list(found.values())
@@ -95,10 +96,8 @@ def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False):
     def read(job):
         try:
             return job._replace(image=read_image(job.path))
-        except ValueError as error:
+        except InputError as error:
             problems.append(str(error))
-        except OSError as error:
-            problems.append(f"{job.path}: expected a readable file ({error.strerror})")
 
     def reading():
         remaining = iter(jobs)
@@ -167,14 +166,9 @@ def write(job, predictor, threshold):
         "panels": page,
     }
     for kind, path in job.targets.items():
-        try:
+        with writing(path, "out"):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_png(path, pictures[kind]())
-        except OSError as error:
-            raise InputError(
-                f"--out: expected a writable folder with room on the disk, got {path} "
-                f"({error.strerror})"
-            ) from error
     return {
         "file": job.path,
         "width": width,

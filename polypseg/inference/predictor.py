@@ -105,8 +105,8 @@ def open_engine(path: str | Path, input_size: int | None = None) -> Any:
     if not path.exists():
         similar = similar_run(path)
         raise InputError(
-            f"--model: expected a run folder or a model file, got {path}, which does not "
-            f"exist{similar}"
+            f"expected a run folder or a model file, got {path}, which does not exist{similar}",
+            "model",
         )
     exported = exported_as(path)
     if exported and exported.open:
@@ -116,7 +116,7 @@ def open_engine(path: str | Path, input_size: int | None = None) -> Any:
     else:
         suffixes = ", ".join(filter(None, (format_of(name).suffix for name in NAMES)))
         raise InputError(
-            f"--model: expected a run folder, a SavedModel folder, .keras, {suffixes}, got {path}"
+            f"expected a run folder, a SavedModel folder, .keras, {suffixes}, got {path}", "model"
         )
     if input_size is not None:
         engine.resize(input_size)

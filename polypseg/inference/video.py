@@ -64,15 +64,16 @@ class VideoReader:
         elif "://" not in source:
             if not os.path.exists(source):
                 raise InputError(
-                    f"--video: expected a video file or the number of a camera, got {source}, "
-                    "which does not exist"
+                    f"expected a video file or the number of a camera, got {source}, "
+                    "which does not exist",
+                    "video",
                 )
             if not os.path.isfile(source):
                 raise InputError(
-                    f"--video: expected a video file, got {source}, which is not a file"
+                    f"expected a video file, got {source}, which is not a file", "video"
                 )
             if not os.path.getsize(source):
-                raise InputError(f"--video: expected a video, got {source}, an empty file")
+                raise InputError(f"expected a video, got {source}, an empty file", "video")
         try:
             self._container = av.open(name, format=form)
             self._packets = self._container.demux(*self._streams())
@@ -86,7 +87,7 @@ class VideoReader:
                 if self.live
                 else f"a video, got {source}"
             )
-            raise InputError(f"--video: expected {what} ({_reason(error)})") from error
+            raise InputError(f"expected {what} ({_reason(error)})", "video") from error
         stream = self._video
         self._matrix = _display_matrix(first)
         self._size = first.width, first.height

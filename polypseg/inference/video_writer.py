@@ -13,7 +13,7 @@ import cv2
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from polypseg.data.images import write_png
-from polypseg.errors import InputError
+from polypseg.errors import InputError, reason
 
 # FFmpeg's number of a colour matrix -> what converts to it. Others become BT.601.
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
@@ -48,7 +48,7 @@ class VideoWriter:
         self._convert = VideoReformatter()
         self._like, self._pts = like, 0
         lossless = self.path.suffix == ".mkv"
-        self._argument = "--masks-out" if lossless else "--out"
+        self._argument = "masks_out" if lossless else "out"
         with self._writing():
             self._temporary.parent.mkdir(parents=True, exist_ok=True)
             options = {} if lossless else {"movflags": "faststart"}
@@ -225,12 +225,11 @@ class MaskFolder:
             yield
         except OSError as error:
             self.discard()
-            raise cannot_write(self.path, error, "--masks-out") from error
+            raise cannot_write(self.path, error, "masks_out") from error
 
 
 def cannot_write(path, error, argument):
     """The `InputError` for an error of the disk."""
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
     return InputError(
-        f"{argument}: expected a writable place with room on the disk, got {path} ({reason})"
+        f"expected a writable place with room on the disk, got {path} ({reason(error)})", argument
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from polypseg.data.images import read_mask
 from polypseg.data.maps import read_map
+from polypseg.errors import InputError
 from polypseg.inference.predict import predict
 from polypseg.metrics import DataSetScores, ImageScores, overlap, score
 from polypseg.runtime import cores
@@ -59,7 +60,7 @@ def score_items(items, rules, maps=None, workers=None):
         workers: processes to use; default: as many as there are cores.
 
     Raises:
-        ValueError: an unreadable file, a map of another size than its mask, nan: one line with the
+        InputError: an unreadable file, a map of another size than its mask, nan: one line with the
             file's name.
     """
     jobs = (
@@ -109,7 +110,7 @@ def score_item(item, map_, rules):
     name = item.map if map_ is None else item.image
     if given.shape != mask.shape:
         if not rules.resize:
-            raise ValueError(
+            raise InputError(
                 f"{name}: expected the size of its mask, {_size(mask)}, got {_size(given)}; "
                 "--resize scales the map"
             )
@@ -117,7 +118,7 @@ def score_item(item, map_, rules):
     try:
         scores = score(mask, given, rules.threshold, rules.empty)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise InputError(f"{name}: {error}") from error
     top = int(given.max()) if given.dtype == np.uint8 else 255
     return Result(item.stem, scores, top)
 

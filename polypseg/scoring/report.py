@@ -177,6 +177,7 @@ def _data(row, gallery, environment):
         "data": source.data,
         "images": row.total["n"],
         "threshold": f"{rules.threshold:g}",
+        **source.network,
         "--empty": rules.empty,
         "--resize": "yes" if rules.resize else "no",
         "empty masks": row.empty,

@@ -1,11 +1,11 @@
 """What is to be scored: the pictures of a network's split, or the maps that a program saved."""
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from polypseg.errors import InputError, expect
+from polypseg.errors import InputError, expect, of_argument, reading
+from polypseg.experiment.config import read_config
 from polypseg.experiment.run_folder import find_run
 from polypseg.inference.formats import exported_as
 
@@ -45,6 +45,7 @@ class Source:
     items: list
     path: Path  # of the network, or the folder of maps
     config: dict | None = None  # of the run
+    network: dict = field(default_factory=dict)  # how it was run: input_size, tta
 
 
 def network_sources(models, data_paths, subset, stems=None, names=None):
@@ -62,26 +63,25 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
 
     expect(
         names is None or len(names) == len(models),
-        "--names",
+        "names",
         f"a name for each of {len(models)} models",
         names and " ".join(names),
     )
-    lists = _lists(stems, len(data_paths or [None]), "--data-path")
+    lists = _lists(stems, len(data_paths or [None]), "data_path")
     sources = []
     for index, model in enumerate(models):
         path = Path(model)
-        folder = None if path.is_file() or exported_as(path) else find_run(path)
-        config = (
-            json.loads((folder / "config.json").read_text(encoding="utf-8")) if folder else None
-        )
+        folder = None if path.is_file() or exported_as(path) else find_run(path, "model")
+        config = read_config(folder / "config.json", "model") if folder else None
         if not data_paths:
             expect(
-                folder,
-                "--data-path",
+                config and config.get("data_path"),
+                "data_path",
                 f"a folder with images/ and masks/, since {path} does not name one",
             )
         for data_path, listed in zip(data_paths or [config["data_path"]], lists):
-            pairs, _ = find_pairs(data_path)
+            with of_argument("data_path"):
+                pairs, _ = find_pairs(data_path)
             chosen, part = pairs, ""
             if listed:
                 chosen = _listed(pairs, listed, data_path)
@@ -115,15 +115,18 @@ def _told_apart(sources):
 
 
 def _split(folder, subset, pairs, data_path):
-    expect(folder, "--subset", "all, since a model file brings no split", subset)
-    stems = (folder / "split" / f"{subset}.txt").read_text(encoding="utf-8").split("\n")
+    expect(folder, "subset", "all, since a model file brings no split", subset)
+    path = folder / "split" / f"{subset}.txt"
+    with reading(path, f"the run's list of its {subset} split", "model"):
+        stems = path.read_text(encoding="utf-8").split("\n")
     wanted = {stem for stem in stems if stem}
     missing = sorted(wanted - {pair.stem for pair in pairs})
     if missing or not wanted:
         raise InputError(
-            f"--data-path: expected the {len(wanted)} pictures of the run's {subset} split in "
+            f"expected the {len(wanted)} pictures of the run's {subset} split in "
             f"{data_path}, got {len(wanted) - len(missing)} of them"
-            + (f"; missing: {', '.join(missing[:5])}" if missing else "")
+            + (f"; missing: {', '.join(missing[:5])}" if missing else ""),
+            "data_path",
         )
     return [pair for pair in pairs if pair.stem in wanted]
 
@@ -133,7 +136,7 @@ def _listed(pairs, listed, data_path):
     missing = sorted(stems - {pair.stem for pair in pairs})
     expect(
         not missing,
-        "--stems",
+        "stems",
         f"stems of pairs in {data_path}",
         f"also {', '.join(missing)} in {path}",
     )
@@ -146,7 +149,7 @@ def _lists(paths, count, argument):
         return [None] * count
     expect(
         len(paths) in (1, count),
-        "--stems",
+        "stems",
         f"one file, or one for each of {count} {argument}",
         f"{len(paths)} files",
     )
@@ -158,9 +161,9 @@ def _lists(paths, count, argument):
             } - {""}
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
-                f"--stems: expected a text file with a stem a line, got {path} ({error})"
+                f"expected a text file with a stem a line, got {path} ({error})", "stems"
             ) from error
-        expect(stems, "--stems", "a text file with a stem a line", f"the empty file {path}")
+        expect(stems, "stems", "a text file with a stem a line", f"the empty file {path}")
         lists.append((stems, path))
     return lists * count if len(lists) == 1 else lists
 
@@ -177,32 +180,32 @@ def saved_sources(predictions, masks, stems=None, names=None):
 
     expect(
         len(masks) in (1, len(predictions)),
-        "--masks",
+        "masks",
         f"one folder, or one for each of {len(predictions)} --predictions",
         f"{len(masks)} folders",
     )
     expect(
         names is None or len(names) == len(predictions),
-        "--names",
+        "names",
         f"a name for each of {len(predictions)} --predictions",
         names and " ".join(names),
     )
     masks = list(masks) * len(predictions) if len(masks) == 1 else masks
-    lists = _lists(stems, len(predictions), "--predictions")
+    lists = _lists(stems, len(predictions), "predictions")
     sources = []
     for index, (maps_folder, masks_folder, listed) in enumerate(zip(predictions, masks, lists)):
         maps, wanted = (
             _files(argument, folder, suffixes)
             for argument, folder, suffixes in (
-                ("--predictions", maps_folder, MAP_SUFFIXES),
-                ("--masks", masks_folder, IMAGE_SUFFIXES),
+                ("predictions", maps_folder, MAP_SUFFIXES),
+                ("masks", masks_folder, IMAGE_SUFFIXES),
             )
         )
         if listed:
             absent = sorted(listed[0] - wanted.keys())
             expect(
                 not absent,
-                "--stems",
+                "stems",
                 f"stems of masks in {masks_folder}",
                 f"also {', '.join(absent)} in {listed[1]}",
             )
@@ -210,9 +213,10 @@ def saved_sources(predictions, masks, stems=None, names=None):
         missing = [stem for stem in wanted if stem not in maps]
         if missing:
             raise InputError(
-                f"--predictions: expected a map for each of the {len(wanted)} masks in "
+                f"expected a map for each of the {len(wanted)} masks in "
                 f"{masks_folder}, "
-                f"got {len(wanted) - len(missing)} in {maps_folder}; missing: {', '.join(missing)}"
+                f"got {len(wanted) - len(missing)} in {maps_folder}; missing: {', '.join(missing)}",
+                "predictions",
             )
         images = _pictures_beside(masks_folder)
         data = _telling_name(masks_folder)
@@ -230,10 +234,8 @@ def saved_sources(predictions, masks, stems=None, names=None):
 def _files(argument, folder, suffixes):
     from polypseg.data.maps import find_by_stem
 
-    try:
+    with of_argument(argument):
         files = find_by_stem(folder, suffixes)
-    except ValueError as error:
-        raise InputError(f"{argument}: {error}") from error
     expect(files, argument, f"files ending in {', '.join(suffixes)}", f"none in {folder}")
     return files
 
@@ -243,13 +245,14 @@ def _pictures_beside(masks_folder):
     empty.
     """
     from polypseg.data.maps import find_by_stem
+    from polypseg.data.pairs import IMAGE_FOLDERS
 
-    for name in ("images", "image", "Original"):
+    for name in IMAGE_FOLDERS:
         folder = Path(masks_folder).resolve().parent / name
         if folder.is_dir():
             try:
                 return find_by_stem(folder)
-            except ValueError:
+            except InputError:
                 return {}
     return {}
 

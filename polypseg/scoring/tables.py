@@ -150,7 +150,9 @@ def metrics_json(rows):
     null.
     """
     results = [
-        row.total | {"settings": row.rules._asdict() | {"empty_masks": row.empty}} for row in rows
+        row.total
+        | {"settings": row.rules._asdict() | {"empty_masks": row.empty} | row.source.network}
+        for row in rows
     ]
     named = [
         {"model": row.source.model, "data": row.source.data} | result

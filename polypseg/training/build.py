@@ -5,7 +5,7 @@ import warnings
 import keras
 import tensorflow as tf
 
-from polypseg.errors import InputError, expect
+from polypseg.errors import InputError, expect, reading
 from polypseg.experiment.registry import NETWORKS, load_networks
 from polypseg.losses import SegmentationLoss
 from polypseg.metrics.streaming import MeanDice, MeanIoU
@@ -29,20 +29,18 @@ def build_model(config, steps, devices=1):
 def saved_model(config, path, devices):
     """The network and its optimiser as they were saved."""
     load_networks()
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            model = keras.saving.load_model(path)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0][:160]
-        raise InputError(
-            f"--resume: expected a whole file that train.py saved, got {path} ({reason})"
-        ) from error
+    with (
+        reading(path, "a complete file that train.py saved", "resume"),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always")
+        model = keras.saving.load_model(path)
     for warning in caught:  # Keras would go on with a new optimiser, and the rate would start over
         if "loading for optimizer" in str(warning.message):
             raise InputError(
-                "--resume: expected an optimiser that fits the network, got that of another "
-                f"version in {path}: go on with the version that began the run, or begin a new one"
+                "expected an optimiser that fits the network, got that of another "
+                f"version in {path}: go on with the version that began the run, or begin a new one",
+                "resume",
             )
     return _compile(config, model, model.optimizer, devices)
 
@@ -60,7 +58,7 @@ def _compile(config, model, optimizer, devices):
 def _optimizer(config, steps):
     every = config.accumulate
     total = config.epochs * steps
-    expect(every <= total, "--accumulate", f"at most the {total} steps of the run", every)
+    expect(every <= total, "accumulate", f"at most the {total} steps of the run", every)
     warmup = 0 if config.schedule == "step" else min(2 * steps, total // 10)
     return Adam(
         WarmupSchedule(config.lr, total, warmup, config.schedule, decay=STEP_DECAY * steps),

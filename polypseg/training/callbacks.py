@@ -7,12 +7,13 @@ import keras
 import numpy as np
 
 from polypseg.drawing.curves import plot_curves
+from polypseg.errors import InputError
 from polypseg.experiment.checkpoint import best_row, is_complete, save_model, saving, write_history
 
 from .ema import averages
 
 
-class NonFiniteLoss(ValueError):
+class NonFiniteLoss(InputError):
     """The loss became NaN or infinite."""
 
 

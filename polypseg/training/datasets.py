@@ -7,7 +7,7 @@ from polypseg.data.folds import fold_splits
 from polypseg.data.pairs import find_pairs
 from polypseg.data.splits import group_names, random_split, read_split
 from polypseg.data.verify import verify
-from polypseg.errors import InputError
+from polypseg.errors import InputError, of_argument, reading
 from polypseg.experiment.fingerprints import check_unchanged, fingerprints
 
 
@@ -22,6 +22,16 @@ class Data(NamedTuple):
     report: object
     files: dict
 
+    def check(self):
+        """Raise `InputError` where the check found bad files."""
+        errors = [] if isinstance(self.report, str) else self.report.errors
+        if errors:
+            first = f"{errors[0].path}: {errors[0].message}"
+            raise InputError(
+                f"expected readable pairs, got {len(errors)} bad files; the first: {first}",
+                "data_path",
+            )
+
     @property
     def found(self):
         """The report in words, every file named."""
@@ -29,24 +39,29 @@ class Data(NamedTuple):
 
 
 def prepare_data(config):
-    """Find, split and verify the data. Raises `ValueError` when a file is bad or, on resuming,
-    another one.
+    """Find, split and verify the data. Raises `InputError` when there are none or, on resuming,
+    others.
     """
-    pairs, orphans = find_pairs(config.data_path)
+    with of_argument("data_path"):
+        pairs, orphans = find_pairs(config.data_path)
     if config.resume:
         pairs, files = check_unchanged(Path(config.resume), pairs)
-        split = read_split(Path(config.resume) / "split", [pair.stem for pair in pairs])
+        with of_argument("resume"):
+            split = read_split(Path(config.resume) / "split", [pair.stem for pair in pairs])
         return Data(_subsets(pairs, split), _earlier_report(config), files)
     stems = [pair.stem for pair in pairs]
     if config.split_dir:
-        split = read_split(config.split_dir, stems)
+        with of_argument("split_dir"):
+            split = read_split(config.split_dir, stems)
     else:
-        groups = group_names(stems, config.group_by) if config.group_by else None
-        split = random_split(stems, config.data_split, config.seed, groups)
+        with of_argument("group_by" if config.group_by else "data_split"):
+            groups = group_names(stems, config.group_by) if config.group_by else None
+            split = random_split(stems, config.data_split, config.seed, groups)
     subsets = _subsets(pairs, split)
     used = [pair for part in subsets.values() for pair in part]
     if config.split_dir and config.group_by:
-        _check_groups(split, group_names(stems, config.group_by))
+        with of_argument("group_by"):
+            _check_groups(split, group_names(stems, config.group_by))
     report = verify(used, orphans, split)
     return Data(subsets, report, {} if report.errors else fingerprints(used))
 
@@ -60,13 +75,15 @@ def _check_groups(split, groups):
     parted = sorted(group for group, names in subsets.items() if len(names) > 1)
     if parted:
         raise InputError(
-            f"--group-by: expected each group in one subset of --split-dir, got {len(parted)} "
+            f"expected each group in one subset of --split-dir, got {len(parted)} "
             f"parted, {parted[0]} among them"
         )
 
 
 def _earlier_report(config):
-    return (Path(config.resume) / "data.txt").read_text(encoding="utf-8").rstrip("\n")
+    path = Path(config.resume) / "data.txt"
+    with reading(path, "the run's report on its data", "resume"):
+        return path.read_text(encoding="utf-8").rstrip("\n")
 
 
 def _subsets(pairs, split):
@@ -78,7 +95,8 @@ def prepare_folds(config):
     """A `Data` for each fold of a cross-validation; all share one report. Raises as
     `prepare_data`.
     """
-    pairs, orphans = find_pairs(config.data_path)
+    with of_argument("data_path"):
+        pairs, orphans = find_pairs(config.data_path)
     if config.resume:
         pairs, files = check_unchanged(Path(config.resume), pairs)
         report = _earlier_report(config)
@@ -86,6 +104,8 @@ def prepare_folds(config):
         report = verify(pairs, orphans)
         files = {} if report.errors else fingerprints(pairs)
     stems = [pair.stem for pair in pairs]
-    groups = group_names(stems, config.group_by) if config.group_by else None
-    splits = fold_splits(stems, config.folds, config.data_split, config.seed, groups)
+    with of_argument("group_by"):
+        groups = group_names(stems, config.group_by) if config.group_by else None
+    with of_argument("folds"):
+        splits = fold_splits(stems, config.folds, config.data_split, config.seed, groups)
     return [Data(_subsets(pairs, split), report, files) for split in splits]

@@ -12,11 +12,7 @@ import keras
 
 from polypseg.errors import InputError, expect
 
-OPTIONS = {
-    "coordinator": "--coordinator",
-    "num_processes": "--num-processes",
-    "process_id": "--process-id",
-}
+MEETING = ("coordinator", "num_processes", "process_id")
 
 
 class Share(NamedTuple):
@@ -37,7 +33,7 @@ def join(config):
     Raises:
         InputError: the backend is not JAX, or the others do not answer.
     """
-    given = {name: getattr(config, name) for name in OPTIONS if getattr(config, name) is not None}
+    given = {name: getattr(config, name) for name in MEETING if getattr(config, name) is not None}
     several = given or int(os.environ.get("SLURM_NTASKS", 1)) > 1
     if config.deterministic:  # read once, when JAX starts
         os.environ["XLA_FLAGS"] = (
@@ -45,11 +41,11 @@ def join(config):
         )
     if config.devices != "all" or keras.backend.backend() != "jax" or not several:
         for name in given:
-            expect(config.devices == "all", OPTIONS[name], "--devices all beside it", given[name])
+            expect(config.devices == "all", name, "--devices all beside it", given[name])
             backend = keras.backend.backend()
             expect(
                 False,
-                OPTIONS[name],
+                name,
                 f"KERAS_BACKEND=jax, since {backend} trains in one process",
                 given[name],
             )
@@ -65,7 +61,7 @@ def join(config):
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:160]
         raise InputError(
-            f"--coordinator: expected all processes of the run to meet there, got: {reason}"
+            f"expected all processes of the run to meet there, got: {reason}", "coordinator"
         ) from error
 
 
@@ -129,7 +125,7 @@ def spread(config):
         _check(config, len(devices))
         expect(
             config.accumulate == 1,
-            "--accumulate",
+            "accumulate",
             "1 beside --devices all under TensorFlow",
             config.accumulate,
         )
@@ -147,14 +143,14 @@ def spread(config):
             keras.distribution.set_distribution(None)
     else:
         raise InputError(
-            f"--devices: expected KERAS_BACKEND=tensorflow or jax for all devices, got {backend}"
+            f"expected KERAS_BACKEND=tensorflow or jax for all devices, got {backend}", "devices"
         )
 
 
 def _check(config, devices):
     expect(
         config.batch_size % devices == 0,
-        "--batch-size",
+        "batch_size",
         f"a multiple of the {devices} devices",
         config.batch_size,
     )

@@ -64,11 +64,12 @@ def train(config, data=None, folder=None, progress=None, signals=None):
         What was saved before is kept in each case.
     """
     config.check()
+    expect(config.folds is None, "folds", "none, since cross_validate trains folds", config.folds)
     data = prepare_data(config) if data is None else data
+    data.check()
     progress = Progress() if progress is None else progress
     _check_backend(config)
     _make_repeatable(config)
-    keras.config.set_dtype_policy(PRECISIONS[config.precision])
     with contextlib.ExitStack() as stack:
         history = []
         if config.resume:
@@ -77,7 +78,7 @@ def train(config, data=None, folder=None, progress=None, signals=None):
             history = finished_epochs(folder)
         trains = not is_complete(history, config)
         if trains or saved_epoch(folder / "best.keras") != best_row(history)["epoch"]:
-            with spread(config) as devices:
+            with _precision(config), spread(config) as devices:
                 steps = _steps(config, data, devices)[1]
                 model = (
                     saved_model(config, folder / "last.keras", devices)
@@ -103,6 +104,17 @@ def train(config, data=None, folder=None, progress=None, signals=None):
     return folder, best_row(history)
 
 
+@contextlib.contextmanager
+def _precision(config):
+    """What is built in this context computes in the run's precision, and nothing after it."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(PRECISIONS[config.precision])
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def _check_backend(config):
     if config.precision == "float16" and keras.backend.backend() == "torch":
         import torch
@@ -110,7 +122,7 @@ def _check_backend(config):
         here = "a processor under KERAS_BACKEND=torch"
         expect(
             torch.cuda.is_available(),
-            "--precision",
+            "precision",
             "float32 or bfloat16, since PyTorch trains in float16 on a GPU only",
             here,
         )
@@ -141,7 +153,7 @@ def _steps(config, data, devices):
     batch_size = min(config.batch_size, count - count % devices)
     expect(
         batch_size,
-        "--data-path",
+        "data_path",
         f"at least one training picture for each of the {devices} devices",
         count,
     )
@@ -202,7 +214,7 @@ def _catch_up(record, model):
     found = f"that of epoch {saved}" if saved else None
     expect(
         best == len(record.history),
-        "--resume",
+        "resume",
         f"best.keras of epoch {best} in {record.folder}",
         found,
     )

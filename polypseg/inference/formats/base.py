@@ -9,7 +9,7 @@ TensorFlow and Keras.
 import contextlib
 import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from polypseg.errors import InputError, expect
+from polypseg.errors import InputError, expect, reading
 
 KEY = "polypseg"  # of the description inside an exported file
 
@@ -52,7 +52,7 @@ class Format:
     def recognises(self, path: Path) -> bool:
         """Whether an existing path is of this format, by its name or its marker."""
         if self.suffix:
-            return path.suffix == self.suffix and not path.is_dir()  # a run may have any name
+            return path.suffix == self.suffix and path.is_file()  # a run may have any name
         return path.is_dir() and (path / self.marker).is_file()
 
     def parts(self, path: Path) -> list[Path]:
@@ -73,13 +73,13 @@ class ExportedEngine:
             self.maps = tuple(description["maps"])
         except (TypeError, KeyError, ValueError) as error:
             raise InputError(
-                f"--model: expected a file written by export.py, got {path} without its description"
+                f"expected a file written by export.py, got {path} without its description", "model"
             ) from error
 
     def resize(self, input_size: int) -> None:
         """Raise `InputError` for another size than the file's."""
         own = f"{self.input_size}, the size that {self.path} was exported with"
-        expect(input_size == self.input_size, "--input-size", own, input_size)
+        expect(input_size == self.input_size, "input_size", own, input_size)
 
 
 def logits_of(probability: np.ndarray) -> np.ndarray:
@@ -104,20 +104,11 @@ def load_package(module: str, package: str, path: Path) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"--model: expected the package {package} to run {path} (pip install {package}), got: "
-            f"{error}"
+            f"expected the package {package} to run {path} (pip install {package}), got: {error}",
+            "model",
         ) from error
 
 
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> contextlib.AbstractContextManager:
     """Turn what an engine says about a bad file into one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"--model: expected a whole {path.suffix} file of export.py, got {path} ({reason})"
-        ) from error
+    return reading(path, f"a complete {path.suffix} file of export.py", "model")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from polypseg.errors import InputError, expect
+from polypseg.errors import InputError, expect, reading
 from polypseg.experiment.registry import load_networks
 from polypseg.runtime import has_gpu, load_tensorflow
 
@@ -20,14 +20,14 @@ class KerasEngine:
     def __init__(self, path: Path):
         if not path.is_file():
             raise InputError(
-                f"--model: expected a run folder or a .keras file, got {path}, which does not exist"
+                f"expected a run folder or a .keras file, got {path}, which does not exist", "model"
             )
         self.model = load_model(path)
         self.input_size = getattr(self.model, "input_size", None)
         if not self.input_size:
             raise InputError(
-                f"--model: expected a network that was saved with an input size, got {path}, which "
-                "has none"
+                f"expected a network that was saved with an input size, got {path}, which has none",
+                "model",
             )
         self.maps = self.model.maps
 
@@ -35,7 +35,7 @@ class KerasEngine:
         """Run at another size, a multiple of the network's stride. Raises `InputError`."""
         stride = getattr(self.model, "stride", 1)
         possible = input_size >= stride and input_size % stride == 0
-        expect(possible, "--input-size", f"a multiple of {stride} for this network", input_size)
+        expect(possible, "input_size", f"a multiple of {stride} for this network", input_size)
         self.input_size = input_size
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
@@ -49,13 +49,8 @@ def load_model(path: Path) -> Any:
     import keras
 
     load_networks()
-    try:
+    with reading(path, "a .keras file of this toolkit", "model"):
         model = keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0][:160]
-        raise InputError(
-            f"--model: expected a .keras file of this toolkit, got {path} ({reason})"
-        ) from error
     if keras.backend.backend() == "tensorflow" and not has_gpu():
         model.jit_compile = (
             False  # XLA compiles for long, and its convolutions are slow on a processor

@@ -67,8 +67,9 @@ class OpenVINOEngine(ExportedEngine):
             node = node.input_value(0).get_node()
         if node.get_type_name() != "Sigmoid":
             raise InputError(
-                f"--model: expected a file written by export.py, got {path}, which does not end in "
-                "a sigmoid"
+                f"expected a file written by export.py, got {path}, which does not end in "
+                "a sigmoid",
+                "model",
             )
         node.output(0).replace(node.input_value(0))
 
@@ -96,6 +97,6 @@ FORMAT = Format(
     write=write,
     open=OpenVINOEngine,
     open_exact=partial(OpenVINOEngine, precision="float32"),
-    packages={"openvino": "openvino"},
+    packages={"openvino": "openvino", "scipy": "scipy"},
     beside=(".bin",),
 )

@@ -1,0 +1,139 @@
+"""The error boundary: what becomes one line, with which exit code, on which terminal."""
+
+import io
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from polypseg.console.run import is_out_of_memory, one_line, run, warn
+from polypseg.errors import InputError, expect, of_argument, reading, reason
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def outcome(capsys, error, monkeypatch, name="train.py"):
+    """Exit code and stderr of a command that raises `error`."""
+    monkeypatch.setattr(sys, "argv", [name])
+
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        run(main)
+    return stop.value.code, capsys.readouterr().err
+
+
+def test_an_input_error_names_the_option(capsys, monkeypatch):
+    error = InputError("expected a multiple of 32, got 100", "input_size")
+    assert str(error) == "input_size: expected a multiple of 32, got 100"
+    assert outcome(capsys, error, monkeypatch) == (
+        2,
+        "train.py: error: --input-size: expected a multiple of 32, got 100\n",
+    )
+    assert outcome(capsys, InputError("a\nb\x1b[31m", "FILE"), monkeypatch, "polypseg convert") == (
+        2,
+        "polypseg convert: error: FILE: a\\nb\\x1b[31m\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), OSError(2, "no"), RuntimeError("y"), KeyError("z")]
+)
+def test_everything_else_keeps_its_traceback(error, capsys, monkeypatch):
+    code, text = outcome(capsys, error, monkeypatch)
+    assert code == 1
+    assert text.startswith("Traceback (most recent call last)")
+    assert text.rstrip().splitlines()[-1].startswith("This is an error in polypseg")
+
+
+def real_errors_without_memory():
+    with pytest.raises(MemoryError) as numpy:
+        np.empty(2**62, np.uint8)
+    yield numpy.value
+    yield cv2.error("(-4:Insufficient memory) Failed to allocate 9 bytes in OutOfMemoryError")
+    import tensorflow as tf
+
+    yield tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+    yield RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 12 bytes")
+    wrapped = RuntimeError("while it loaded")
+    wrapped.__cause__ = MemoryError()
+    yield wrapped
+
+
+def test_a_lack_of_memory_suggests_smaller_numbers(capsys, monkeypatch):
+    for error in real_errors_without_memory():
+        assert is_out_of_memory(error), repr(error)
+        code, text = outcome(capsys, error, monkeypatch)
+        assert (code, text.count("\n")) == (2, 1)
+        assert "out of memory; try a smaller --batch-size or --input-size" in text
+    assert not is_out_of_memory(ValueError("memory"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8", "latin-1"])
+def test_any_terminal_shows_any_name(encoding, monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding))
+    monkeypatch.setattr(sys, "argv", ["infer_video.py"])
+    warn("大腸鏡.mp4 é")
+    line = raw.getvalue().decode(encoding)
+    expected = "大腸鏡.mp4 é".encode(encoding, "backslashreplace").decode(encoding)
+    assert line == f"infer_video.py: {expected}\n"
+
+
+def test_one_line_escapes_what_moves_the_cursor():
+    assert one_line("a\r\n\tb\x00\u2028c\x9b") == "a\\r\\n\\tb\\x00\\u2028c\\x9b"
+    assert one_line("polyp é 大 - x") == "polyp é 大 - x"
+
+
+def test_an_input_error_survives_another_process():
+    error = pickle.loads(pickle.dumps(InputError("expected x", "data_path")))
+    assert (error.message, error.argument) == ("expected x", "data_path")
+    assert isinstance(error, ValueError)
+
+
+def test_helpers(tmp_path):
+    with pytest.raises(InputError, match=r"^lr: expected more than 0, got nothing$"):
+        expect(False, "lr", "more than 0")
+    with pytest.raises(InputError, match="^split_dir: expected a list$"), of_argument("split_dir"):
+        raise InputError("expected a list")
+    with pytest.raises(InputError, match="^model: x$"), of_argument("split_dir"):
+        raise InputError("x", "model")
+    path = tmp_path / "a.json"
+    with pytest.raises(InputError, match=r"^config: expected JSON, got .*a.json \(No such file"):
+        with reading(path, "JSON", "config"):
+            path.read_text()
+    with pytest.raises(MemoryError), reading(path, "JSON"):
+        raise MemoryError
+    assert reason(ValueError("a\n  b" + 200 * "c")) == ("a b" + 200 * "c")[:160]
+    assert reason(KeyError()) == "KeyError"
+
+
+@pytest.mark.parametrize(
+    "environment", [{"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}]
+)
+def test_a_japanese_name_on_a_poor_terminal(environment, tmp_path):
+    folder = tmp_path / "画像"
+    folder.mkdir()
+    (folder / "大腸\n.png").write_bytes(b"no image")
+    result = subprocess.run(
+        [sys.executable, ROOT / "test.py", "--predictions", folder, "--masks", folder],
+        capture_output=True,
+        env=os.environ | environment,
+    )
+    assert result.returncode == 2
+    assert result.stderr.count(b"\n") == 1 and b"Traceback" not in result.stderr
+
+
+def test_a_closed_pipe_is_no_error():
+    program = (
+        "from polypseg.console.run import run; run(lambda: [print(9**999) for _ in range(9999)])"
+    )
+    command = f"'{sys.executable}' -c '{program}' | head -c 9; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (141, "") and len(result.stdout) == 9
