@@ -2,8 +2,11 @@
 
 import contextlib
 import importlib
+import importlib.util
 import os
 import sys
+
+from polypseg.errors import InputError, expect
 
 
 def lazy(package, modules):
@@ -73,7 +76,25 @@ def has_gpu():
         import torch
 
         return torch.cuda.is_available()
-    return bool(keras.distribution.list_devices("gpu"))
+    try:
+        return bool(keras.distribution.list_devices("gpu"))
+    except RuntimeError:  # JAX, where there is none
+        return False
+
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def check_backend():
+    """Raise `InputError` where the variable KERAS_BACKEND names a backend that is not there."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    expect(backend in BACKENDS, "KERAS_BACKEND", ", ".join(BACKENDS), backend)
+    if importlib.util.find_spec(backend) is None:
+        raise InputError(
+            f"expected an installed backend, got {backend} without its package "
+            f"(pip install {backend})",
+            "KERAS_BACKEND",
+        )
 
 
 @contextlib.contextmanager
@@ -101,6 +122,7 @@ def quiet():
 
 def load_tensorflow():
     """Import TensorFlow and find its devices without the dozen log lines it starts with."""
+    check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault(
         "TF_ENABLE_ONEDNN_OPTS", "1"

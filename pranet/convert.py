@@ -14,7 +14,7 @@ from pathlib import Path
 
 from polypseg.errors import InputError, reason
 from polypseg.files import writing
-from polypseg.runtime import quiet
+from polypseg.runtime import check_backend, quiet
 
 
 def convert(source, out, to_pytorch=False):
@@ -172,6 +172,7 @@ def _named(source):
 
 
 def _load_keras():
+    check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
         import keras

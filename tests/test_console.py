@@ -1,5 +1,6 @@
 """The error boundary: what becomes one line, with which exit code, on which terminal."""
 
+import importlib.util
 import io
 import os
 import pickle
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from polypseg import runtime
 from polypseg.console.run import is_out_of_memory, one_line, run, warn
 from polypseg.errors import InputError, expect, of_argument, reading, reason
 
@@ -137,3 +139,26 @@ def test_a_closed_pipe_is_no_error():
     command = f"'{sys.executable}' -c '{program}' | head -c 9; exit ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (141, "") and len(result.stdout) == 9
+
+
+def test_a_backend_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "bogus")
+    with pytest.raises(InputError, match="^KERAS_BACKEND: expected tensorflow, jax, torch, got bo"):
+        runtime.check_backend()
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"got torch without its package \(pip install torch\)"):
+        runtime.check_backend()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    runtime.check_backend()
+
+
+def test_jax_without_a_gpu_is_no_error(monkeypatch):
+    import keras
+
+    def list_devices(kind):
+        raise RuntimeError("Unknown backend gpu")
+
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(keras.distribution, "list_devices", list_devices)
+    assert runtime.has_gpu() is False

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     **{leaf: {"layers"} | FLOOR for leaf in LEAVES},
     "layers": FLOOR,
     "files": {"errors"},
-    "runtime": set(),
+    "runtime": {"errors"},
     "errors": set(),
 }
 TENSORFLOW = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from polypseg.errors import InputError, expect, reading
 from polypseg.experiment.registry import load_networks
-from polypseg.runtime import has_gpu, load_tensorflow
+from polypseg.runtime import check_backend, has_gpu, load_tensorflow
 
 
 class KerasEngine:
@@ -44,6 +44,7 @@ class KerasEngine:
 
 def load_model(path: Path) -> Any:
     """The Keras model of a `.keras` file, without its optimiser. Raises `InputError`."""
+    check_backend()
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         load_tensorflow()
     import keras
