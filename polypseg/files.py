@@ -24,6 +24,23 @@ def writing(path, argument):
         ) from error
 
 
+def refuse_inputs(outputs, inputs, argument):
+    """Raise `InputError` where a file that is to be written is one that is read, by any name."""
+    read = {_identity(path): path for path in inputs}
+    for path in outputs:
+        same = read.get(_identity(path))
+        if same is not None and _identity(path):
+            raise InputError(f"expected other files than are read, got {path}, an input", argument)
+
+
+def _identity(path):
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
 def check_writable(parent, argument="trained_model_path"):
     """Raise `InputError` now rather than after the data have been read."""
     folder = Path(parent).absolute()

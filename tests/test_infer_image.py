@@ -320,3 +320,49 @@ def test_a_full_disk_leaves_no_broken_file(tmp_path):
     )
     for path in (tmp_path / "o").rglob("*.*"):
         assert read_image(path).size and not path.name.startswith(".")
+
+
+def test_each_picture_has_files_of_its_own(tmp_path):
+    """a.jpg, a.png and a_jpg.png, and names that differ by case or get a number."""
+    names = ("a.jpg", "a.png", "a_jpg.png", "A.webp", "a_jpg_2.png", "b.png")
+    expected = {}
+    for seed, name in enumerate(names):
+        probability, _ = draw(tmp_path / "d" / name, seed=seed)
+        expected[name] = probability >= 0.5
+    result = infer("--image", tmp_path / "d", "--out", tmp_path / "o")
+    assert result.returncode == 0, result.stderr
+    written = sorted((tmp_path / "o" / "masks").iterdir())
+    assert len({path.name.casefold() for path in written}) == len(names)
+    masks = [read_mask(path).astype(bool) for path in written]
+    for name, mask in expected.items():
+        assert sum(np.array_equal(mask, other) for other in masks) == 1, name
+
+
+@pytest.mark.parametrize("way", ["same", "link", "hard link"])
+def test_an_input_is_never_replaced(way, tmp_path):
+    picture = tmp_path / "d" / "masks" / "x.png"
+    draw(picture)
+    before, image = picture.read_bytes(), picture
+    if way != "same":
+        image = tmp_path / "other.png"
+        (os.link if way == "hard link" else os.symlink)(picture, image)
+        (tmp_path / "e").mkdir()
+        (tmp_path / "e" / "x.png").symlink_to(image)
+        image = tmp_path / "e" / "x.png"
+    result = infer("--image", image, "--out", tmp_path / "d", "--overwrite")
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "--out: expected other files than are read" in result.stderr
+    assert picture.read_bytes() == before and [p.name for p in picture.parent.iterdir()] == [
+        "x.png"
+    ]
+
+
+@pytest.mark.parametrize("folder", ["images", "Original"])
+def test_a_data_sets_own_masks_are_never_replaced(folder, tmp_path):
+    draw(tmp_path / folder / "x.png")
+    draw(tmp_path / "masks" / "x.png", seed=1)
+    before = (tmp_path / "masks" / "x.png").read_bytes()
+    result = infer("--image", tmp_path / folder, "--out", tmp_path, "--overwrite")
+    assert result.returncode == 2
+    assert "--out: expected another folder than a data set's own, got" in result.stderr
+    assert (tmp_path / "masks" / "x.png").read_bytes() == before

@@ -11,7 +11,7 @@ from pathlib import Path
 from polypseg.console.parser import Parser
 from polypseg.console.run import warn
 from polypseg.errors import InputError, expect
-from polypseg.files import write_text, writing
+from polypseg.files import refuse_inputs, write_text, writing
 
 
 @dataclass
@@ -111,6 +111,7 @@ def main():
 
     from tqdm import tqdm  # heavy, with what follows: after the arguments
 
+    from polypseg.data.pairs import IMAGE_FOLDERS
     from polypseg.inference.advice import export_advice
     from polypseg.inference.images import Job, find_images, output_names, segment
     from polypseg.inference.predictor import Predictor
@@ -122,11 +123,11 @@ def main():
         for path, name in zip(paths, output_names(paths))
     ]
     table = out / "regions.csv"
-    taken = [
-        path
-        for path in (table, *(path for job in jobs for path in job.targets.values()))
-        if path.exists()
-    ]
+    outputs = [table, *(path for job in jobs for path in job.targets.values())]
+    refuse_inputs(outputs, paths, "out")
+    own = next((name for name in IMAGE_FOLDERS if (out / name).is_dir()), None)
+    expect(own is None, "out", "another folder than a data set's own", f"{out}, which holds {own}/")
+    taken = [path for path in outputs if path.exists()]
     if taken and not options["overwrite"]:
         more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
         raise InputError(

@@ -3,7 +3,6 @@
 """
 
 import json
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from polypseg.console.parser import Parser
 from polypseg.console.signals import Signals
 from polypseg.errors import InputError, expect
-from polypseg.files import write_text
+from polypseg.files import refuse_inputs, write_text
 
 
 @dataclass
@@ -140,12 +139,7 @@ def check(options):
             raise InputError(
                 f"expected a new path (or --overwrite), got {path}, which exists", argument
             )
-        if (
-            os.path.exists(options["video"])
-            and path.exists()
-            and os.path.samefile(path, options["video"])
-        ):
-            raise InputError(f"expected another file than --video, got {path}", argument)
+        refuse_inputs([path], [options["video"].removeprefix("file:")], argument)
 
 
 def main():

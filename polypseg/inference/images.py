@@ -3,6 +3,7 @@
 import glob
 import os
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -69,10 +70,18 @@ def output_names(paths):
     root = os.path.commonpath([path.parent for path in full])
     names = [path.relative_to(root) for path in full]
     bare = [str(name.with_suffix("")).casefold() for name in names]
-    return [
-        name.with_name(name.name.replace(".", "_")) if bare.count(key) > 1 else name.with_suffix("")
-        for name, key in zip(names, bare)
-    ]
+    shared = Counter(bare)
+    found, taken = [], {key for key, count in shared.items() if count == 1}
+    for name, key in zip(names, bare):
+        unique = name.with_suffix("")
+        if shared[key] > 1:
+            unique = plain = name.with_name(name.name.replace(".", "_"))
+            number = 2
+            while str(unique).casefold() in taken:
+                unique, number = plain.with_name(f"{plain.name}_{number}"), number + 1
+            taken.add(str(unique).casefold())
+        found.append(unique)
+    return found
 
 
 def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False):
