@@ -7,7 +7,6 @@ colour TIFF, the published CVC-ClinicDB TIFFs whose three samples are declared g
 
 import io
 import os
-import uuid
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from tifffile import PHOTOMETRIC, TiffFile
 
 from polypseg.errors import InputError
+from polypseg.files import atomic
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -106,14 +106,8 @@ def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
         _check_array(array, "array", colour=True)
     pixels = array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".png", pixels)
-    # Beside its target, because os.replace is atomic only within one file system.
-    temporary = Path(path).with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
+    with atomic(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _decode(path: str | os.PathLike, as_mask: bool = False) -> np.ndarray:

@@ -50,15 +50,36 @@ def check_writable(parent, argument="trained_model_path"):
         raise InputError(f"expected a writable folder, got {parent}", argument)
 
 
-def write_text(path, text):
-    """Write a file whole or not at all."""
+def part_path(path, suffix=None):
+    """A name beside `path` for what is not complete; no other process has it.
+
+    It keeps the suffix, which some libraries go by, and does not grow with the name.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
+    return path.with_name(f".part-{os.urandom(6).hex()}{path.suffix if suffix is None else suffix}")
+
+
+@contextlib.contextmanager
+def atomic(path, suffix=None, durable=False):
+    """Yields a path to write to; the file takes its place at `path` when the context ends well.
+
+    Args:
+        path: an older file there stays until then.
+        suffix: of the temporary file, where it is to be another than that of `path`.
+        durable: also a power cut leaves the old file or the new one.
+    """
+    temporary = part_path(path, suffix)
     try:
-        temporary.write_text(text, encoding="utf-8")
-        replace(temporary, path)
+        yield temporary
+        (replace if durable else os.replace)(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Write a text file that is there complete or not at all."""
+    with atomic(path, durable=True) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def replace(temporary, path):

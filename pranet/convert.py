@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 from polypseg.errors import InputError, reason
-from polypseg.files import writing
+from polypseg.files import atomic, writing
 from polypseg.runtime import check_backend, quiet
 
 
@@ -134,14 +134,10 @@ def _write_state_dict(path, state):
 
 def _write(out, suffix, save):
     """Call `save` with a path beside `out`, then move it there."""
-    part = out.with_name(f".{out.name}.part{suffix}")
     with writing(out, "out"):
         out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save(part)
-            os.replace(part, out)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic(out, suffix) as temporary:
+            save(temporary)
 
 
 def _check_name(argument, path, endings, when):

@@ -9,7 +9,7 @@ from pathlib import Path
 from polypseg.console.parser import Parser
 from polypseg.console.run import program
 from polypseg.errors import InputError, expect
-from polypseg.files import check_writable, write_text, writing
+from polypseg.files import atomic, check_writable, write_text, writing
 from polypseg.scoring.sources import SUBSETS, network_sources, saved_sources
 
 
@@ -274,6 +274,7 @@ def write(rows, galleries, kept_maps, options):
     with writing(out / "predictions", "save_predictions"):
         for path, encoded in kept_maps.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encoded)
+            with atomic(path) as temporary:
+                temporary.write_bytes(encoded)
     written = [*files, *(["predictions/"] if kept_maps else [])]
     print(f"written: {', '.join(str(out / name) for name in written)}")

@@ -1,12 +1,8 @@
 """Pictures of a training run."""
 
-import os
+from matplotlib.figure import Figure
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot
+from polypseg.files import atomic
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#9ca3af"
 
@@ -20,7 +16,8 @@ def plot_curves(history, path):
     """
     epochs = [row["epoch"] for row in history]
     best = max(history, key=lambda row: row["val_dice"])
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
+    figure = Figure(figsize=(10, 3.8), layout="constrained")  # the caller's pyplot is left alone
+    axes = figure.subplots(1, 2)
     for axis, name, title in zip(axes, ("loss", "dice"), ("Loss", "Dice")):
         axis.plot(
             epochs,
@@ -53,10 +50,5 @@ def plot_curves(history, path):
         ha="right" if best["epoch"] > epochs[-1] / 2 else "left",
     )
     axes[1].legend(frameon=False, loc="lower center")
-    temporary = path.with_name(f".part-{path.name}")
-    try:
+    with atomic(path) as temporary:
         figure.savefig(temporary, dpi=110)
-        os.replace(temporary, path)
-    finally:
-        pyplot.close(figure)
-        temporary.unlink(missing_ok=True)

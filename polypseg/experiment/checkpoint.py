@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 from polypseg.errors import InputError, reading, reason
-from polypseg.files import replace, write_text
+from polypseg.files import atomic, write_text
 
 
 class SaveError(InputError):
@@ -35,14 +35,10 @@ def saving(folder):
 
 def save_model(model, path, epoch):
     """Save a `.keras` file whole or not at all; `saved_epoch` finds the epoch again."""
-    temporary = path.with_name(f".part-{path.name}")  # Keras wants the suffix
-    try:
+    with atomic(path, durable=True) as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.comment = json.dumps({"epoch": epoch}).encode()
-        replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def saved_epoch(path):

@@ -14,7 +14,7 @@ import numpy as np
 
 from polypseg.errors import InputError
 from polypseg.experiment.run_folder import find_run
-from polypseg.files import writing
+from polypseg.files import part_path, writing
 from polypseg.runtime import quiet
 
 from .formats import format_of
@@ -77,8 +77,7 @@ def export(
             },
         }
     )
-    folder = out.with_name(f".{out.name}.part")
-    shutil.rmtree(folder, ignore_errors=True)
+    folder = part_path(out)
     with writing(out, "out"):
         folder.mkdir()
     try:

@@ -14,6 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from polypseg.data.images import write_png
 from polypseg.errors import InputError, reason
+from polypseg.files import part_path
 
 # FFmpeg's number of a colour matrix -> what converts to it. Others become BT.601.
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
@@ -43,7 +44,7 @@ class VideoWriter:
 
     def __init__(self, path, height, width, like, sound=False):
         self.path = Path(path)
-        self._temporary = self.path.with_name(f".part-{self.path.name}")
+        self._temporary = part_path(self.path)
         self.padded = width % 2, height % 2
         self._convert = VideoReformatter()
         self._like, self._pts = like, 0
@@ -196,7 +197,7 @@ class MaskFolder:
 
     def __init__(self, path):
         self.path, self._count = Path(path), 0
-        self._temporary = self.path.with_name(f".part-{self.path.name}")
+        self._temporary = part_path(self.path)
         with self._writing():
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary.mkdir(parents=True)

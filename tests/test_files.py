@@ -1,0 +1,69 @@
+"""Files that are complete or not there: in full, by any name, two at once."""
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from polypseg.errors import InputError
+from polypseg.files import atomic, part_path, refuse_inputs, write_text, writing
+
+
+def test_a_file_is_replaced_only_when_it_is_complete(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+    with atomic(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["a.keras", "x" * 250 + ".png", "大" * 80 + ".mp4"])
+def test_a_temporary_name_is_short_and_its_own(name, tmp_path):
+    one, two = part_path(tmp_path / name), part_path(tmp_path / name)
+    assert one != two and one.parent == tmp_path and one.suffix == Path(name).suffix
+    write_text(tmp_path / name, "text")
+    assert os.listdir(tmp_path) == [name]
+
+
+def _write(path, letter):
+    for _ in range(50):
+        write_text(path, letter * 100_000)
+
+
+def test_two_writers_of_one_file_leave_one_of_both(tmp_path):
+    path = tmp_path / "a.txt"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write, args=(path, letter)) for letter in "ab"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    assert path.read_text() in ("a" * 100_000, "b" * 100_000)
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_the_disk_is_named_with_the_argument(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        InputError, match=r"^out: expected a writable place .* \(Not a directory\)$"
+    ):
+        with writing(tmp_path / "file" / "a.txt", "out"):
+            write_text(tmp_path / "file" / "a.txt", "text")
+
+
+def test_inputs_are_known_by_any_name(tmp_path):
+    (tmp_path / "a").touch()
+    (tmp_path / "b").symlink_to("a")
+    os.link(tmp_path / "a", tmp_path / "c")
+    (tmp_path / "d").touch()
+    for name in "abc":
+        with pytest.raises(InputError, match="out: expected other files than are read"):
+            refuse_inputs([tmp_path / "d", tmp_path / name], [tmp_path / "a"], "out")
+    refuse_inputs([tmp_path / "d", tmp_path / "absent"], [tmp_path / "a", tmp_path / "none"], "out")
