@@ -24,7 +24,7 @@ from polypseg.console.run import run
 from polypseg.console.signals import Signals
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
-from polypseg.experiment.checkpoint import SaveError, save_model, saved_epoch
+from polypseg.experiment.checkpoint import SaveError, progress, save_model, saved_epoch
 from polypseg.inference.formats.keras import load_model
 from polypseg.training import train as training
 from polypseg.training.datasets import prepare_data
@@ -226,7 +226,6 @@ def test_patience_counts_on_over_an_interruption_and_a_complete_run_says_so(
     before = (folder / "last.keras").stat().st_mtime_ns
     assert train("--resume", tmp_path)[1] == best
     assert (folder / "last.keras").stat().st_mtime_ns == before
-    from polypseg.experiment.checkpoint import progress
 
     assert "complete after 4 epochs" in progress(parse_train(["--resume", str(folder)]))
 
@@ -307,6 +306,20 @@ def interrupted(tmp_path, monkeypatch):
                 tmp_path / "runs",
             )
     return tmp_path / "runs" / "attention_unet"
+
+
+@pytest.mark.parametrize("how", ["removed", "dangling link"])
+def test_a_run_without_its_last_checkpoint_is_left_as_it_is(interrupted, how):
+    last = interrupted / "last.keras"
+    last.unlink()
+    if how == "dangling link":
+        last.symlink_to("absent.keras")
+    kept = {path.name: path.read_bytes() for path in interrupted.iterdir() if path.is_file()}
+    with pytest.raises(InputError, match="resume: expected last.keras in .* begin a new one"):
+        train("--resume", interrupted)
+    with pytest.raises(InputError, match="resume: expected last.keras in"):
+        progress(parse_train(["--resume", str(interrupted)]))
+    assert {p.name: p.read_bytes() for p in interrupted.iterdir() if p.is_file()} == kept
 
 
 def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch):

@@ -107,9 +107,30 @@ def remove_parts(folder):
 
 
 def finished_epochs(folder):
-    """The rows of the epochs that are finished; what a killed process left half done is removed."""
+    """The rows of the epochs that are finished; what a killed process left half done is removed.
+
+    Raises:
+        InputError: `last.keras` has gone, so that the run would begin again over what it left.
+    """
+    check_last(folder)
     remove_parts(folder)
     return read_history(folder / "history.csv", saved_epoch(folder / "last.keras"))
+
+
+def check_last(folder):
+    """Raise `InputError` where the run got beyond its first epoch and has no `last.keras`.
+
+    A run that was killed in its first epoch may have a row of history, and nothing more.
+    """
+    path = folder / "history.csv"
+    rows = path.read_bytes().count(b"\n") - 1 if path.is_file() else 0
+    begun = (folder / "best.keras").exists() or rows > 1
+    if begun and not (folder / "last.keras").exists():
+        raise InputError(
+            f"expected last.keras in {folder}, which has finished epochs, got none; the run cannot "
+            "go on and is left as it is: begin a new one",
+            "resume",
+        )
 
 
 def progress(config):
@@ -121,6 +142,7 @@ def progress(config):
             for number in range(1, config.folds + 1)
         )
         return f"{done} of {config.folds} folds are done"
+    check_last(folder)
     epochs = saved_epoch(folder / "last.keras")
     if is_complete(read_history(folder / "history.csv", epochs), config):
         return f"complete after {epochs} epochs: nothing left to train"
