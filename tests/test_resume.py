@@ -530,7 +530,7 @@ def test_real_signals(data, tmp_path):
 def test_ten_random_kills(data, tmp_path):
     """In the start, in an epoch or while it saves, as it comes."""
     folder, rng = tmp_path / "runs" / "attention_unet", random.Random(5)
-    epochs = 40
+    epochs = 160  # more than ten waits of ten seconds bring
 
     def at_random(process):
         begun, more = time.monotonic(), rng.randrange(4)
