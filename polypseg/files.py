@@ -18,18 +18,21 @@ def writing(path, argument):
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"expected a writable place with room on the disk, got {path} ({reason(error)})",
-            argument,
-        ) from error
+        raise cannot_write(path, error, argument) from error
+
+
+def cannot_write(path, error, argument):
+    """The `InputError` for an error of the disk."""
+    return InputError(
+        f"expected a writable place with room on the disk, got {path} ({reason(error)})", argument
+    )
 
 
 def refuse_inputs(outputs, inputs, argument):
     """Raise `InputError` where a file that is to be written is one that is read, by any name."""
-    read = {_identity(path): path for path in inputs}
+    read = {_identity(path) for path in inputs} - {None}
     for path in outputs:
-        same = read.get(_identity(path))
-        if same is not None and _identity(path):
+        if _identity(path) in read:
             raise InputError(f"expected other files than are read, got {path}, an input", argument)
 
 
@@ -71,7 +74,7 @@ def atomic(path, suffix=None, durable=False):
     temporary = part_path(path, suffix)
     try:
         yield temporary
-        (replace if durable else os.replace)(temporary, path)
+        (_replace if durable else os.replace)(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -82,7 +85,7 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
-def replace(temporary, path):
+def _replace(temporary, path):
     """Rename a file that is complete; it is on the disk first, so that a power cut leaves the old
     or the new one.
     """

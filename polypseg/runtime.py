@@ -46,11 +46,7 @@ def alias(leaf, *modules):
         setattr(sys.modules[leaf], name.rpartition(".")[2], sys.modules[name])
 
 
-SCRIPTS = {
-    "image": "infer_image",
-    "video": "infer_video",
-    "volume": "infer_volume",
-}  # others: their own name
+SCRIPTS = {"image": "infer_image", "video": "infer_video"}  # the others have the command's name
 
 
 def command(name):
@@ -124,18 +120,16 @@ def load_tensorflow():
     """Import TensorFlow and find its devices without the dozen log lines it starts with."""
     check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault(
-        "TF_ENABLE_ONEDNN_OPTS", "1"
-    )  # TensorFlow's own choice is off without AVX-512: half as fast
+    # TensorFlow's own choice is off without AVX-512: half as fast.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     _keep_freed_memory()
     with quiet():
         import keras
         import tensorflow
 
         if keras.backend.backend() != "tensorflow":
-            tensorflow.config.set_visible_devices(
-                [], "GPU"
-            )  # tf.data needs none; the backend needs all
+            # tf.data needs none; the backend needs all.
+            tensorflow.config.set_visible_devices([], "GPU")
         tensorflow.config.list_physical_devices()
         tensorflow.constant(0)
 

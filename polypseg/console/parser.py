@@ -16,7 +16,6 @@ class Parser:
             prog=program(), description=description, allow_abbrev=False, add_help=False
         )
         self._defaults = defaults
-        self._options = {}
         self._parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
 
     def group(self, title):

@@ -28,11 +28,8 @@ def one_line(text):
 
 
 def warn(text):
-    """One line on stderr that begins with the command's name, whatever the terminal's encoding."""
-    line = f"{program()}: {one_line(text)}\n"
-    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stderr.flush()
+    """One line on stderr that begins with the command's name."""
+    print(f"{program()}: {one_line(text)}", file=sys.stderr, flush=True)
 
 
 def tolerate_encoding():

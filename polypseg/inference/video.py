@@ -79,9 +79,9 @@ class VideoReader:
             self._packets = self._container.demux(*self._streams())
             self._decoded, self._ahead = self._decode(), []
             first = self._first()
+        except InputError:
+            raise
         except (av.FFmpegError, OSError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
             what = (
                 f"a camera that can be opened, got number {source}"
                 if self.live

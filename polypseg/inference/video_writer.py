@@ -13,8 +13,7 @@ import cv2
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from polypseg.data.images import write_png
-from polypseg.errors import InputError, reason
-from polypseg.files import part_path
+from polypseg.files import cannot_write, part_path
 
 # FFmpeg's number of a colour matrix -> what converts to it. Others become BT.601.
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
@@ -227,10 +226,3 @@ class MaskFolder:
         except OSError as error:
             self.discard()
             raise cannot_write(self.path, error, "masks_out") from error
-
-
-def cannot_write(path, error, argument):
-    """The `InputError` for an error of the disk."""
-    return InputError(
-        f"expected a writable place with room on the disk, got {path} ({reason(error)})", argument
-    )

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import keras
 
-from polypseg.errors import InputError, expect
+from polypseg.errors import InputError, expect, reason
 
 MEETING = ("coordinator", "num_processes", "process_id")
 
 
 class Share(NamedTuple):
-    """Of `count` processes that train one network together, this one reads part `part` of each
-    batch.
+    """Of `parts` processes that train one network together, this one reads part `part` of
+    each batch.
     """
 
     part: int = 0
@@ -59,9 +59,8 @@ def join(config):
     try:
         jax.distributed.initialize(**given)
     except (ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:160]
         raise InputError(
-            f"expected all processes of the run to meet there, got: {reason}", "coordinator"
+            f"expected all processes of the run to meet there, got: {reason(error)}", "coordinator"
         ) from error
 
 
