@@ -73,6 +73,31 @@ def _find_folders(root: Path) -> tuple[Path, Path]:
     )
 
 
+def refuse_data_set(folder: str | os.PathLike, argument: str) -> None:
+    """Raise `InputError` for an output folder that is a data set, or its images or masks."""
+    folder = Path(folder).resolve()
+    for images, masks in _FOLDERS:
+        own = _entry(folder, images)
+        if own is None and folder.name.lower() in (images.lower(), masks.lower()):
+            own = _entry(folder.parent, images)
+        if own is not None:
+            raise InputError(
+                f"expected another folder than a data set's own, got {folder}, beside or above "
+                f"{own.name}/",
+                argument,
+            )
+
+
+def _entry(folder: Path, name: str) -> Path | None:
+    """The folder of this name, in any case, inside `folder`."""
+    if not folder.is_dir():
+        return None
+    return next(
+        (path for path in folder.iterdir() if path.name.lower() == name.lower() and path.is_dir()),
+        None,
+    )
+
+
 def _files_by_stem(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):

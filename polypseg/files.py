@@ -1,19 +1,20 @@
-"""Files and folders that are written complete or not at all, and locks."""
+"""Files that are written complete or not at all."""
 
 import contextlib
+import csv
+import hashlib
+import io
 import os
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from polypseg.errors import InputError, reason
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 
 @contextlib.contextmanager
-def writing(path, argument):
+def writing(path: Path, argument: str) -> Iterator[None]:
     """Turn what the disk refuses into an `InputError` that names the argument."""
     try:
         yield
@@ -21,30 +22,14 @@ def writing(path, argument):
         raise cannot_write(path, error, argument) from error
 
 
-def cannot_write(path, error, argument):
+def cannot_write(path: Path, error: BaseException, argument: str) -> InputError:
     """The `InputError` for an error of the disk."""
     return InputError(
         f"expected a writable place with room on the disk, got {path} ({reason(error)})", argument
     )
 
 
-def refuse_inputs(outputs, inputs, argument):
-    """Raise `InputError` where a file that is to be written is one that is read, by any name."""
-    read = {_identity(path) for path in inputs} - {None}
-    for path in outputs:
-        if _identity(path) in read:
-            raise InputError(f"expected other files than are read, got {path}, an input", argument)
-
-
-def _identity(path):
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
-
-
-def check_writable(parent, argument="trained_model_path"):
+def check_writable(parent: str | Path, argument: str = "trained_model_path") -> None:
     """Raise `InputError` now rather than after the data have been read."""
     folder = Path(parent).absolute()
     while not folder.exists() and folder != folder.parent:
@@ -53,17 +38,23 @@ def check_writable(parent, argument="trained_model_path"):
         raise InputError(f"expected a writable folder, got {parent}", argument)
 
 
-def part_path(path, suffix=None):
+def part_path(path: Path, suffix: str | None = None) -> Path:
     """A name beside `path` for what is not complete; no other process has it.
 
     It keeps the suffix, which some libraries go by, and does not grow with the name.
     """
-    path = Path(path)
-    return path.with_name(f".part-{os.urandom(6).hex()}{path.suffix if suffix is None else suffix}")
+    suffix = path.suffix if suffix is None else suffix
+    return path.with_name(f".part-{name_key(path)}-{os.urandom(4).hex()}{suffix}")
+
+
+def name_key(path: Path) -> str:
+    """Twelve digits for a file's name, letter case aside, as some disks have it."""
+    name = os.fsencode(path.name.casefold())
+    return hashlib.blake2b(name, digest_size=6).hexdigest()
 
 
 @contextlib.contextmanager
-def atomic(path, suffix=None, durable=False):
+def atomic(path: str | Path, suffix: str | None = None, durable: bool = False) -> Iterator[Path]:
     """Yields a path to write to; the file takes its place at `path` when the context ends well.
 
     Args:
@@ -71,7 +62,7 @@ def atomic(path, suffix=None, durable=False):
         suffix: of the temporary file, where it is to be another than that of `path`.
         durable: also a power cut leaves the old file or the new one.
     """
-    temporary = part_path(path, suffix)
+    temporary = part_path(Path(path), suffix)
     try:
         yield temporary
         (_replace if durable else os.replace)(temporary, path)
@@ -79,13 +70,28 @@ def atomic(path, suffix=None, durable=False):
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path, text):
-    """Write a text file that is there complete or not at all."""
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 file that is there complete or not at all."""
     with atomic(path, durable=True) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
-def _replace(temporary, path):
+def file_digest(path: str | Path) -> str:
+    """Of a file's bytes, 16 hexadecimal digits (BLAKE2b); equal files have equal ones."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+
+
+def csv_text(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A table as CSV: a line of headings, then a line for each row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _replace(temporary: Path, path: str | Path) -> None:
     """Rename a file that is complete; it is on the disk first, so that a power cut leaves the old
     or the new one.
     """
@@ -97,25 +103,10 @@ def _replace(temporary, path):
     os.replace(temporary, path)
 
 
-@contextlib.contextmanager
-def hold(folder):
-    """Keep a second process from training in the same folder; given up with the process, even one
-    that is killed.
-    """
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise InputError(
-            f"expected a run that no other process is training, got {folder}", "resume"
-        ) from None
-    except OSError:  # a network drive without locks
-        pass
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there and can be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()

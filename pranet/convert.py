@@ -12,8 +12,9 @@ import sys
 import warnings
 from pathlib import Path
 
-from polypseg.errors import InputError, reason
+from polypseg.errors import InputError, reading, reason
 from polypseg.files import atomic, writing
+from polypseg.outputs import claim
 from polypseg.runtime import check_backend, quiet
 
 
@@ -36,8 +37,9 @@ def convert(source, out, to_pytorch=False):
         _check_name("FILE", source, (".keras",), "with --to-pytorch")
         _check_name("out", out, (".pth", ".pt", ".safetensors"), "with --to-pytorch")
         _need(_reader(out))
-        _load_keras()
-        return _keras_to_pytorch(source, out)
+        with claim({"out": [out]}, [source], overwrite=True):
+            _load_keras()
+            return _keras_to_pytorch(source, out)
     _check_name("FILE", source, (".pth", ".pt", ".safetensors"), "unless --to-pytorch is given")
     _check_name("out", out, (".keras", ".weights.h5"), "unless --to-pytorch is given")
     _need(_reader(source))
@@ -45,8 +47,9 @@ def convert(source, out, to_pytorch=False):
     backbone = any(key.startswith("layer1.") for key in state)
     kind = "a Res2Net50 backbone" if backbone else "a PraNet"
     _check_name("out", out, (".weights.h5" if backbone else ".keras",), f"for {kind}")
-    _load_keras()
-    return (_backbone_to_keras if backbone else _pranet_to_keras)(source, state, out)
+    with claim({"out": [out]}, [source], overwrite=True):
+        _load_keras()
+        return (_backbone_to_keras if backbone else _pranet_to_keras)(source, state, out)
 
 
 def _pranet_to_keras(source, state, out):
@@ -78,12 +81,8 @@ def _keras_to_pytorch(source, out):
 
     from .official import state_dict
 
-    try:
+    with reading(source, "a .keras file of this toolkit", "FILE"):
         model = keras.saving.load_model(source, compile=False)
-    except Exception as error:
-        raise InputError(
-            f"expected a .keras file of this toolkit, got {source} ({reason(error)})", "FILE"
-        ) from error
     with _named(source):
         state = state_dict(model)
     _write(out, out.suffix, lambda path: _write_state_dict(path, state))
@@ -135,7 +134,6 @@ def _write_state_dict(path, state):
 def _write(out, suffix, save):
     """Call `save` with a path beside `out`, then move it there."""
     with writing(out, "out"):
-        out.parent.mkdir(parents=True, exist_ok=True)
         with atomic(out, suffix) as temporary:
             save(temporary)
 

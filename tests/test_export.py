@@ -212,8 +212,8 @@ def test_the_command(trained, tmp_path):
             "--out: expected a name that ends in .onnx",
         ),
         (
-            ("--model", "RUN", "--format", "onnx", "--out", "absent/a.onnx"),
-            "--out: expected a writable folder",
+            ("--model", "RUN", "--format", "onnx", "--out", "README.md/a.onnx"),
+            "--out: expected a writable place",
         ),
         (("--model", "RUN", "--format", "savedmodel", "--out", "RUN", "--overwrite"), "--out"),
         (("--model", "RUN", "--format", "savedmodel", "--precision", "float16"), "--precision"),

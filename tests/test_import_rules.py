@@ -13,7 +13,7 @@ from polypseg.experiment.registry import NETWORKS
 ROOT = Path(__file__).resolve().parent.parent
 LEAVES = {*NETWORKS, "losses", "metrics", "data"}
 SCRIPTS = {"train", "test", "infer_image", "infer_video", "export", "convert"}
-FLOOR = {"errors", "files", "runtime"}
+FLOOR = {"errors", "files", "outputs", "runtime"}
 BELOW = LEAVES | {"layers"} | FLOOR
 MAY_IMPORT = {
     "__main__": {"commands", "console"} | FLOOR,
@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "console": FLOOR,
     **{leaf: {"layers"} | FLOOR for leaf in LEAVES},
     "layers": FLOOR,
+    "outputs": {"errors", "files"},
     "files": {"errors"},
     "runtime": {"errors"},
     "errors": set(),

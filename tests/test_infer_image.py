@@ -121,7 +121,13 @@ def test_files_and_numbers_of_a_folder(threshold, tmp_path):
             probability[mask].astype(float).mean(), abs=6e-5
         )
         assert float(row["milliseconds"]) >= 0
-    assert sorted(os.listdir(out)) == ["masks", "overlays", "probabilities", "regions.csv"]
+    assert sorted(os.listdir(out)) == [
+        "masks",
+        "overlays",
+        "probabilities",
+        "regions.csv",
+        "settings.json",
+    ]
 
 
 def test_the_overlay_shows_exactly_what_the_metrics_count(tmp_path):
@@ -318,8 +324,9 @@ def test_a_full_disk_leaves_no_broken_file(tmp_path):
     assert (
         result.stderr.startswith("infer_image.py: error: --out") and result.stderr.count("\n") == 1
     )
-    for path in (tmp_path / "o").rglob("*.*"):
-        assert read_image(path).size and not path.name.startswith(".")
+    assert not list((tmp_path / "o").rglob(".part-*"))
+    for path in (tmp_path / "o").rglob("*.png"):
+        assert read_image(path).size
 
 
 def test_each_picture_has_files_of_its_own(tmp_path):
@@ -366,3 +373,136 @@ def test_a_data_sets_own_masks_are_never_replaced(folder, tmp_path):
     assert result.returncode == 2
     assert "--out: expected another folder than a data set's own, got" in result.stderr
     assert (tmp_path / "masks" / "x.png").read_bytes() == before
+
+
+def contents(folder):
+    """Of each file below, its bytes and when it was written."""
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def infer_until(folder, count, out):
+    """Kill `infer_image.py` when it has written `count` masks."""
+    command = [*COMMAND, "--image", folder, "--out", out, "--batch-size", "1"]
+    process = subprocess.Popen([*map(str, command)], env=os.environ | {"STUB_SECONDS": "0.1"})
+    while process.poll() is None and len(list(out.glob("masks/*.png"))) < count:
+        pass
+    process.kill()
+    process.wait()
+
+
+def test_a_killed_command_goes_on_where_it_was(tmp_path):
+    for index in range(6):
+        draw(tmp_path / "in" / f"{index}.png", seed=index)
+    assert infer("--image", tmp_path / "in", "--out", tmp_path / "once").returncode == 0
+    infer_until(tmp_path / "in", 3, tmp_path / "o")
+    assert not (tmp_path / "o" / "regions.csv").exists()
+    before = contents(tmp_path / "o" / "masks")
+    with open(tmp_path / "o" / ".regions.jsonl", "a") as journal:
+        journal.write('{"file": "0.p')  # cut off by the kill
+    result = infer("--image", tmp_path / "in", "--out", tmp_path / "o")
+    assert result.returncode == 0, result.stderr
+    assert "written: " in result.stdout and " done before" in result.stdout
+    after = contents(tmp_path / "o" / "masks")
+    kept = [name for name in before if after[name] == before[name]]
+    assert len(kept) >= 2, "the masks of the first call are not written again"
+    names = sorted(path.name for path in (tmp_path / "o").iterdir())
+    assert names == ["masks", "overlays", "regions.csv", "settings.json"]
+    for name, (expected, _) in contents(tmp_path / "once").items():
+        if name.endswith(".png"):
+            assert (tmp_path / "o" / name).read_bytes() == expected, name
+    of_time = ("milliseconds",)
+    one, two = (
+        [{key: value for key, value in row.items() if key not in of_time} for row in table(folder)]
+        for folder in (tmp_path / "once", tmp_path / "o")
+    )
+    assert one == two and len(one) == 6
+
+
+def test_what_is_done_stays_and_what_is_new_or_changed_is_added(tmp_path):
+    draw(tmp_path / "in" / "a.png", seed=1)
+    draw(tmp_path / "in" / "b.png", seed=2)
+    arguments = ("--image", tmp_path / "in", "--out", tmp_path / "o", "--threshold", 0.5)
+    assert infer(*arguments).returncode == 0
+    before = contents(tmp_path / "o")
+    b = draw(tmp_path / "in" / "b.png", seed=3)[0]
+    c = draw(tmp_path / "in" / "c.png", seed=4)[0]
+    result = infer(*arguments)
+    assert result.returncode == 0 and "2 images" in result.stdout, result.stdout
+    assert "; 1 done before" in result.stdout
+    after = contents(tmp_path / "o")
+    assert after["masks/a.png"] == before["masks/a.png"]
+    for name, probability in (("b", b), ("c", c)):
+        np.testing.assert_array_equal(
+            read_mask(tmp_path / "o" / "masks" / f"{name}.png"), probability >= 0.5
+        )
+    rows = table(tmp_path / "o")
+    assert [row["mask"] for row in rows] == ["masks/a.png", "masks/b.png", "masks/c.png"]
+    assert int(rows[1]["area"]) == (b >= 0.5).sum()
+    (tmp_path / "o" / "overlays" / "a.png").unlink()
+    assert infer(*arguments, "--panel").returncode == 0
+    assert len(os.listdir(tmp_path / "o" / "panels")) == len(table(tmp_path / "o")) == 3
+    assert (tmp_path / "o" / "overlays" / "a.png").exists()
+
+
+@pytest.mark.parametrize("other", ["network", "threshold"])
+def test_another_network_or_threshold_is_refused(other, tmp_path):
+    draw(tmp_path / "in" / "a.png", seed=1)
+    arguments = ("--image", tmp_path / "in", "--out", tmp_path / "o")
+    assert infer(*arguments).returncode == 0
+    before = contents(tmp_path)
+    draw(tmp_path / "in" / "b.png", seed=2)
+    changed = contents(tmp_path / "in")
+    options = {"env": os.environ | {"STUB_DIGEST": "other"}} if other == "network" else {}
+    arguments += ("--threshold", 0.25) if other == "threshold" else ()
+    result = infer(*arguments, **options)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "--out: expected the network that began" in result.stderr
+    assert contents(tmp_path / "in") == changed
+    assert contents(tmp_path / "o") == {
+        name.removeprefix("o/"): value for name, value in before.items() if name.startswith("o/")
+    }
+    result = infer(*arguments, "--overwrite", **options)
+    assert result.returncode == 0 and len(table(tmp_path / "o")) == 2
+
+
+def test_a_mask_of_another_image_is_not_replaced(tmp_path):
+    draw(tmp_path / "x" / "a.png", seed=1)
+    draw(tmp_path / "y" / "a.png", seed=2)
+    assert infer("--image", tmp_path / "x", "--out", tmp_path / "o").returncode == 0
+    before = contents(tmp_path / "o" / "masks")
+    result = infer("--image", tmp_path / "y", "--out", tmp_path / "o")
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "--out: expected a folder without masks of other images" in result.stderr
+    assert contents(tmp_path / "o" / "masks") == before
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("settings.json", "[]"),
+        ("settings.json", "{}"),
+        ("settings.json", ""),
+        ("regions.csv", "file,mask\n1\n"),
+        ("regions.csv", "a,b\n1,2\n"),
+        ("regions.csv", "mask\nmasks/a.png\n"),
+        (".regions.jsonl", '{"file": "a", "mask": "masks/a.png", "digest": "0"}\n'),
+        ("regions.csv", '"'),
+        (".regions.jsonl", "5\n"),
+        (".regions.jsonl", "{\n"),
+    ],
+)
+def test_what_the_folder_says_of_itself_is_checked(name, text, tmp_path):
+    draw(tmp_path / "in" / "a.png", seed=1)
+    arguments = ("--image", tmp_path / "in", "--out", tmp_path / "o")
+    assert infer(*arguments).returncode == 0
+    (tmp_path / "o" / name).write_text(text)
+    before = contents(tmp_path / "o")
+    result = infer(*arguments)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1, result.stderr
+    assert "--out: expected" in result.stderr and "--overwrite" in result.stderr
+    assert contents(tmp_path / "o") == before
+    assert infer(*arguments, "--overwrite").returncode == 0

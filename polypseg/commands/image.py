@@ -2,8 +2,6 @@
 `--help` lists the options.
 """
 
-import csv
-import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 from polypseg.console.parser import Parser
 from polypseg.console.run import warn
 from polypseg.errors import InputError, expect
-from polypseg.files import refuse_inputs, write_text, writing
+from polypseg.outputs import claim
 
 
 @dataclass
@@ -39,7 +37,11 @@ def parse(arguments=None):
         help="pictures, folders or patterns ('a/**/*.jpg')",
     )
     group = parser.group("output")
-    group("--out", metavar="DIR", help="gets masks/, overlays/ and regions.csv")
+    group(
+        "--out",
+        metavar="DIR",
+        help="gets masks/, overlays/ and regions.csv; images done there before are not done again",
+    )
     group(
         "--panel",
         action="store_true",
@@ -48,7 +50,7 @@ def parse(arguments=None):
     group(
         "--probability", action="store_true", help="probabilities/ too: 16-bit PNG, value / 65535"
     )
-    group("--overwrite", action="store_true", help="replace what is there")
+    group("--overwrite", action="store_true", help="do all images anew, and replace what is there")
     group = parser.group("network")
     group(
         "--input-size",
@@ -109,12 +111,9 @@ def targets(out, name, options):
 def main():
     options = parse()
 
-    from tqdm import tqdm  # heavy, with what follows: after the arguments
-
-    from polypseg.data.pairs import IMAGE_FOLDERS
-    from polypseg.inference.advice import export_advice
-    from polypseg.inference.images import Job, find_images, output_names, segment
-    from polypseg.inference.predictor import Predictor
+    from polypseg.data.pairs import refuse_data_set  # heavy, with what follows: after the arguments
+    from polypseg.inference.images import Job, find_images, output_names
+    from polypseg.inference.record import SETTINGS, TABLE
 
     paths = find_images(options["image"])
     out = options["out"]
@@ -122,47 +121,61 @@ def main():
         Job(path, targets(out, name, options), None)
         for path, name in zip(paths, output_names(paths))
     ]
-    table = out / "regions.csv"
-    outputs = [table, *(path for job in jobs for path in job.targets.values())]
-    refuse_inputs(outputs, paths, "out")
-    own = next((name for name in IMAGE_FOLDERS if (out / name).is_dir()), None)
-    expect(own is None, "out", "another folder than a data set's own", f"{out}, which holds {own}/")
-    taken = [path for path in outputs if path.exists()]
-    if taken and not options["overwrite"]:
-        more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
-        raise InputError(
-            f"expected new files (or --overwrite), got {taken[0]}, which exists{more}", "out"
-        )
+    outputs = [out / TABLE, *(path for job in jobs for path in job.targets.values())]
+    refuse_data_set(out, "out")
+    with claim({"out": outputs}, paths, overwrite=True, folder=out):
+        taken = [path for path in outputs if path.exists()]
+        if taken and not options["overwrite"] and not (out / SETTINGS).exists():
+            more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
+            raise InputError(
+                f"expected new files (or --overwrite), got {taken[0]}, which exists{more}", "out"
+            )
+        segment_images(jobs, options)
 
-    predictor = Predictor.load(options["model"], options["input_size"])
+
+def segment_images(jobs, options):
+    """The command's work, once the output folder is its own."""
+    from tqdm import tqdm
+
+    from polypseg import __version__
+    from polypseg.inference.advice import export_advice
+    from polypseg.inference.images import segment
+    from polypseg.inference.predictor import Predictor
+    from polypseg.inference.record import TABLE, Record
+
+    model, out = options["model"], options["out"]
+    predictor = Predictor.load(model, options["input_size"])
     if options["threshold"] is None:
         options["threshold"] = predictor.threshold
-    advice = export_advice(options["model"], predictor)
+    advice = export_advice(model, predictor)
     if advice:
         print(advice, flush=True)
-
-    rows, problems = [], []
-    settings = (options["threshold"], problems, options["batch_size"], options["panel"])
-    with tqdm(total=len(jobs), unit=" pictures", leave=False, disable=None) as bar:
-        for batch in segment(jobs, predictor, *settings):
-            rows += batch
-            bar.update(len(rows) + len(problems) - bar.n)
-    if rows:
-        write_table(table, rows)
+    settings = {
+        "model": model,
+        "digest": predictor.digest,
+        "engine": predictor.engine,
+        "input_size": predictor.input_size,
+        "threshold": options["threshold"],
+        "polypseg": __version__,
+    }
+    record = Record(out, settings, anew=options["overwrite"])
+    left = record.missing(jobs)
+    written, problems = 0, []
+    choices = (options["threshold"], problems, options["batch_size"], options["panel"])
+    with tqdm(total=len(left), unit=" images", leave=False, disable=None) as bar:
+        for rows in segment(left, predictor, *choices):
+            record.add(rows)
+            written += len(rows)
+            bar.update(written + len(problems) - bar.n)
+    record.finish(jobs)
+    if written or not problems:
+        before = len(jobs) - len(left)
         print(
-            f"written: {len(rows)} picture{'s' * (len(rows) > 1)} in {out}/ "
-            f"({', '.join(jobs[0].targets)}), {table}"
+            f"written: {written} image{'s' * (written != 1)} in {out}/ "
+            f"({', '.join(jobs[0].targets)}), {out / TABLE}"
+            + (f"; {before} done before" if before else "")
         )
     for problem in problems:
         warn(f"error: --image: {problem}")
     if problems:
         sys.exit(2)
-
-
-def write_table(path, rows):
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    with writing(path, "out"):
-        write_text(path, text.getvalue())

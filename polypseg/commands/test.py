@@ -10,7 +10,10 @@ from polypseg.console.parser import Parser
 from polypseg.console.run import program
 from polypseg.errors import InputError, expect
 from polypseg.files import atomic, check_writable, write_text, writing
+from polypseg.outputs import claim
 from polypseg.scoring.sources import SUBSETS, network_sources, saved_sources
+
+FILES = ("report.html", "metrics.json", "per_image.csv", "table.md", "table.tex")
 
 
 @dataclass
@@ -148,7 +151,33 @@ def main():
         )
     else:
         sources = saved_sources(options["predictions"], options["masks"], **chosen)
+    if "out" not in options:
+        score(sources, options)
+        return
+    out = Path(options["out"])
+    targets = {"out": [out / name for name in FILES]}
+    if "save_predictions" in options:
+        folders = {id(source): predictions_of(source, sources, out) for source in sources}
+        targets["save_predictions"] = [
+            folders[id(source)] / f"{item.stem}.png" for source in sources for item in source.items
+        ]
+    inputs = [
+        path for source in sources for item in source.items for path in item[1:] if path is not None
+    ]
+    with claim(targets, inputs, overwrite=True, folder=out):
+        score(sources, options)
 
+
+def predictions_of(source, sources, out):
+    """The folder of a source's saved maps."""
+    if len(sources) == 1:
+        return out / "predictions"
+    names = (name.replace(os.sep, "_") for name in (source.model, source.data))
+    return out.joinpath("predictions", *names)
+
+
+def score(sources, options):
+    """Score and print; with `--out` write, too."""
     from tqdm import tqdm
 
     from polypseg.inference.predict import predict
@@ -175,14 +204,8 @@ def main():
                 maps_of = partial(predict, predictor, tta=tta)
                 maps = maps_of(source.items)
                 if "save_predictions" in options:
-                    several = (
-                        [name.replace(os.sep, "_") for name in (source.model, source.data)]
-                        if len(sources) > 1
-                        else []
-                    )
-                    maps = kept(
-                        maps, source, Path(options["out"], "predictions", *several), kept_maps
-                    )
+                    folder = predictions_of(source, sources, Path(options["out"]))
+                    maps = kept(maps, source, folder, kept_maps)
             rules = Rules(
                 0.5 if threshold is None else threshold,
                 options["empty"],
@@ -253,28 +276,24 @@ def write(rows, galleries, kept_maps, options):
     from polypseg.scoring.report import report
 
     out = Path(options["out"])
-    with writing(out, "out"):
-        out.mkdir(parents=True, exist_ok=True)
     machine = environment()
     shown = {
         name: machine[name] for name in ("commit", "backend", "python", "platform", "processor")
     } | machine["packages"]
-    files = {
-        "report.html": report(
-            rows, galleries, {name: value for name, value in shown.items() if value}
-        ),
-        "metrics.json": tables.metrics_json(rows),
-        "per_image.csv": tables.per_image_csv(rows),
-        "table.md": tables.markdown(rows),
-        "table.tex": tables.latex(rows),
-    }
+    texts = (
+        report(rows, galleries, {name: value for name, value in shown.items() if value}),
+        tables.metrics_json(rows),
+        tables.per_image_csv(rows),
+        tables.markdown(rows),
+        tables.latex(rows),
+    )
     with writing(out, "out"):
-        for name, text in files.items():
+        for name, text in zip(FILES, texts, strict=True):
             write_text(out / name, text)
     with writing(out / "predictions", "save_predictions"):
         for path, encoded in kept_maps.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic(path) as temporary:
                 temporary.write_bytes(encoded)
-    written = [*files, *(["predictions/"] if kept_maps else [])]
+    written = [*FILES, *(["predictions/"] if kept_maps else [])]
     print(f"written: {', '.join(str(out / name) for name in written)}")

@@ -11,7 +11,8 @@ from pathlib import Path
 from polypseg.console.parser import Parser
 from polypseg.console.signals import Signals
 from polypseg.errors import InputError, expect
-from polypseg.files import refuse_inputs, write_text
+from polypseg.files import write_text, writing
+from polypseg.outputs import claim
 
 
 @dataclass
@@ -120,12 +121,9 @@ def check(options):
     expect(smooth >= 1 and smooth % 2 == 1, "smooth", "an odd number of frames", smooth)
     expect(out.suffix == ".mp4", "out", "a name that ends in .mp4", out)
     expect(not out.is_dir(), "out", "a file", f"the folder {out}")
-    new = [("out", out), ("out", out.with_suffix(".json"))]
     if masks is not None:
         masks = options["masks_out"] = Path(masks)
-        if masks.suffix == ".mkv":
-            new.append(("masks_out", masks))
-        else:
+        if masks.suffix != ".mkv":
             expect(
                 not masks.exists() or masks.is_dir(),
                 "masks_out",
@@ -133,20 +131,42 @@ def check(options):
                 masks,
             )
             frames = sorted(masks.glob("frame_*.png"))
-            new += [("masks_out", frames[0])] if frames else []
-    for argument, path in new:
-        if path.exists() and not options["overwrite"]:
-            raise InputError(
-                f"expected a new path (or --overwrite), got {path}, which exists", argument
-            )
-        refuse_inputs([path], [options["video"].removeprefix("file:")], argument)
+            if frames and not options["overwrite"]:
+                raise InputError(
+                    f"expected a new path (or --overwrite), got {frames[0]}, which exists",
+                    "masks_out",
+                )
+
+
+def targets(options):
+    """What is written: argument -> paths."""
+    out, masks = options["out"], options["masks_out"]
+    paths = {"out": [out, out.with_suffix(".json")]}
+    return paths if masks is None else paths | {"masks_out": [masks]}
 
 
 def main():
     started = time.perf_counter()
     options = parse()
 
-    from polypseg.inference.video import VideoReader  # heavy: after the arguments
+    from polypseg.data.pairs import refuse_data_set  # heavy, with what follows: after the arguments
+
+    source, masks = Path(options["video"].removeprefix("file:")), options["masks_out"]
+    if masks is not None:
+        refuse_data_set(masks, "masks_out")
+        expect(
+            source.resolve().parent != masks.resolve(),
+            "masks_out",
+            "another folder than the video's own",
+            masks,
+        )
+    with claim(targets(options), [source], options["overwrite"]):
+        segment(options, started)
+
+
+def segment(options, started):
+    """The command's work, once its outputs are its own."""
+    from polypseg.inference.video import VideoReader
 
     reader = VideoReader(options["video"])
 
@@ -168,7 +188,6 @@ def main():
 
     stopped = Signals()
     result = convert(reader, predictor, options, stopped, started)
-    write_facts(options["out"].with_suffix(".json"), result)
     report(result, options)
     if result["problem"]:
         raise InputError(
@@ -181,7 +200,7 @@ def main():
 
 
 def convert(reader, predictor, options, stopped, started):
-    """Write the video; return what becomes its .json."""
+    """Write the video, its masks and its .json; return what is in that."""
     from tqdm import tqdm
 
     from polypseg.inference.stages import Stages
@@ -232,11 +251,24 @@ def convert(reader, predictor, options, stopped, started):
             writer.finish(reader.rest, whole=not (stopped.signal or limited))
             for other in writers[1:]:
                 other.finish()
-        seconds = time.perf_counter() - began
+            seconds = time.perf_counter() - began
+            result = facts(reader, predictor, options, stopped, stages, frames, first, seconds)
+            # All is complete on the disk; now the names, the video's last.
+            for other in writers[1:]:
+                other.commit()
+            try:
+                write_facts(options["out"].with_suffix(".json"), result)
+            finally:
+                writer.commit()
     finally:
         for each in writers:
             each.discard()
         reader.close()
+    return result
+
+
+def facts(reader, predictor, options, stopped, stages, frames, first, seconds):
+    """What becomes the video's .json."""
     return {
         "video": options["video"],
         "model": options["model"],
@@ -262,12 +294,8 @@ def convert(reader, predictor, options, stopped, started):
 
 
 def write_facts(path, result):
-    try:
+    with writing(path, "out"):
         write_text(path, json.dumps(result, indent=2) + "\n")
-    except OSError as error:
-        raise InputError(
-            f"expected room on the disk, got {path} ({error.strerror}); the video is whole", "out"
-        ) from error
 
 
 def report(result, options):

@@ -7,15 +7,13 @@ they are.
 
 import contextlib
 import csv
-import io
 import json
 import math
-import os
 import zipfile
 from pathlib import Path
 
 from polypseg.errors import InputError, reading, reason
-from polypseg.files import atomic, write_text
+from polypseg.files import atomic, csv_text, remove, write_text
 
 
 class SaveError(InputError):
@@ -54,14 +52,11 @@ def saved_epoch(path):
 
 def write_history(path, rows):
     """Write `history.csv`; nine digits give each float32 back exactly."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {key: f"{value:.9g}" if isinstance(value, float) else value for key, value in row.items()}
+    cells = (
+        [f"{value:.9g}" if isinstance(value, float) else value for value in row.values()]
         for row in rows
     )
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(rows[0], cells))
 
 
 def read_history(path, epochs):
@@ -102,8 +97,7 @@ def is_complete(history, config):
 def remove_parts(folder):
     """Remove what a killed process was writing."""
     for path in [*folder.glob(".part-*"), *folder.glob(".*.part")]:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+        remove(path)
 
 
 def finished_epochs(folder):

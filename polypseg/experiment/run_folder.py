@@ -4,6 +4,7 @@ import glob
 from pathlib import Path
 
 from polypseg.errors import InputError
+from polypseg.outputs import hold
 
 
 def create_run(parent, name):
@@ -25,6 +26,11 @@ def create_run(parent, name):
             raise InputError(
                 f"expected a writable folder, got {parent} ({error.strerror})", "trained_model_path"
             ) from None
+
+
+def hold_run(folder):
+    """A context in which no other process trains in this run folder. Raises `InputError`."""
+    return hold(folder, "resume", "a run that no other process is training")
 
 
 def find_run(path, argument="model"):

@@ -15,6 +15,7 @@ import numpy as np
 from polypseg.errors import InputError
 from polypseg.experiment.run_folder import find_run
 from polypseg.files import part_path, writing
+from polypseg.outputs import claim
 from polypseg.runtime import quiet
 
 from .formats import format_of
@@ -63,6 +64,12 @@ def export(
     source = Path(model) if Path(model).suffix == ".keras" else find_run(model) / "best.keras"
     out = check_target(source, form, out, overwrite)
     check_possible(form, kind, precision)
+    with claim({"out": form.parts(out)}, [source], overwrite):
+        return _export(source, kind, out, precision, all_maps, threshold)
+
+
+def _export(source, kind, out, precision, all_maps, threshold):
+    form = format_of(kind)
     original = KerasEngine(source)
     maps = original.maps if all_maps else original.maps[-1:]
     description = json.dumps(
@@ -136,13 +143,8 @@ def check_target(source, form, out, overwrite):
     if out.suffix != form.suffix:
         expected = f"a name that ends in {form.suffix}" if form.suffix else "a folder"
         raise InputError(f"expected {expected}, got {out}", "out")
-    if not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK):
-        raise InputError(f"expected a writable folder to put it in, got {out.parent}", "out")
-    for path in form.parts(out):
-        if path.exists() and not overwrite:
-            raise InputError(
-                f"expected a new path (or --overwrite), got {path}, which exists", "out"
-            )
+    if out.is_dir() and not overwrite:
+        raise InputError(f"expected a new path (or --overwrite), got {out}, which exists", "out")
     if out.is_dir() and not form.recognises(out):
         raise InputError(
             f"expected a path to write or a SavedModel to replace, got the folder {out}", "out"
@@ -190,6 +192,8 @@ def pictures(size, seed=0):
 
 
 def move(form, part, out):
+    if form.beside:  # an old file with a new one beside it would be neither
+        out.unlink(missing_ok=True)
     for source, target in zip(form.parts(part), form.parts(out)):
         if target.is_dir():
             os.replace(target, source.parent / "replaced")

@@ -1,5 +1,6 @@
 """The one arrow from pixels to probability."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from polypseg.data.images import resize_image
 from polypseg.errors import InputError
 from polypseg.experiment.run_folder import find_run, similar_run
+from polypseg.files import file_digest
 
 from .formats import NAMES, exported_as, format_of
 from .formats.keras import KerasEngine
@@ -31,8 +33,8 @@ class Predictor:
         >>> probability = predictor([image])[0]  # float32 (H, W) in [0, 1]
     """
 
-    def __init__(self, engine):
-        self._engine = engine
+    def __init__(self, engine, path=None):
+        self._engine, self._path = engine, path
         self.input_size = engine.input_size
         self.threshold = engine.threshold
         self.maps = tuple(engine.maps)
@@ -51,7 +53,20 @@ class Predictor:
         Raises:
             InputError: another file, a missing package, a size that it cannot run at.
         """
-        return cls(open_engine(path, input_size))
+        return cls(open_engine(path, input_size), path)
+
+    @property
+    def digest(self) -> str:
+        """Of the network's files, 16 hexadecimal digits; of a run that is its `best.keras`."""
+        path = Path(self._path)
+        form = exported_as(path)
+        if form is None:
+            files = [path if path.is_file() else find_run(path) / "best.keras"]
+        elif path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+        else:
+            files = form.parts(path)
+        return hashlib.blake2b("".join(map(file_digest, files)).encode(), digest_size=8).hexdigest()
 
     def __call__(self, images):
         """Probabilities for a list of `(H, W, 3)` uint8 RGB pictures of any sizes, run as one

@@ -112,7 +112,7 @@ class VideoWriter:
                 self._sound.write(float(pts * self._like.time_base))
 
     def finish(self, rest=(), whole=True):
-        """Write what is still held back, and give the file its name.
+        """Write what is still held back; `commit` then gives the file its name.
 
         Args:
             rest: packets of sound behind the last frame.
@@ -126,10 +126,14 @@ class VideoWriter:
                 self._sound.write(float("inf") if whole else end)
                 self._sound.end()
             self._container.close()
+
+    def commit(self):
+        """Give the finished file its name."""
+        with self._writing():
             os.replace(self._temporary, self.path)
 
     def discard(self):
-        """Leave nothing behind, unless it was finished."""
+        """Leave nothing behind, unless it was committed."""
         with contextlib.suppress(Exception):
             self._container.close()
         self._temporary.unlink(missing_ok=True)
@@ -198,7 +202,6 @@ class MaskFolder:
         self.path, self._count = Path(path), 0
         self._temporary = part_path(self.path)
         with self._writing():
-            shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary.mkdir(parents=True)
 
     def write(self, image, pts=None):
@@ -207,9 +210,14 @@ class MaskFolder:
         self._count += 1
 
     def finish(self):
+        """All is written."""
+
+    def commit(self):
         """Take the place of the frames of an earlier run; nothing else in the folder is touched."""
         with self._writing():
-            self.path.mkdir(exist_ok=True)
+            if not self.path.exists():
+                os.replace(self._temporary, self.path)
+                return
             for old in self.path.glob("frame_*.png"):
                 old.unlink()
             for new in sorted(self._temporary.iterdir()):

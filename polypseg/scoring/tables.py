@@ -1,10 +1,9 @@
 """Scores as tables (terminal, Markdown, LaTeX) and as files."""
 
-import csv
-import io
 import json
 import math
 
+from polypseg.files import csv_text
 from polypseg.metrics.table import METRICS
 
 PROTOCOLS = ("pranet", "threshold")  # in the order in which their tables are shown
@@ -169,22 +168,21 @@ def per_image_csv(rows):
     empty.
     """
     several = len(rows) > 1
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     heads = [
+        *(("model", "data") if several else ()),
+        "stem",
         *(metric.key for metric in METRICS["threshold"]),
         "mask_share",
         *(f"pranet_{metric.key}" for metric in METRICS["pranet"]),
     ]
-    writer.writerow([*(("model", "data") if several else ()), "stem", *heads])
+    lines = []
     for row in rows:
+        names = (row.source.model, row.source.data) if several else ()
         for stem, scores, _ in row.results:
             values = [*scores.threshold.values(), scores.area, *scores.pranet.values()]
-            names = (row.source.model, row.source.data) if several else ()
-            writer.writerow(
-                [*names, stem, *("" if math.isnan(value) else f"{value:.6f}" for value in values)]
-            )
-    return file.getvalue()
+            cells = ("" if math.isnan(value) else f"{value:.6f}" for value in values)
+            lines.append([*names, stem, *cells])
+    return csv_text(heads, lines)
 
 
 def without_nan(value):

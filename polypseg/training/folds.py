@@ -5,7 +5,6 @@ seen.
 import csv
 import dataclasses
 import gc
-import io
 import json
 from pathlib import Path
 
@@ -15,8 +14,8 @@ import numpy as np
 from polypseg.experiment.checkpoint import saving
 from polypseg.experiment.environment import write_environment
 from polypseg.experiment.fingerprints import write_fingerprints
-from polypseg.experiment.run_folder import create_run
-from polypseg.files import hold, write_text
+from polypseg.experiment.run_folder import create_run, hold_run
+from polypseg.files import csv_text, write_text
 from polypseg.inference.predictor import Predictor
 from polypseg.scoring.evaluation import evaluate
 
@@ -45,7 +44,7 @@ def cross_validate(config, folds, progress=None, signals=None):
     progress = Progress() if progress is None else progress
     folder = Path(config.resume) if config.resume else _begin(config, folds[0])
     rows, validation = [], []
-    with hold(folder):
+    with hold_run(folder):
         for number, data in enumerate(folds, 1):
             target = folder / f"fold-{number}"
             progress.fold_begins(number, len(folds), data.subsets)
@@ -98,14 +97,13 @@ def _test(folder, pairs):
 
 
 def _csv(names, rows):
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(
-        {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()}
-        for row in rows
+    return csv_text(
+        names,
+        (
+            [f"{row[name]:.6f}" if isinstance(row[name], float) else row[name] for name in names]
+            for row in rows
+        ),
     )
-    return text.getvalue()
 
 
 def _summary(validation, rows):

@@ -28,8 +28,8 @@ from polypseg.experiment.checkpoint import (
 from polypseg.experiment.environment import write_environment
 from polypseg.experiment.fingerprints import write_fingerprints
 from polypseg.experiment.registry import NETWORKS, PRECISIONS
-from polypseg.experiment.run_folder import create_run
-from polypseg.files import hold, write_text
+from polypseg.experiment.run_folder import create_run, hold_run
+from polypseg.files import write_text
 from polypseg.runtime import command
 
 from .build import build_model, saved_model
@@ -74,7 +74,7 @@ def train(config, data=None, folder=None, progress=None, signals=None):
         history = []
         if config.resume:
             folder = Path(config.resume)
-            stack.enter_context(hold(folder))
+            stack.enter_context(hold_run(folder))
             history = finished_epochs(folder)
         trains = not is_complete(history, config)
         if trains or saved_epoch(folder / "best.keras") != best_row(history)["epoch"]:
@@ -88,7 +88,7 @@ def train(config, data=None, folder=None, progress=None, signals=None):
                 batches = _batches(config, data, len(history), devices) if trains else None
                 if not config.resume:  # only now that all has been read and built
                     folder = _begin(config, data, folder)
-                    stack.enter_context(hold(folder))
+                    stack.enter_context(hold_run(folder))
                 else:
                     write_environment(folder, len(history))
                 record = RunFolder(
