@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from polypseg.errors import InputError
+from polypseg.files import write_text
 
 from .images import IMAGE_SUFFIXES
 
@@ -107,7 +108,7 @@ def write_split(folder: str | os.PathLike, split: Split) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for subset in SUBSETS:
         text = "".join(f"{stem}\n" for stem in split[subset])
-        (folder / f"{subset}.txt").write_text(text, encoding="utf-8", newline="\n")
+        write_text(folder / f"{subset}.txt", text)
 
 
 def _draw(items: list[str], count: int, seed: int) -> tuple[list[str], list[str]]:

@@ -26,6 +26,10 @@ class InputError(ValueError):
         return f"{self.argument}: {self.message}" if self.argument else self.message
 
 
+class Note(UserWarning):
+    """What a user should know, in one line; commands print it, libraries `warnings.warn` it."""
+
+
 def expect(condition: Any, argument: str, expected: str, got: Any = None) -> None:
     """Raise `InputError` unless the condition holds."""
     if not condition:

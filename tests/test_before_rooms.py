@@ -4,7 +4,9 @@
 """
 
 import csv
+import json
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,15 +15,21 @@ import numpy as np
 import pytest
 import tiny
 
+from polypseg.commands import test as score
 from polypseg.commands.train import parse as parse_train
+from polypseg.data.images import read_image, read_mask
+from polypseg.errors import Note
 from polypseg.experiment.checkpoint import saved_epoch
+from polypseg.experiment.run import open_run
 from polypseg.inference.formats import NAMES, format_of
 from polypseg.inference.predictor import Predictor
 from polypseg.training.datasets import prepare_data, prepare_folds
 from polypseg.training.folds import cross_validate
 from polypseg.training.train import train
 
-BEFORE = Path(__file__).resolve().parent / "data" / "before_rooms"
+pytestmark = pytest.mark.filterwarnings("ignore::polypseg.errors.Note")
+ROOT = Path(__file__).resolve().parent.parent
+BEFORE = ROOT / "tests" / "data" / "before_rooms"
 # Other processors round otherwise; an OpenVINO that chooses bfloat16 rounds much.
 CLOSE, BFLOAT16 = 1e-4, 0.03
 
@@ -127,6 +135,32 @@ def test_an_interrupted_run_resumes(tiny_network, tmp_path):
     _, best = train(config, prepare_data(config))
     assert best["epoch"] == 2 and saved_epoch(folder / "last.keras") == 3
     assert_close(folder, BEFORE / "finished")
+
+
+def test_a_run_without_digests_is_noted():
+    with pytest.warns(Note, match="finished was begun by an earlier version") as found:
+        open_run(BEFORE / "finished")
+    assert len(found) == 1
+
+
+def test_a_finished_run_is_scored(monkeypatch, tmp_path):
+    arguments = ["--model", BEFORE / "finished", "--data-path", BEFORE / "data", "--out", tmp_path]
+    monkeypatch.setattr(sys, "argv", ["test.py", *map(str, arguments)])
+    score.main()
+    scores = json.loads((tmp_path / "metrics.json").read_text())
+    stems = (BEFORE / "finished" / "split" / "test.txt").read_text().split()
+    assert scores["n"] == len(stems) == 1
+    predictor = Predictor.load(BEFORE / "finished")
+    (image, mask), *_ = [
+        (
+            read_image(BEFORE / "data" / "images" / f"{stem}.png"),
+            read_mask(BEFORE / "data" / "masks" / f"{stem}.png"),
+        )
+        for stem in stems
+    ]
+    found = predictor([image])[0] >= 0.5
+    dice = 2 * (found & (mask > 0)).sum() / (found.sum() + mask.sum())
+    assert scores["threshold"]["dice"] == pytest.approx(dice, abs=1e-6)
 
 
 def test_a_finished_run_is_finished(tiny_network, tmp_path):

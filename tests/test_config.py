@@ -100,7 +100,7 @@ def test_config_file_is_read_back_and_options_win(tmp_path):
         ({"lr": None}, "expected a number for 'lr'"),
         ({"deterministic": 1}, "expected true or false for 'deterministic'.*got 1"),
         ({"resume": "runs/x"}, "unknown key 'resume'"),
-        ([1], "expected an object"),
+        ([1], "expected a JSON object"),
     ],
 )
 def test_bad_config_files(tmp_path, values, message):
@@ -109,7 +109,7 @@ def test_bad_config_files(tmp_path, values, message):
     with pytest.raises(InputError, match=message):
         parse_train(["--config", str(path), "--data-path", "d"])
     path.write_text("{")
-    with pytest.raises(InputError, match="expected JSON"):
+    with pytest.raises(InputError, match="expected a JSON object"):
         parse_train(["--config", str(path)])
     with pytest.raises(InputError, match="readable file"):
         parse_train(["--config", str(tmp_path / "absent.json")])
@@ -130,14 +130,17 @@ def test_bad_config_files(tmp_path, values, message):
             ["--backbone", "res2net50"],
             "backbone_weights: expected none, or for res2net50 a file .*, got imagenet",
         ),
-        (["--input-size", "100"], "input_size: expected a multiple of 32 for pranet, got 100"),
+        (
+            ["--input-size", "100"],
+            "input_size: expected a multiple of 32 up to 8192 for pranet, got 100",
+        ),
         (["--input-size", "0"], "input_size: expected a multiple of 32"),
         (["--model", "unet"], f"model: expected one of {', '.join(registry.NETWORKS)}, got unet"),
         (
             ["--model", "attention_unet", "--input-size", "24"],
             "input_size: expected a multiple of 16",
         ),
-        (["--epochs", "0"], "epochs: expected 1 or more, got 0"),
+        (["--epochs", "0"], "epochs: expected 1 to 100000, got 0"),
         (["--epochs", "2.5"], "epochs: invalid int value: '2.5'"),
         (["--batch-size", "0"], "batch_size: expected 1 or more"),
         (["--data-split", "0.5"], "data_split: expected a fraction"),

@@ -24,7 +24,7 @@ from polypseg.console.run import run
 from polypseg.console.signals import Signals
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
-from polypseg.experiment.checkpoint import SaveError, progress, save_model, saved_epoch
+from polypseg.experiment.checkpoint import SaveError, progress, read_saved, save_model, saved_epoch
 from polypseg.inference.formats.keras import load_model
 from polypseg.training import train as training
 from polypseg.training.datasets import prepare_data
@@ -371,9 +371,9 @@ def test_what_cannot_be_resumed_is_refused_in_one_line(interrupted, tmp_path):
         parse_train(["--resume", str(interrupted), "--epochs", "9"])
     with pytest.raises(InputError, match="resume: expected a run folder .* none inside"):
         parse_train(["--resume", str(tmp_path)])
-    from polypseg.files import hold
+    from polypseg.experiment.run_folder import hold_run
 
-    with hold(interrupted), pytest.raises(InputError, match="no other process is training"):
+    with hold_run(interrupted), pytest.raises(InputError, match="no other process is training"):
         train("--resume", interrupted)
     (interrupted / "last.keras").write_bytes((interrupted / "last.keras").read_bytes()[:-100])
     with pytest.raises(InputError, match="resume: expected a complete file") as error:
@@ -387,7 +387,7 @@ def test_an_optimiser_of_other_variables_is_refused(interrupted):
     optimizer = Adam(0.1)
     optimizer.build(model.trainable_variables[1:])
     model.compile(optimizer=optimizer, loss=model.loss)
-    save_model(model, interrupted / "last.keras", saved_epoch(interrupted / "last.keras"))
+    save_model(model, interrupted / "last.keras", read_saved(interrupted / "last.keras"))
     with pytest.raises(
         InputError, match="resume: expected an optimiser that fits the network, got .*last.keras"
     ):

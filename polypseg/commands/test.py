@@ -11,8 +11,8 @@ from polypseg.console.run import program
 from polypseg.errors import InputError, expect
 from polypseg.files import atomic, check_writable, write_text, writing
 from polypseg.outputs import claim
-from polypseg.scoring.sources import SUBSETS, network_sources, saved_sources
 
+SUBSETS = ("train", "val", "test", "all")
 FILES = ("report.html", "metrics.json", "per_image.csv", "table.md", "table.tex")
 
 
@@ -144,6 +144,9 @@ def parse(arguments=None):
 
 def main():
     options = parse()
+
+    from polypseg.scoring.sources import network_sources, saved_sources  # heavy
+
     chosen = {name: options.get(name) for name in ("stems", "names")}
     if "model" in options:
         sources = network_sources(

@@ -3,8 +3,9 @@
 import os
 import sys
 import traceback
+import warnings
 
-from polypseg.errors import InputError
+from polypseg.errors import InputError, Note
 
 REPORT = "This is an error in polypseg, not in your input: please report it with the lines above."
 
@@ -32,6 +33,19 @@ def warn(text):
     print(f"{program()}: {one_line(text)}", file=sys.stderr, flush=True)
 
 
+def print_notes():
+    """Let each `Note` of a library appear as one line."""
+    show = warnings.showwarning
+
+    def show_note(message, category, *where):
+        if issubclass(category, Note):
+            warn(f"note: {message}")
+        else:
+            show(message, category, *where)
+
+    warnings.showwarning = show_note
+
+
 def tolerate_encoding():
     """Let output that the terminal cannot show appear as escapes, rather than end the command."""
     for stream in (sys.stdout, sys.stderr):
@@ -46,6 +60,7 @@ def run(main):
     line and 130; everything else in its traceback and 1.
     """
     tolerate_encoding()
+    print_notes()
     try:
         main()
     except InputError as error:

@@ -7,13 +7,20 @@ they are.
 
 import contextlib
 import csv
+import hashlib
 import json
 import math
+import os
+import shlex
 import zipfile
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from polypseg.errors import InputError, reading, reason
 from polypseg.files import atomic, csv_text, remove, write_text
+from polypseg.runtime import command
+
+COLUMNS = ("epoch", "lr", "loss", "dice", "iou", "val_loss", "val_dice", "val_iou", "seconds")
 
 
 class SaveError(InputError):
@@ -31,23 +38,42 @@ def saving(folder):
         ) from error
 
 
-def save_model(model, path, epoch):
-    """Save a `.keras` file whole or not at all; `saved_epoch` finds the epoch again."""
+class Saved(NamedTuple):
+    """What a `.keras` file says of itself: after which epoch it was saved, in which run (see
+    `run.run_id`) and with which history (see `history_digest`); these are None in earlier versions.
+    """
+
+    epoch: int
+    run: str | None = None
+    history: str | None = None
+
+
+def save_model(model: Any, path: Path, saved: Saved) -> None:
+    """Save a `.keras` file complete or not at all, with what `read_saved` reads."""
     with atomic(path, durable=True) as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.comment = json.dumps({"epoch": epoch}).encode()
+            archive.comment = json.dumps(saved._asdict()).encode()
 
 
-def saved_epoch(path):
-    """The epoch, from 1, after which a `.keras` file was saved; 0 where there is no such file."""
+def read_saved(path: Path, argument: str = "resume") -> Saved:
+    """Of a file of `save_model`; epoch 0 where there is no such file. Raises `InputError`."""
     if not path.exists():
-        return 0
+        return Saved(0)
     with (
-        reading(path, "a complete file that train.py saved", "resume"),
+        reading(path, "a complete file that training saved", argument),
         zipfile.ZipFile(path) as archive,
     ):
-        return int(json.loads(archive.comment)["epoch"])
+        saved = Saved(**json.loads(archive.comment))
+        digests = all(isinstance(digest, str | None) for digest in saved[1:])
+        if type(saved.epoch) is not int or saved.epoch < 1 or not digests:
+            raise ValueError(f"it says {archive.comment!r}")
+        return saved
+
+
+def saved_epoch(path: Path) -> int:
+    """The epoch, from 1, after which a `.keras` file was saved; 0 where there is no such file."""
+    return read_saved(path).epoch
 
 
 def write_history(path, rows):
@@ -59,24 +85,31 @@ def write_history(path, rows):
     write_text(path, csv_text(rows[0], cells))
 
 
-def read_history(path, epochs):
-    """The first `epochs` rows of `history.csv`. Raises `InputError` where there are fewer."""
+def read_history(path: Path, argument: str = "resume") -> list[dict[str, Any]]:
+    """The rows of `history.csv`, one for each epoch from 1; [] where there is none.
+
+    Raises:
+        InputError: a row or a column is missing, or a value is no finite number.
+    """
+    if not os.path.lexists(path):
+        return []
     rows = []
-    if epochs:
-        with (
-            reading(path, "a history", "resume"),
-            open(path, newline="", encoding="utf-8") as file,
-        ):
-            for row in list(csv.DictReader(file))[:epochs]:
-                rows.append({key: float(value) for key, value in row.items()})
-                rows[-1]["epoch"] = int(rows[-1]["epoch"])
-                if not math.isfinite(rows[-1]["val_dice"]):
-                    raise ValueError(f"val_dice is {row['val_dice']}")
-    if [row["epoch"] for row in rows] != list(range(1, epochs + 1)):
-        raise InputError(
-            f"expected a row for each of {epochs} epochs in {path}, got {len(rows)}", "resume"
-        )
+    with reading(path, "the history of a run", argument):
+        with open(path, newline="", encoding="utf-8") as file:
+            for cells in csv.DictReader(file, strict=True):
+                row: dict[str, Any] = {key: float(value) for key, value in cells.items()}
+                lacking = [name for name in COLUMNS if name not in row]
+                broken = [name for name, value in row.items() if not math.isfinite(value)]
+                if lacking or broken or row["epoch"] != len(rows) + 1:
+                    raise ValueError(f"row {len(rows) + 1} is {', '.join(cells.values())}")
+                rows.append(row | {"epoch": len(rows) + 1})
     return rows
+
+
+def history_digest(path: Path, epochs: int) -> str:
+    """Of the headings and the first rows of `history.csv`, 16 hexadecimal digits."""
+    lines = path.read_bytes().split(b"\n")[: epochs + 1]
+    return hashlib.blake2b(b"\n".join(lines), digest_size=8).hexdigest()
 
 
 def best_row(history):
@@ -100,31 +133,34 @@ def remove_parts(folder):
         remove(path)
 
 
-def finished_epochs(folder):
+def finished_epochs(folder: Path) -> list[dict[str, Any]]:
     """The rows of the epochs that are finished; what a killed process left half done is removed.
 
     Raises:
-        InputError: `last.keras` has gone, so that the run would begin again over what it left.
+        InputError: `last.keras` has gone, so that the run would begin again over what it left; or
+            the history ends before it.
     """
-    check_last(folder)
-    remove_parts(folder)
-    return read_history(folder / "history.csv", saved_epoch(folder / "last.keras"))
-
-
-def check_last(folder):
-    """Raise `InputError` where the run got beyond its first epoch and has no `last.keras`.
-
-    A run that was killed in its first epoch may have a row of history, and nothing more.
-    """
-    path = folder / "history.csv"
-    rows = path.read_bytes().count(b"\n") - 1 if path.is_file() else 0
-    begun = (folder / "best.keras").exists() or rows > 1
-    if begun and not (folder / "last.keras").exists():
+    rows, path = read_history(folder / "history.csv"), folder / "last.keras"
+    epochs = saved_epoch(path)
+    # A run that was killed in its first epoch may have a row of history, and nothing more.
+    if not epochs and ((folder / "best.keras").exists() or len(rows) > 1):
         raise InputError(
             f"expected last.keras in {folder}, which has finished epochs, got none; the run cannot "
-            "go on and is left as it is: begin a new one",
+            f"go on and is left as it is: begin a new one with its network: {_start_from(folder)}",
             "resume",
         )
+    if len(rows) < epochs:
+        raise InputError(
+            f"expected a row for each of {epochs} epochs in {folder / 'history.csv'}, got "
+            f"{len(rows)}",
+            "resume",
+        )
+    remove_parts(folder)
+    return rows[:epochs]
+
+
+def _start_from(folder):
+    return f"{command('train')} --start-from {shlex.quote(str(folder))}"
 
 
 def progress(config):
@@ -136,8 +172,10 @@ def progress(config):
             for number in range(1, config.folds + 1)
         )
         return f"{done} of {config.folds} folds are done"
-    check_last(folder)
-    epochs = saved_epoch(folder / "last.keras")
-    if is_complete(read_history(folder / "history.csv", epochs), config):
-        return f"complete after {epochs} epochs: nothing left to train"
-    return f"{epochs} of {config.epochs} epochs are done"
+    rows = finished_epochs(folder)
+    if is_complete(rows, config):
+        return (
+            f"complete after {len(rows)} epochs: nothing left to train; to train its network "
+            f"further: {_start_from(folder)}"
+        )
+    return f"{len(rows)} of {config.epochs} epochs are done"

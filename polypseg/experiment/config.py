@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from polypseg.errors import InputError, expect, nearest
+from polypseg.errors import InputError, expect, nearest, reading
 
 from .registry import AUGMENTATIONS, BACKBONES, LOSSES, NETWORKS, PRECISIONS
 
@@ -26,6 +26,7 @@ class TrainConfig:
     model: str = "pranet"
     backbone: str = "resnet50"
     backbone_weights: str = "imagenet"
+    start_from: str | None = None  # a run folder or a .keras file
     input_size: int = 352
     multi_scale: list | None = None
     epochs: int = 40
@@ -81,9 +82,9 @@ class TrainConfig:
             self.backbone_weights,
         )
         expect(
-            size >= stride and size % stride == 0,
+            stride <= size <= 8192 and size % stride == 0,
             "input_size",
-            f"a multiple of {stride} for {self.model}",
+            f"a multiple of {stride} up to 8192 for {self.model}",
             size,
         )
         if self.folds is not None:
@@ -104,7 +105,7 @@ class TrainConfig:
                 f"factors of --input-size up to 4 that leave {stride} px or more",
                 _join(scales),
             )
-        expect(self.epochs >= 1, "epochs", "1 or more", self.epochs)
+        expect(1 <= self.epochs <= 100_000, "epochs", "1 to 100000", self.epochs)
         expect(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         expect(self.accumulate >= 1, "accumulate", "1 or more steps", self.accumulate)
         expect(0 < self.lr < 1, "lr", "a learning rate above 0 and below 1", self.lr)
@@ -168,15 +169,12 @@ def _join(values):
 
 def read_config(path, argument="config"):
     """The values of a run's `config.json`, as a dict. Raises `InputError`."""
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"expected a readable file, got {path} ({error.strerror})", argument
-        ) from error
-    except ValueError as error:
-        raise InputError(f"expected JSON, got {path} ({error})", argument) from error
-    expect(isinstance(values, dict), argument, "an object with option names as keys", path)
+    with reading(path, "a JSON object with option names as keys", argument):
+        values = json.loads(
+            Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_without_twins
+        )
+        if not isinstance(values, dict):
+            raise ValueError("another value")
     fields = {
         field.name: field.type
         for field in dataclasses.fields(TrainConfig)
@@ -189,6 +187,13 @@ def read_config(path, argument="config"):
             raise InputError(
                 f"expected {_words(fields[key])} for {key!r} in {path}, got {value!r}", argument
             )
+    return values
+
+
+def _without_twins(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a key is there twice")
     return values
 
 

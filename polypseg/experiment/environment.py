@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from polypseg import __version__
 from polypseg.errors import reading
@@ -36,18 +37,27 @@ def environment():
     }
 
 
-def write_environment(folder, epoch=0):
+def write_environment(folder: str | Path, epoch: int = 0) -> None:
     """Write `environment.json`, or, where a run is resumed, add what is running now under
     `resumed`.
     """
-    path = Path(folder) / "environment.json"
     now = environment()
-    if epoch and path.exists():
-        with reading(path, "what train.py wrote about its environment", "resume"):
-            first = json.loads(path.read_text(encoding="utf-8"))
-            first.setdefault("resumed", []).append({"after_epoch": epoch} | now)
+    if epoch and (first := read_environment(Path(folder))):
+        first.setdefault("resumed", []).append({"after_epoch": epoch} | now)
         now = first
-    write_text(path, json.dumps(now, indent=2) + "\n")
+    write_text(Path(folder) / "environment.json", json.dumps(now, indent=2) + "\n")
+
+
+def read_environment(folder: Path, argument: str = "resume") -> dict[str, Any]:
+    """The content of `environment.json`; {} where there is none. Raises `InputError`."""
+    path = folder / "environment.json"
+    if not os.path.lexists(path):
+        return {}
+    with reading(path, "what training wrote about its environment", argument):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or not isinstance(found.get("resumed", []), list):
+            raise ValueError("not an object, or without a list of what resumed it")
+    return found
 
 
 def _commit():

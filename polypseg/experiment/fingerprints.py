@@ -1,12 +1,11 @@
 """The files that a run began with, by hash: are the data still the same?"""
 
 import csv
-import hashlib
-import io
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from polypseg.errors import InputError, reading
-from polypseg.files import write_text
+from polypseg.files import csv_text, file_digest, write_text
 
 FILES = "files.csv"
 
@@ -20,16 +19,22 @@ def fingerprints(pairs):
 
 
 def _hash(path):
-    with reading(path, "a readable file"), open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    with reading(path, "a readable file"):
+        return file_digest(path)
 
 
 def write_fingerprints(folder, files):
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["stem", "image", "mask"])
-    writer.writerows([stem, *hashes] for stem, hashes in files.items())
-    write_text(folder / FILES, text.getvalue())
+    rows = ([stem, *hashes] for stem, hashes in files.items())
+    write_text(folder / FILES, csv_text(["stem", "image", "mask"], rows))
+
+
+def read_fingerprints(folder: Path, argument: str = "resume") -> dict[str, tuple[str, str]]:
+    """What `write_fingerprints` wrote. Raises `InputError`."""
+    with (
+        reading(folder / FILES, "the list of the run's files", argument),
+        open(folder / FILES, newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        return {row["stem"]: (row["image"], row["mask"]) for row in csv.DictReader(file)}
 
 
 def check_unchanged(folder, pairs):
@@ -41,11 +46,7 @@ def check_unchanged(folder, pairs):
     Raises:
         InputError: pictures are missing or have changed.
     """
-    with (
-        reading(folder / FILES, "the list of the run's files", "resume"),
-        open(folder / FILES, newline="", encoding="utf-8") as file,
-    ):
-        begun = {row["stem"]: (row["image"], row["mask"]) for row in csv.DictReader(file)}
+    begun = read_fingerprints(folder)
     pairs = [pair for pair in pairs if pair.stem in begun]
     now = fingerprints(pairs)
     missing = [stem for stem in begun if stem not in now]

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from polypseg.errors import InputError
-from polypseg.experiment.run_folder import find_run
+from polypseg.experiment.run import open_run
 from polypseg.files import part_path, writing
 from polypseg.outputs import claim
 from polypseg.runtime import quiet
@@ -61,7 +61,7 @@ def export(
             `TOLERANCE`.
     """
     form = format_of(kind)
-    source = Path(model) if Path(model).suffix == ".keras" else find_run(model) / "best.keras"
+    source = Path(model) if Path(model).suffix == ".keras" else open_run(model).best
     out = check_target(source, form, out, overwrite)
     check_possible(form, kind, precision)
     with claim({"out": form.parts(out)}, [source], overwrite):

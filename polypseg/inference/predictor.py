@@ -9,7 +9,8 @@ import numpy as np
 
 from polypseg.data.images import resize_image
 from polypseg.errors import InputError
-from polypseg.experiment.run_folder import find_run, similar_run
+from polypseg.experiment.run import open_run
+from polypseg.experiment.run_folder import similar_run
 from polypseg.files import file_digest
 
 from .formats import NAMES, exported_as, format_of
@@ -61,7 +62,7 @@ class Predictor:
         path = Path(self._path)
         form = exported_as(path)
         if form is None:
-            files = [path if path.is_file() else find_run(path) / "best.keras"]
+            files = [path if path.is_file() else open_run(path).best]
         elif path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file())
         else:
@@ -127,7 +128,7 @@ def open_engine(path: str | Path, input_size: int | None = None) -> Any:
     if exported and exported.open:
         engine: Any = exported.open(path)
     elif path.suffix == ".keras" or path.is_dir():
-        engine = KerasEngine(path if path.suffix == ".keras" else find_run(path) / "best.keras")
+        engine = KerasEngine(path if path.suffix == ".keras" else open_run(path).best)
     else:
         suffixes = ", ".join(filter(None, (format_of(name).suffix for name in NAMES)))
         raise InputError(

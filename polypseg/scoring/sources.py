@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from polypseg.errors import InputError, expect, of_argument, reading
-from polypseg.experiment.config import read_config
-from polypseg.experiment.run_folder import find_run
+from polypseg.experiment.run import open_run
 from polypseg.inference.formats import exported_as
 
-SUBSETS = ("train", "val", "test", "all")
 # Folder names that say nothing about whose maps or masks they hold.
 _PLAIN = {
     "masks",
@@ -71,8 +69,8 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
     sources = []
     for index, model in enumerate(models):
         path = Path(model)
-        folder = None if path.is_file() or exported_as(path) else find_run(path, "model")
-        config = read_config(folder / "config.json", "model") if folder else None
+        run = None if path.is_file() or exported_as(path) else open_run(path)
+        folder, config = (run.folder, run.config) if run else (None, None)
         if not data_paths:
             expect(
                 config and config.get("data_path"),

@@ -8,7 +8,16 @@ import numpy as np
 
 from polypseg.drawing.curves import plot_curves
 from polypseg.errors import InputError
-from polypseg.experiment.checkpoint import best_row, is_complete, save_model, saving, write_history
+from polypseg.experiment.checkpoint import (
+    Saved,
+    best_row,
+    history_digest,
+    is_complete,
+    save_model,
+    saving,
+    write_history,
+)
+from polypseg.experiment.run import run_id
 
 from .ema import averages
 
@@ -75,7 +84,7 @@ class RunFolder(keras.callbacks.Callback):
     def __init__(self, folder, plain, config, history):
         super().__init__()
         self.folder, self.plain, self.config = folder, plain, config
-        self.history = list(history)
+        self.history, self.run = list(history), run_id(folder)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
@@ -89,8 +98,10 @@ class RunFolder(keras.callbacks.Callback):
         row["seconds"] = round(time.perf_counter() - self.started, 2)
         history = [*self.history, row]
         with saving(self.folder):
-            write_history(self.folder / "history.csv", history)
-            save_model(self.model, self.folder / "last.keras", epoch + 1)
+            path = self.folder / "history.csv"
+            write_history(path, history)
+            saved = Saved(epoch + 1, self.run, history_digest(path, epoch + 1))
+            save_model(self.model, self.folder / "last.keras", saved)
             self.history = history
             if best_row(history) is row:
                 self.save_best()
@@ -101,7 +112,7 @@ class RunFolder(keras.callbacks.Callback):
         """Save what the model is now, or the averages of its weights, as `best.keras`."""
         with averages(self.model):
             self.plain.set_weights(self.model.get_weights())
-        save_model(self.plain, self.folder / "best.keras", len(self.history))
+        save_model(self.plain, self.folder / "best.keras", Saved(len(self.history), self.run))
 
 
 class ReportProgress(keras.callbacks.Callback):

@@ -11,9 +11,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from polypseg.errors import reading
 from polypseg.experiment.checkpoint import saving
-from polypseg.experiment.environment import write_environment
-from polypseg.experiment.fingerprints import write_fingerprints
+from polypseg.experiment.run import begin_run
 from polypseg.experiment.run_folder import create_run, hold_run
 from polypseg.files import csv_text, write_text
 from polypseg.inference.predictor import Predictor
@@ -71,11 +71,7 @@ def cross_validate(config, folds, progress=None, signals=None):
 
 def _begin(config, data):
     folder = create_run(config.trained_model_path, f"{run_name(config)}_folds")
-    with saving(folder):
-        write_environment(folder)
-        write_text(folder / "data.txt", f"{data.found}\n")
-        write_fingerprints(folder, data.files)
-        write_text(folder / "config.json", config.to_json())
+    begin_run(folder, config, data.found, data.files)
     return folder
 
 
@@ -89,11 +85,17 @@ def _test(folder, pairs):
         ]
         with saving(folder):
             write_text(path, _csv(("stem", *SCORES), rows))
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            {"stem": row["stem"]} | {name: float(row[name]) for name in SCORES}
-            for row in csv.DictReader(file)
-        ]
+    with reading(path, "the scores of a fold's test images", "resume"):
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [
+                {"stem": row["stem"]} | {name: float(row[name]) for name in SCORES}
+                for row in csv.DictReader(file, strict=True)
+            ]
+        if [row["stem"] for row in rows] != [pair.stem for pair in pairs]:
+            raise ValueError("of other images")
+        if not all(0 <= row[name] <= 1 for row in rows for name in SCORES):
+            raise ValueError("a score outside [0, 1]")
+    return rows
 
 
 def _csv(names, rows):

@@ -15,7 +15,6 @@ from polypseg.data.pipeline import (
     scaled_sizes,
     training_batches,
 )
-from polypseg.data.splits import write_split
 from polypseg.errors import expect
 from polypseg.experiment.checkpoint import (
     SaveError,
@@ -26,10 +25,9 @@ from polypseg.experiment.checkpoint import (
     saving,
 )
 from polypseg.experiment.environment import write_environment
-from polypseg.experiment.fingerprints import write_fingerprints
 from polypseg.experiment.registry import NETWORKS, PRECISIONS
+from polypseg.experiment.run import begin_run, open_run
 from polypseg.experiment.run_folder import create_run, hold_run
-from polypseg.files import write_text
 from polypseg.runtime import command
 
 from .build import build_model, saved_model
@@ -75,6 +73,7 @@ def train(config, data=None, folder=None, progress=None, signals=None):
         if config.resume:
             folder = Path(config.resume)
             stack.enter_context(hold_run(folder))
+            open_run(folder, "resume")
             history = finished_epochs(folder)
         trains = not is_complete(history, config)
         if trains or saved_epoch(folder / "best.keras") != best_row(history)["epoch"]:
@@ -189,18 +188,9 @@ def _begin(config, data, folder):
         folder = create_run(config.trained_model_path, run_name(config))
     else:
         folder.mkdir(parents=True, exist_ok=True)
-    with saving(folder):
-        write_environment(folder)
-        write_split(
-            folder / "split",
-            {name: [pair.stem for pair in part] for name, part in data.subsets.items()},
-        )
-        write_text(folder / "data.txt", f"{data.found}\n")
-        write_fingerprints(
-            folder,
-            {pair.stem: data.files[pair.stem] for part in data.subsets.values() for pair in part},
-        )
-        write_text(folder / "config.json", config.to_json())
+    split = {name: [pair.stem for pair in part] for name, part in data.subsets.items()}
+    files = {stem: data.files[stem] for part in split.values() for stem in part}
+    begin_run(folder, config, data.found, files, split)
     return folder
 
 

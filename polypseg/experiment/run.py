@@ -1,0 +1,165 @@
+"""A run folder, opened: what later commands go by is read here, and checked."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from polypseg.data.splits import SUBSETS, write_split
+from polypseg.errors import InputError, Note, reading
+from polypseg.files import file_digest, write_text
+
+from .checkpoint import best_row, history_digest, read_history, read_saved, saving
+from .config import TrainConfig, read_config
+from .environment import read_environment, write_environment
+from .fingerprints import FILES, read_fingerprints, write_fingerprints
+from .run_folder import find_run
+
+DIGEST = "digest.json"
+LISTS = tuple(f"split/{subset}.txt" for subset in SUBSETS)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder whose files fit together.
+
+    Attributes:
+        folder: its path.
+        config: the values of `config.json`.
+        history: the rows of `history.csv`.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    history: list[dict[str, Any]]
+
+    @property
+    def best(self) -> Path:
+        """The network of the best epoch."""
+        return self.folder / "best.keras"
+
+
+def begin_run(
+    folder: Path,
+    config: TrainConfig,
+    found: str,
+    files: Mapping[str, tuple[str, str]],
+    split: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Write what stays as it is in a run folder; `config.json`, which makes it one, comes last.
+
+    Args:
+        folder: of the run; it exists.
+        config: what is trained.
+        found: what the check of the data found, in words.
+        files: stem -> hashes of image and mask.
+        split: stems of each subset; None for a cross-validation.
+    """
+    with saving(folder):
+        write_environment(folder)
+        if split is not None:
+            write_split(folder / "split", split)
+        write_text(folder / "data.txt", f"{found}\n")
+        write_fingerprints(folder, files)
+        names = (*(LISTS if split is not None else ()), "data.txt", FILES)
+        text = config.to_json()
+        digests = {name: file_digest(folder / name) for name in names}
+        digests["config.json"] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        write_text(folder / DIGEST, json.dumps(digests, indent=2) + "\n")
+        write_text(folder / "config.json", text)
+
+
+def run_id(folder: Path) -> str | None:
+    """What tells a run from others: the digest of its digests. None in earlier versions."""
+    return file_digest(folder / DIGEST) if (folder / DIGEST).exists() else None
+
+
+def open_run(path: str | Path, argument: str = "model") -> Run:
+    """Open the run folder that `path` names, itself or the only one inside it.
+
+    Raises:
+        InputError: there is none; a file of it is missing, damaged, or not as the run wrote it; a
+            network is of another run.
+
+    A run of an earlier version has no digests: it is used, with a `Note`.
+    """
+    folder = find_run(path, argument)
+    config = read_config(folder / "config.json", argument)
+    _check_digests(folder, config, argument)
+    try:
+        TrainConfig(**config).check()
+    except InputError as error:
+        raise InputError(f"{folder / 'config.json'}: {error}", argument) from error
+    read_environment(folder, argument)
+    if config.get("folds"):
+        return Run(folder, config, [])
+    _check_lists(folder, argument)
+    run = Run(folder, config, read_history(folder / "history.csv", argument))
+    _check_networks(run, argument)
+    return run
+
+
+def _check_digests(folder: Path, config: dict[str, Any], argument: str) -> None:
+    path = folder / DIGEST
+    if not path.exists():
+        warnings.warn(
+            f"{folder} was begun by an earlier version, which kept no digests: whether its files "
+            "have been changed since cannot be told",
+            Note,
+            stacklevel=1,
+        )
+        return
+    needed = {"config.json", "data.txt", FILES, *(() if config.get("folds") else LISTS)}
+    with reading(path, "the digests of a run", argument):
+        digests = json.loads(path.read_text(encoding="utf-8"))
+        if digests.keys() != needed:
+            raise ValueError("of other files")
+    for name, digest in digests.items():
+        with reading(folder / name, "a file of the run as it was written", argument):
+            if file_digest(folder / name) != digest:
+                raise ValueError("it has been changed since the run began")
+
+
+def _check_lists(folder: Path, argument: str) -> None:
+    """Each stem of `files.csv` is in one list of the split."""
+    known = read_fingerprints(folder, argument)
+    for name in LISTS:
+        with reading(folder / name, "the stems of a subset, each in one list", argument):
+            for stem in (folder / name).read_text(encoding="utf-8").split("\n"):
+                if stem and known.pop(stem, None) is None:
+                    raise ValueError(f"{stem} is in two lists, or not of the run")
+
+
+def _check_networks(run: Run, argument: str) -> None:
+    """The networks are of this run, and the best one is of the best epoch."""
+    own = run_id(run.folder)
+    last, best = (read_saved(path, argument) for path in (run.folder / "last.keras", run.best))
+    for saved, path in ((last, run.folder / "last.keras"), (best, run.best)):
+        if saved.epoch and saved.run != own:
+            raise InputError(f"expected a network of this run, got {path}, of another", argument)
+        if saved.epoch > len(run.history):
+            raise InputError(
+                f"expected one of {len(run.history)} epochs, got {path}, of epoch {saved.epoch}",
+                argument,
+            )
+    history = run.folder / "history.csv"
+    if last.history and last.history != history_digest(history, last.epoch):
+        raise InputError(
+            f"expected the history that was written with last.keras, got {history}, which has been "
+            "changed since",
+            argument,
+        )
+    rows = run.history[: last.epoch or len(run.history)]
+    if not best.epoch or not rows:
+        return
+    # Killed between the two files, a run has the best network of the epochs before.
+    right = [best_row(part)["epoch"] for part in (rows, rows[:-1]) if part]
+    if best.epoch != right[0] and (right[0] != len(rows) or best.epoch != right[-1]):
+        raise InputError(
+            f"expected the network of epoch {right[0]}, the best one, got {run.best}, of epoch "
+            f"{best.epoch}",
+            argument,
+        )
