@@ -72,6 +72,11 @@ def _load(network, weights, what):
         return
     if not Path(weights).is_file():
         raise InputError(f"expected a file of {what}, got {weights}", "backbone_weights")
+    if Path(weights).suffix == ".keras":
+        raise InputError(
+            f"expected a file of {what}, got {weights}, a complete network: give it as start_from",
+            "backbone_weights",
+        )
     for variable in network.weights:
         variable.assign(np.full(variable.shape, np.nan, "float32"))
     try:

@@ -1,6 +1,7 @@
 """Train a segmentation network: `python train.py --data-path DIR`; `--help` lists the options."""
 
 import importlib.util
+import shlex
 
 from polypseg.console.parser import Parser
 from polypseg.console.progress import TrainingProgress
@@ -9,9 +10,8 @@ from polypseg.console.signals import Signals
 from polypseg.errors import InputError
 from polypseg.experiment.config import OF_THIS_START, TrainConfig, read_config
 from polypseg.experiment.registry import BACKBONES, LOSSES, NETWORKS, PRECISIONS
-from polypseg.experiment.run_folder import find_run
 from polypseg.files import check_writable
-from polypseg.runtime import load_tensorflow
+from polypseg.runtime import command, load_tensorflow
 
 BESIDE_RESUME = ("data_path", "cache_gb", "devices", *OF_THIS_START)
 
@@ -59,6 +59,12 @@ def parse(arguments=None):
     group("--model", metavar="NAME", help=" | ".join(NETWORKS))
     group("--backbone", metavar="NAME", help=f"of PraNet: {' | '.join(BACKBONES)}")
     group("--backbone-weights", metavar="W", help="imagenet | none | path of a .h5 file")
+    group(
+        "--start-from",
+        metavar="PATH",
+        help="begin with the weights of a trained network: a run folder or a .keras file, which "
+        "also says --model, --backbone and --input-size",
+    )
     group(
         "--input-size",
         "--inputsize",
@@ -162,22 +168,34 @@ def parse(arguments=None):
     if "resume" in given:
         return resumed_config(given)
     from_file = read_config(given.pop("config")) if "config" in given else {}
-    return TrainConfig(**(from_file | given)).check()
+    if "start_from" not in given:
+        return TrainConfig(**(from_file | given)).check()
+
+    from polypseg.experiment.trained import started_from  # heavy: after the arguments
+
+    if "backbone_weights" not in given:  # a file's are of the run that it repeats
+        from_file.pop("backbone_weights", None)
+    return TrainConfig(**started_from(from_file | given)).check()
 
 
 def resumed_config(given):
     """The `TrainConfig` of the run that `given["resume"]` names. Raises `InputError`."""
     for name in given:
         if name not in BESIDE_RESUME:
+            hint = ""
+            if name == "epochs":
+                run = shlex.quote(given["resume"])
+                hint = f"; to train its network further: {command('train')} --start-from {run}"
+                hint += f" --epochs {given['epochs']}"
             raise InputError(
                 "cannot be given with --resume, whose run keeps its options; only --data-path, "
-                "--cache-gb and --devices can",
+                f"--cache-gb and --devices can{hint}",
                 name,
             )
-    folder = find_run(given["resume"], "resume")
-    return TrainConfig(
-        **(read_config(folder / "config.json", "resume") | given | {"resume": str(folder)})
-    ).check()
+    from polypseg.experiment.run import open_run  # heavy: after the arguments
+
+    run = open_run(given["resume"], "resume")
+    return TrainConfig(**(run.config | given | {"resume": str(run.folder)})).check()
 
 
 def main():
@@ -199,12 +217,17 @@ def verify_and_train(config):
     from polypseg.experiment.checkpoint import progress as progress_of
     from polypseg.training.datasets import prepare_data, prepare_folds
     from polypseg.training.folds import cross_validate
-    from polypseg.training.train import train
+    from polypseg.training.train import run_name, train
 
     progress = TrainingProgress()
     signals = Signals("\nstopping after this step; once more to stop at once\n")
 
     print(f"data: {config.data_path}", flush=True)
+    if config.start_from and not config.resume:
+        print(
+            f"start from: {config.start_from} ({run_name(config)}, {config.input_size} px)",
+            flush=True,
+        )
     folds = prepare_folds(config) if config.folds else [prepare_data(config)]
     if config.resume:
         print(

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from polypseg.errors import InputError, expect, reading
 from polypseg.experiment.registry import NETWORKS, load_networks
+from polypseg.experiment.trained import find_trained
 from polypseg.losses import SegmentationLoss
 from polypseg.metrics.streaming import MeanDice, MeanIoU
 
@@ -18,12 +19,28 @@ STEP_DECAY = 50  # epochs; PraNet's authors
 
 def build_model(config, steps, devices=1):
     """A new network, compiled as it is trained; `steps` is the length of an epoch."""
-    model = _compile(
-        config, NETWORKS[config.model].build(config), _optimizer(config, steps), devices
-    )
+    network = NETWORKS[config.model].build(config)
+    if config.start_from:
+        _take_weights(network, find_trained(config.start_from).path)
+    model = _compile(config, network, _optimizer(config, steps), devices)
     # Left to the first step, TensorFlow would trace that step twice.
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _take_weights(network, path):
+    """Set the weights to those of a saved network of the same kind. Raises `InputError`."""
+    load_networks()
+    with reading(path, "a .keras file of this toolkit", "start_from"):
+        saved = keras.saving.load_model(path, compile=False)
+    own, others = ([variable.shape for variable in of.weights] for of in (network, saved))
+    if type(saved) is not type(network) or own != others:
+        raise InputError(
+            f"expected the weights of a {type(network).__name__} as the options describe it, got "
+            f"{path}, a {type(saved).__name__} whose weights do not fit",
+            "start_from",
+        )
+    network.set_weights(saved.get_weights())
 
 
 def saved_model(config, path, devices):

@@ -1,0 +1,67 @@
+"""A trained network that a new run begins with: a run of ours, or a `.keras` file."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polypseg.errors import InputError, expect, reading
+
+from .registry import NETWORKS
+from .run import open_run
+
+
+class Trained(NamedTuple):
+    """The file of a trained network, and its values of the options that describe it."""
+
+    path: Path
+    options: dict[str, Any]
+
+
+def find_trained(path: str | Path) -> Trained:
+    """The network of a run (its best one), or of a `.keras` file.
+
+    Raises:
+        InputError: neither, a damaged file, or a run without a finished epoch.
+    """
+    path = Path(path)
+    if path.is_file():
+        return Trained(path, _options_of(path))
+    run = open_run(path, "start_from")
+    expect(run.best.is_file(), "start_from", "a run with a finished epoch", run.folder)
+    names = ("model", "backbone", "input_size")
+    return Trained(run.best, {name: run.config[name] for name in names if name in run.config})
+
+
+def _options_of(path: Path) -> dict[str, Any]:
+    """Read them from the configuration that Keras keeps in the file."""
+    with (
+        reading(path, "a .keras file of this toolkit", "start_from"),
+        zipfile.ZipFile(path) as archive,
+    ):
+        saved = json.loads(archive.read("config.json"))
+        name = saved["module"].rpartition(".")[0].rpartition(".")[2]  # the folder's
+        kept = {key: saved["config"].get(key) for key in ("backbone", "input_size")}
+        expect(name in NETWORKS, "start_from", f"a network, {' or '.join(NETWORKS)}", path)
+    return {"model": name} | {key: value for key, value in kept.items() if value is not None}
+
+
+def started_from(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a run that begins with the network `options["start_from"]`: what describes it
+    is taken from it.
+
+    Raises:
+        InputError: `options` name another network or backbone, or weights of a backbone.
+    """
+    if options.get("backbone_weights", "none") != "none":
+        raise InputError(
+            "cannot be given beside start_from, which brings all weights", "backbone_weights"
+        )
+    path, of_network = find_trained(options["start_from"])
+    names = ["model"]
+    if NETWORKS[of_network["model"]].backbones:
+        names.append("backbone")
+    for name in names:
+        given = options.get(name, of_network[name])
+        expect(given == of_network[name], name, f"{of_network[name]}, as in {path}", given)
+    return of_network | options | {"backbone_weights": "none"}
