@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from polypseg.data.images import read_image, read_mask
-from polypseg.drawing.overlay import MARK, overlay
+from polypseg.drawing.colours import MARK
+from polypseg.drawing.overlay import overlay
 from polypseg.drawing.panel import panel
 from polypseg.inference.regions import find_regions
 from polypseg.metrics.overlap import overlap

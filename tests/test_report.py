@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from polypseg.drawing.comparison import FALSE, HIT, MISSED, draw
+from polypseg.drawing.colours import FALSE, HIT, MISSED
+from polypseg.drawing.comparison import draw
 from polypseg.metrics import overlap
 from polypseg.scoring.evaluation import Rules, SourceScores, score_items
 from polypseg.scoring.gallery import choose
@@ -144,3 +145,28 @@ def test_colours_say_hit_false_and_missed():
     np.testing.assert_array_equal(picture[55, 85], 100)
     assert picture[10, 20].min() > 180  # the outline of the ground truth, white
     assert overlap(mask, found)["dice"] == pytest.approx(2 * 800 / (1600 + 2000))
+
+
+def test_the_legend_has_the_colours_of_the_tiles(page):
+    """Read off a tile of a black image, where a tint of any strength keeps its hue."""
+    _, text, _ = page
+    legend = text.split("<h2>Pictures</h2>")[1].split("</div>")[0]
+    entries = re.findall(r'style="(?:background|border):([^;"]*)[^>]*></i>([^<]*)<', legend)
+    shown = {}
+    for style, words in entries:
+        if name := re.fullmatch(r"var\((--\w+)\)", style):
+            (style,) = re.findall(rf"{name[1]}: ([^;]*);", text)  # once: dark pages have no other
+        shown[words] = np.array(list(bytes.fromhex(style.split("#")[1])))
+    mask, found = np.zeros((2, 60, 90), bool)
+    mask[10:50, 10:50] = True
+    found[10:50, 30:80] = True
+    tile = draw(np.zeros((60, 90, 3), np.uint8), mask, found).astype(float)
+    for words, place in {
+        "found (true positive)": (30, 40),
+        "found wrongly (false positive)": (30, 65),
+        "missed (false negative)": (30, 20),
+        "ground truth": (10, 20),
+    }.items():
+        colour, pixel = shown.pop(words), tile[place]
+        np.testing.assert_allclose(pixel / pixel.max(), colour / colour.max(), atol=0.02)
+    assert not shown

@@ -3,10 +3,9 @@
 import cv2
 import numpy as np
 
+from .colours import FALSE, HIT, MISSED, OUTLINE
 from .overlay import draw_contour, tint
 
-# RGB, told apart by eyes that confuse red and green, and on mucosa.
-HIT, FALSE, MISSED = (18, 184, 134), (242, 183, 5), (108, 99, 255)
 _SIDE = 420
 
 
@@ -26,4 +25,4 @@ def draw(image, mask, found):
         (mask & ~found, MISSED, 0.5),
     ):
         image = tint(image, part, colour, strength)
-    return draw_contour(image, mask, (255, 255, 255))
+    return draw_contour(image, mask, OUTLINE)

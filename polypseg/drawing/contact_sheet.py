@@ -3,9 +3,8 @@
 import cv2
 import numpy as np
 
-from .overlay import INK, PAGE, draw_contour, tint
-
-TRUTH, PREDICTION = (64, 224, 255), (255, 230, 0)  # RGB: cyan and yellow stand out on mucosa
+from .colours import INK, PAGE, PREDICTION, TRUTH
+from .overlay import draw_contour, tint
 
 
 def fit(array, size, fill):

@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from polypseg.files import atomic
 
-BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#9ca3af"
+from .colours import BEST, TRAINING, VALIDATION, to_hex
 
 
 def plot_curves(history, path):
@@ -22,18 +22,18 @@ def plot_curves(history, path):
         axis.plot(
             epochs,
             [row[name] for row in history],
-            color=GREY,
+            color=to_hex(TRAINING),
             label="training (augmented)",
             marker=".",
         )
         axis.plot(
             epochs,
             [row[f"val_{name}"] for row in history],
-            color=BLUE,
+            color=to_hex(VALIDATION),
             label="validation",
             marker=".",
         )
-        axis.axvline(best["epoch"], color=ORANGE, linewidth=1, linestyle="--")
+        axis.axvline(best["epoch"], color=to_hex(BEST), linewidth=1, linestyle="--")
         axis.set_title(title, loc="left", fontweight="bold")
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -46,7 +46,7 @@ def plot_curves(history, path):
         (best["epoch"], best["val_dice"]),
         xytext=(0, -28),
         textcoords="offset points",
-        color=ORANGE,
+        color=to_hex(BEST),
         ha="right" if best["epoch"] > epochs[-1] / 2 else "left",
     )
     axes[1].legend(frameon=False, loc="lower center")

@@ -3,8 +3,7 @@
 import cv2
 import numpy as np
 
-PAGE, INK = (17, 24, 39), (229, 231, 235)  # of the pages that show pictures
-MARK = (60, 255, 110)  # green, which mucosa lacks: for pictures that show one mask only
+from .colours import MARK, RIM
 
 
 def draw_contour(image, mask, colour, width=None):
@@ -12,9 +11,7 @@ def draw_contour(image, mask, colour, width=None):
     width = width or max(1, round(min(image.shape[:2]) / 150))
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     image = np.ascontiguousarray(image.copy())
-    cv2.drawContours(
-        image, contours, -1, (0, 0, 0), width + 2, cv2.LINE_AA
-    )  # a dark rim on bright spots
+    cv2.drawContours(image, contours, -1, RIM, width + 2, cv2.LINE_AA)
     cv2.drawContours(image, contours, -1, colour, width, cv2.LINE_AA)
     return image
 

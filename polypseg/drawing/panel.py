@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .overlay import INK, PAGE, overlay
+from .colours import FAINT, INK, PAGE
+from .overlay import overlay
 
-_FAINT = (148, 163, 184)
 _SIDE, _GAP, _COLUMNS = 400, 20, 4
 
 
@@ -43,7 +43,7 @@ def panel(image, maps, names, threshold, title, facts):
     large, small = ImageFont.load_default(24), ImageFont.load_default(16)
     scale_left = page.width - _GAP - 180
     draw.text((_GAP, 20), _shortened(title, large, scale_left - 2 * _GAP), INK, large)
-    draw.text((_GAP, 56), _shortened(facts, small, page.width - 2 * _GAP), _FAINT, small)
+    draw.text((_GAP, 56), _shortened(facts, small, page.width - 2 * _GAP), FAINT, small)
     _scale(page, draw, scale_left, 28, small)
     for index, (name, picture) in enumerate(cells.items()):
         left, top = _GAP + index % _COLUMNS * cell_width, 96 + index // _COLUMNS * cell_height
@@ -66,8 +66,8 @@ def _heat(probability):
 def _scale(page, draw, left, top, font):
     ramp = np.broadcast_to(np.linspace(0, 1, 140, dtype=np.float32), (12, 140))
     page.paste(Image.fromarray(_heat(ramp)), (left + 18, top))
-    draw.text((left + 10, top + 6), "0", _FAINT, font, anchor="rm")
-    draw.text((left + 166, top + 6), "1", _FAINT, font, anchor="lm")
+    draw.text((left + 10, top + 6), "0", FAINT, font, anchor="rm")
+    draw.text((left + 166, top + 6), "1", FAINT, font, anchor="lm")
 
 
 def _shortened(text, font, width):

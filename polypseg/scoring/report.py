@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from polypseg.drawing.colours import FALSE, HIT, MISSED, OUTLINE, to_hex
 from polypseg.metrics.table import METRICS
 
 from .evaluation import resize_map
@@ -80,6 +81,10 @@ def report(rows, galleries, environment):
         separators=(",", ":"),
     )
     return string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        hit=to_hex(HIT),
+        false=to_hex(FALSE),
+        missed=to_hex(MISSED),
+        outline=to_hex(OUTLINE),
         title=html.escape(title),
         subtitle=html.escape(
             f"{images} images, scored at the masks' own size. {now.day} {now:%B %Y, %H:%M}."
