@@ -1,10 +1,18 @@
 """One set of colours, and text that stays in its place, on sheets and panels."""
 
 import ast
+import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from polypseg.data.synthetic import draw as scene
+from polypseg.drawing.contact_sheet import sheet
+from polypseg.drawing.panel import panel
+from polypseg.drawing.text import draw_text
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,3 +64,137 @@ def test_colours_have_one_owner():
             assert "(60, 255, 110)" in found
         else:
             assert not found, f"{path}: name {found} in polypseg/drawing/colours.py"
+
+
+LEAN = 2  # pixels that a letter may begin before its place
+
+
+def drawn(text, size=17, width=math.inf):
+    """What `draw_text` makes of a page of 600 x 60 pixels."""
+    page = Image.new("RGB", (600, 60), (10, 20, 30))
+    draw_text(page, text, (30, 20), (250, 240, 10), size, width)
+    return np.asarray(page)
+
+
+def by_pillow(text, size=17, left=30):
+    page = Image.new("RGB", (600, 60), (10, 20, 30))
+    font = ImageFont.load_default(size)
+    ImageDraw.Draw(page).text((left, 20), text, (250, 240, 10), font)
+    return np.asarray(page)
+
+
+def ink(page):
+    """First and last column that differ from the page, or None."""
+    columns = np.flatnonzero((page != page[0, 0]).any((0, 2)))
+    return (columns[0], columns[-1]) if len(columns) else None
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("polyp_07, ~50 %", "polyp_07, ~50 %"),
+        (r"a\b", r"a\b"),
+        ("é", r"\xe9"),
+        ("e\u0301", r"e\u0301"),
+        ("日本_1", r"\u65e5\u672c_1"),
+        ("\U0001f600", r"\U0001f600"),
+        ("two\nlines\tand\x00", r"two\nlines\tand\x00"),
+        ("not \udcff UTF-8", r"not \udcff UTF-8"),
+        ("", ""),
+    ],
+)
+def test_text_shows_what_the_font_lacks_as_escapes(text, shown):
+    np.testing.assert_array_equal(drawn(text), by_pillow(shown))
+    assert (ink(drawn(text)) is None) == (text == "")
+
+
+def test_no_letter_is_an_empty_box():
+    """Of random letters: those drawn as themselves are unlike what the font draws for U+10FFFF."""
+    random = np.random.default_rng(0)
+    box, plain = by_pillow("\U0010ffff", 40), 0
+    for code in [*range(32, 127), *random.integers(160, 0x3000, 300)]:
+        page = drawn(chr(code), size=40)
+        assert (page != box).any()
+        plain += (page == by_pillow(chr(code), 40)).all()
+    assert 95 <= plain < 120
+
+
+@pytest.mark.parametrize("stem", ["polyp_of_patient_" * 9 + "_0071", "日本é" * 40])
+@pytest.mark.parametrize("width", [200, 347, 499])
+def test_a_wide_text_keeps_both_ends(stem, width):
+    page = drawn(f"{stem}  Dice 0.812", width=width)
+    assert ink(page)[0] >= 30 - LEAN and 30 + width - 60 < ink(page)[1] < 30 + width
+    start = by_pillow(ascii(stem)[1:7])
+    last = ink(start)[1] - 6  # without the edge of the last letter, which may touch the next
+    np.testing.assert_array_equal(page[:, :last], start[:, :last])
+    end = by_pillow("Dice 0.812", left=300)
+    first, last = ink(end)
+    shift = ink(page)[1] - last
+    np.testing.assert_array_equal(
+        page[:, first + shift : last + shift + 1], end[:, first : last + 1]
+    )
+
+
+def test_text_is_never_wider_than_its_place():
+    random = np.random.default_rng(1)
+    letters = list("abcXYZ_ .·é日\n")
+    for _ in range(200):
+        text = "".join(random.choice(letters, random.integers(0, 60)))
+        width = int(random.integers(20, 400))
+        size = int(random.integers(10, 25))
+        columns = ink(drawn(text, size=size, width=width))
+        assert columns is None or columns[1] <= 30 + width
+        if ImageFont.load_default(size).getlength(ascii(text)) < width:
+            np.testing.assert_array_equal(
+                drawn(text, size=size, width=width), drawn(text, size=size)
+            )
+
+
+SIZES = [(64, 1000), (1000, 64), (33, 47), (301, 299), (540, 720)]
+
+
+def test_captions_of_a_sheet_stay_below_their_images():
+    """Whatever a caption says, all pixels elsewhere are as without it."""
+    rows = []
+    for index, size in enumerate(SIZES):
+        image, mask = scene(index, size)
+        rows.append((image, mask, np.roll(mask, 9, 1), ""))
+    plain = sheet(rows, columns=3)
+    assert plain.shape == (44 + 2 * 260, 12 + 3 * 236, 3)
+    captions = ["日本" * 90, "bad \udcff", "a_long_stem" * 20, "é\n" * 9, "Wj|"]
+    for index, caption in enumerate(captions):
+        named = list(rows)
+        named[index] = (*rows[index][:3], caption)
+        changed = (sheet(named, columns=3) != plain).any(2)
+        top, left = 44 + index // 3 * 260, 12 + index % 3 * 236
+        place = np.zeros_like(changed)
+        place[top + 224 : top + 260, left - LEAN : left + 224] = True
+        assert changed.any() and not (changed & ~place).any()
+
+
+def test_a_sheet_is_as_wide_as_its_images():
+    image, mask = scene(1, (64, 96))
+    widths = [sheet([(image, mask, mask, "a")] * count).shape[1] for count in (1, 2, 4, 9)]
+    assert widths == [12 + 236 * columns for columns in (1, 2, 4, 4)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_names_of_a_panel_stay_in_their_cells(size):
+    image, mask = scene(3, size)
+    maps = np.repeat(mask[..., None].astype(np.float32), 4, 2)
+
+    def page(name, threshold=0.5, title="t", facts="f"):
+        return panel(image, maps, ["a", name, "c", "d"], threshold, title, facts)
+
+    plain = page("b")
+    height, width = plain.shape[:2]
+    cell = (width - 20) // 4
+    for other, columns, rows in (
+        (page("日本 " * 99), (20 + cell, 2 * cell), (height // 2, height)),
+        (page("b", threshold=0.123456), (20 + 2 * cell, 3 * cell), (96, height)),
+        (page("b", title="t\n" + "é" * 300), (20, width - 240), (0, 50)),
+        (page("b", facts="f" * 300), (20, width - 20), (50, 90)),
+    ):
+        where = np.nonzero((other != plain).any(2))
+        assert where[0].min() >= rows[0] and where[0].max() < rows[1]
+        assert where[1].min() >= columns[0] - LEAN and where[1].max() < columns[1]

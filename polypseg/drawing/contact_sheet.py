@@ -1,10 +1,14 @@
-"""A page of pictures with ground truth and prediction."""
+"""A page of images with ground truth and prediction."""
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from .colours import INK, PAGE, PREDICTION, TRUTH
 from .overlay import draw_contour, tint
+from .text import draw_text
+
+_SIDE = 224
 
 
 def fit(array, size, fill):
@@ -24,35 +28,30 @@ def fit(array, size, fill):
     return square
 
 
-def sheet(rows, columns=4, size=224):
-    """A contact sheet: each picture with ground truth (cyan) and prediction (yellow).
+def sheet(rows, columns=4):
+    """A contact sheet: each image with ground truth (cyan) and prediction (yellow).
 
     Args:
         rows: `(image (H, W, 3) uint8, ground truth (H, W), prediction (H, W), caption)` each,
-            masks in {0, 1}.
-        columns: pictures side by side.
-        size: of a picture, in pixels.
+            masks in {0, 1}; a caption wider than its image is shortened in its middle.
+        columns: images side by side, at most.
 
     Returns:
         uint8 RGB.
     """
-    pad, head, foot = 12, 44, 26
+    pad, head, foot = 12, 44, 36
+    columns = min(columns, len(rows))
     lines = -(-len(rows) // columns)
-    page = np.empty((head + lines * (size + foot), columns * (size + pad) + pad, 3), np.uint8)
-    page[:] = PAGE
-    _text(page, "ground truth", (pad, 29), TRUTH)
-    _text(page, "prediction", (pad + 130, 29), PREDICTION)
+    page = Image.new("RGB", (columns * (_SIDE + pad) + pad, head + lines * (_SIDE + foot)), PAGE)
+    draw_text(page, "ground truth", (pad, 12), TRUTH, 18)
+    draw_text(page, "prediction", (pad + 122, 12), PREDICTION, 18)
     for index, (image, truth, prediction, caption) in enumerate(rows):
-        top, left = head + index // columns * (size + foot), pad + index % columns * (size + pad)
+        top, left = head + index // columns * (_SIDE + foot), pad + index % columns * (_SIDE + pad)
         truth, prediction = (
-            fit(mask.astype(np.uint8) * 255, size, 0) > 127 for mask in (truth, prediction)
+            fit(mask.astype(np.uint8) * 255, _SIDE, 0) > 127 for mask in (truth, prediction)
         )
-        picture = tint(fit(image, size, PAGE), prediction, PREDICTION, 0.15)
-        picture = draw_contour(draw_contour(picture, truth, TRUTH), prediction, PREDICTION)
-        page[top : top + size, left : left + size] = picture
-        _text(page, caption, (left, top + size + 16), INK, 0.42)
-    return page
-
-
-def _text(page, text, position, colour, scale=0.55):
-    cv2.putText(page, text, position, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+        tile = tint(fit(image, _SIDE, PAGE), prediction, PREDICTION, 0.15)
+        tile = draw_contour(draw_contour(tile, truth, TRUTH), prediction, PREDICTION)
+        page.paste(Image.fromarray(tile), (left, top))
+        draw_text(page, caption, (left, top + _SIDE + 7), INK, 14, _SIDE)
+    return np.asarray(page)

@@ -2,12 +2,13 @@
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from .colours import FAINT, INK, PAGE
 from .overlay import overlay
+from .text import draw_text
 
-_SIDE, _GAP, _COLUMNS = 400, 20, 4
+_SIDE, _GAP, _COLUMNS, _TEXT = 400, 20, 4, 17
 
 
 def panel(image, maps, names, threshold, title, facts):
@@ -18,7 +19,7 @@ def panel(image, maps, names, threshold, title, facts):
         maps: `(H, W, S)` float32 probabilities, the answer last.
         names: of the S maps.
         threshold: the mask is `maps[..., -1] >= threshold`.
-        title: of the page; cut where it is too long.
+        title: of the page; like all texts shortened in its middle where it is too long.
         facts: the line below it.
 
     Returns:
@@ -36,22 +37,20 @@ def panel(image, maps, names, threshold, title, facts):
     cells |= {name: _heat(maps[..., index]) for index, name in enumerate(names[:-1])}
     scale = _SIDE / max(mask.shape)
     width, height = (max(1, round(side * scale)) for side in mask.shape[::-1])
-    cell_width, cell_height = max(width, 200) + _GAP, height + 44
+    cell_width, cell_height = max(width, 260) + _GAP, height + 44
     lines = -(-len(cells) // _COLUMNS)
     page = Image.new("RGB", (_COLUMNS * cell_width + _GAP, 96 + lines * cell_height), PAGE)
-    draw = ImageDraw.Draw(page)
-    large, small = ImageFont.load_default(24), ImageFont.load_default(16)
     scale_left = page.width - _GAP - 180
-    draw.text((_GAP, 20), _shortened(title, large, scale_left - 2 * _GAP), INK, large)
-    draw.text((_GAP, 56), _shortened(facts, small, page.width - 2 * _GAP), FAINT, small)
-    _scale(page, draw, scale_left, 28, small)
+    draw_text(page, title, (_GAP, 20), INK, 24, scale_left - 2 * _GAP)
+    draw_text(page, facts, (_GAP, 56), FAINT, _TEXT, page.width - 2 * _GAP)
+    _scale(page, scale_left, 28)
     for index, (name, picture) in enumerate(cells.items()):
         left, top = _GAP + index % _COLUMNS * cell_width, 96 + index // _COLUMNS * cell_height
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         page.paste(
             Image.fromarray(cv2.resize(picture, (width, height), interpolation=method)), (left, top)
         )
-        draw.text((left, top + height + 8), name, INK, small)
+        draw_text(page, name, (left, top + height + 8), INK, _TEXT, cell_width - _GAP)
     return np.asarray(page)
 
 
@@ -63,18 +62,8 @@ def _heat(probability):
     )
 
 
-def _scale(page, draw, left, top, font):
+def _scale(page, left, top):
     ramp = np.broadcast_to(np.linspace(0, 1, 140, dtype=np.float32), (12, 140))
     page.paste(Image.fromarray(_heat(ramp)), (left + 18, top))
-    draw.text((left + 10, top + 6), "0", FAINT, font, anchor="rm")
-    draw.text((left + 166, top + 6), "1", FAINT, font, anchor="lm")
-
-
-def _shortened(text, font, width):
-    """The text, its middle replaced by dots where it is too wide."""
-    keep = len(text)
-    short = text
-    while font.getlength(short) > width and keep > 2:
-        keep -= 1
-        short = f"{text[: keep - keep // 2].rstrip()} ... {text[len(text) - keep // 2 :].lstrip()}"
-    return short
+    draw_text(page, "0", (left + 10, top + 6), FAINT, _TEXT, anchor="rm")
+    draw_text(page, "1", (left + 166, top + 6), FAINT, _TEXT, anchor="lm")

@@ -1,0 +1,60 @@
+"""Text on images."""
+
+import math
+from functools import cache
+
+from PIL import Image, ImageDraw, ImageFont
+
+from .colours import Colour
+
+_font = cache(ImageFont.load_default)
+
+
+def draw_text(
+    page: Image.Image,
+    text: str,
+    position: tuple[int, int],
+    colour: Colour,
+    size: int,
+    width: float = math.inf,
+    anchor: str = "la",
+) -> None:
+    r"""Draw one line of text on an RGB image.
+
+    The font is Pillow's own: ASCII and little else. Other characters become escapes (`\xe9`,
+    `\u65e5`, `\n`), as in the messages of the commands: with "?" two files would look like one.
+
+    Args:
+        page: is changed.
+        position: (x, y) of the anchor, in pixels.
+        size: of the font, in pixels.
+        width: in pixels; the middle of a text that is wider becomes "…".
+        anchor: Pillow's name of a point of the text; "la" is its top left corner.
+    """
+    font = _font(size)
+    text = _shortened([_shown(letter) for letter in text], font, width)
+    ImageDraw.Draw(page).text(position, text, colour, font, anchor)
+
+
+def _shortened(letters, font, width):
+    text = "".join(letters)
+    head, tail = letters[: len(letters) // 2], letters[len(letters) // 2 :]
+    while font.getlength(text) > width and (head or tail):
+        if len("".join(head)) > len("".join(tail)):
+            head.pop()
+        else:
+            tail.pop(0)
+        text = "".join(head).rstrip() + "…" + "".join(tail).lstrip()
+    return text
+
+
+@cache
+def _shown(letter):
+    """The letter or, where the font has the glyph for missing ones in its place, an escape."""
+    missing = "\U0010ffff"  # in no font: Unicode reserves it
+    return letter if _glyph(letter) != _glyph(missing) else ascii(letter)[1:-1]
+
+
+def _glyph(letter):
+    mask = _font(16).getmask(letter)
+    return mask.size, bytes(mask)
