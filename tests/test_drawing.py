@@ -192,9 +192,21 @@ def test_names_of_a_panel_stay_in_their_cells(size):
     for other, columns, rows in (
         (page("日本 " * 99), (20 + cell, 2 * cell), (height // 2, height)),
         (page("b", threshold=0.123456), (20 + 2 * cell, 3 * cell), (96, height)),
-        (page("b", title="t\n" + "é" * 300), (20, width - 240), (0, 50)),
+        (page("b", title="t\n" + "é" * 300), (20, width - 220), (0, 50)),
         (page("b", facts="f" * 300), (20, width - 20), (50, 90)),
     ):
         where = np.nonzero((other != plain).any(2))
         assert where[0].min() >= rows[0] and where[0].max() < rows[1]
         assert where[1].min() >= columns[0] - LEAN and where[1].max() < columns[1]
+
+
+@pytest.mark.parametrize("size", [(30, 40), (240, 320), (1200, 1600)])
+def test_the_outline_of_a_panel_is_thin_at_every_size(size):
+    image = np.full((*size, 3), 90, np.uint8)
+    maps = np.zeros((*size, 1), np.float32)
+    maps[size[0] // 4 : size[0] // 2, size[1] // 4 : size[1] // 2] = 1
+    page = panel(image, maps, ["a"], 0.5, "", "").astype(int)
+    row = page[96 + 300 * 3 // 8, 20 + 420 : 20 + 420 + 400]  # through the mask, in the second cell
+    green = row[:, 1] - row[:, 0] > 120  # the tint inside is paler
+    assert 4 <= green.sum() <= 8
+    assert abs(np.flatnonzero(green).mean() - 150) < 2

@@ -1,4 +1,4 @@
-"""All that a network says about one picture, side by side."""
+"""All that a network says about one image, side by side."""
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ _SIDE, _GAP, _COLUMNS, _TEXT = 400, 20, 4, 17
 
 
 def panel(image, maps, names, threshold, title, facts):
-    """Picture, overlay, mask and answer, and below them the side outputs, coarse to fine.
+    """Image, overlay, mask and answer, and below them the side outputs, coarse to fine.
 
     Args:
         image: `(H, W, 3)` uint8 RGB.
@@ -25,31 +25,31 @@ def panel(image, maps, names, threshold, title, facts):
     Returns:
         uint8 RGB.
     """
-    mask = (maps[..., -1] >= threshold).astype(np.uint8)
+    scale = _SIDE / max(image.shape[:2])
+    width, height = (max(1, round(side * scale)) for side in image.shape[1::-1])
+
+    def fit(array):
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        return cv2.resize(array, (width, height), interpolation=method)
+
+    mask = fit((maps[..., -1] >= threshold) * np.uint8(255))
     cells = {
-        "picture": image,
-        "overlay": overlay(image, mask),
-        f"mask (probability of {threshold:g} or more)": cv2.cvtColor(
-            mask * np.uint8(255), cv2.COLOR_GRAY2RGB
-        ),
-        "probability": _heat(maps[..., -1]),
+        "image": fit(image),
+        "overlay": overlay(fit(image), mask > 127),  # of the size shown, so its outline is thin
+        f"mask (probability of {threshold:g} or more)": cv2.cvtColor(mask, cv2.COLOR_GRAY2RGB),
+        "probability": fit(_heat(maps[..., -1])),
     }
-    cells |= {name: _heat(maps[..., index]) for index, name in enumerate(names[:-1])}
-    scale = _SIDE / max(mask.shape)
-    width, height = (max(1, round(side * scale)) for side in mask.shape[::-1])
-    cell_width, cell_height = max(width, 260) + _GAP, height + 44
+    cells |= {name: fit(_heat(maps[..., index])) for index, name in enumerate(names[:-1])}
+    cell_width, cell_height = max(width, 280) + _GAP, height + 44
     lines = -(-len(cells) // _COLUMNS)
     page = Image.new("RGB", (_COLUMNS * cell_width + _GAP, 96 + lines * cell_height), PAGE)
     scale_left = page.width - _GAP - 180
     draw_text(page, title, (_GAP, 20), INK, 24, scale_left - 2 * _GAP)
     draw_text(page, facts, (_GAP, 56), FAINT, _TEXT, page.width - 2 * _GAP)
     _scale(page, scale_left, 28)
-    for index, (name, picture) in enumerate(cells.items()):
+    for index, (name, cell) in enumerate(cells.items()):
         left, top = _GAP + index % _COLUMNS * cell_width, 96 + index // _COLUMNS * cell_height
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        page.paste(
-            Image.fromarray(cv2.resize(picture, (width, height), interpolation=method)), (left, top)
-        )
+        page.paste(Image.fromarray(cell), (left, top))
         draw_text(page, name, (left, top + height + 8), INK, _TEXT, cell_width - _GAP)
     return np.asarray(page)
 
