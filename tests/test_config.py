@@ -111,7 +111,7 @@ def test_bad_config_files(tmp_path, values, message):
     path.write_text("{")
     with pytest.raises(InputError, match="expected a JSON object"):
         parse_train(["--config", str(path)])
-    with pytest.raises(InputError, match="readable file"):
+    with pytest.raises(InputError, match="No such file"):
         parse_train(["--config", str(tmp_path / "absent.json")])
 
 
