@@ -11,9 +11,15 @@ import pytest
 from polypseg.commands.train import parse
 from polypseg.data.splits import write_split
 from polypseg.errors import InputError, Note
-from polypseg.experiment.checkpoint import Saved, finished_epochs, history_digest, write_history
+from polypseg.experiment.checkpoint import (
+    Saved,
+    finished_epochs,
+    history_digest,
+    read_saved,
+    write_history,
+)
 from polypseg.experiment.config import TrainConfig
-from polypseg.experiment.run import DIGEST, begin_run, open_run, run_id
+from polypseg.experiment.run import DIGEST, begin_run, new_run, open_run, run_id
 
 DICE = (0.2, 0.6, 0.4)  # of validation: the second epoch is the best
 SPLIT = {"train": ["a", "b", "c"], "val": ["d"], "test": ["e", "f"]}
@@ -261,3 +267,33 @@ def test_a_cross_validation_is_opened_to_be_resumed(tmp_path):
 def test_more_epochs_are_a_new_run(run):
     with pytest.raises(InputError, match="--start-from .*run --epochs 60"):
         parse(["--resume", str(run), "--epochs", "60"])
+
+
+def test_what_training_writes_meanwhile_is_no_damage(run, monkeypatch):
+    """Between the reading of two files the run finishes an epoch, which is the best one."""
+    from polypseg.experiment import run as module
+
+    def read(path, argument):
+        found = read_saved(path, argument)
+        if path.name == "last.keras":
+            rows = [row(i, d) for i, d in enumerate((*DICE, 0.9), 1)]
+            write_history(run / "history.csv", rows)
+            network(run / "last.keras", 4)
+            network(run / "best.keras", 4)
+        return found
+
+    monkeypatch.setattr(module, "read_saved", read)
+    assert len(open_run(run).history) == 4
+
+
+def test_a_run_that_cannot_be_begun_leaves_nothing(tmp_path, monkeypatch):
+    from polypseg.experiment import run as module
+
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_text", full)
+    config = TrainConfig(data_path="d").check()
+    with pytest.raises(InputError, match="No space left on device"):
+        new_run(tmp_path, "run", config, "checked", {"a": ("0", "1")}, SPLIT)
+    assert os.listdir(tmp_path) == []

@@ -134,7 +134,7 @@ def remove_parts(folder):
 
 
 def finished_epochs(folder: Path) -> list[dict[str, Any]]:
-    """The rows of the epochs that are finished; what a killed process left half done is removed.
+    """The rows of the epochs that are finished.
 
     Raises:
         InputError: `last.keras` has gone, so that the run would begin again over what it left; or
@@ -155,7 +155,6 @@ def finished_epochs(folder: Path) -> list[dict[str, Any]]:
             f"{len(rows)}",
             "resume",
         )
-    remove_parts(folder)
     return rows[:epochs]
 
 

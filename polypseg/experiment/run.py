@@ -10,13 +10,13 @@ from typing import Any
 
 from polypseg.data.splits import SUBSETS, write_split
 from polypseg.errors import InputError, Note, reading
-from polypseg.files import file_digest, write_text
+from polypseg.files import file_digest, remove, write_text
 
-from .checkpoint import best_row, history_digest, read_history, read_saved, saving
+from .checkpoint import Saved, best_row, history_digest, read_history, read_saved, saving
 from .config import TrainConfig, read_config
 from .environment import read_environment, write_environment
 from .fingerprints import FILES, read_fingerprints, write_fingerprints
-from .run_folder import find_run
+from .run_folder import create_run, find_run
 
 DIGEST = "digest.json"
 LISTS = tuple(f"split/{subset}.txt" for subset in SUBSETS)
@@ -72,6 +72,24 @@ def begin_run(
         write_text(folder / "config.json", text)
 
 
+def new_run(
+    parent: str | Path,
+    name: str,
+    config: TrainConfig,
+    found: str,
+    files: Mapping[str, tuple[str, str]],
+    split: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
+    """Begin a run in a folder of a free name; where that fails, none is left."""
+    folder = create_run(parent, name)
+    try:
+        begin_run(folder, config, found, files, split)
+    except BaseException:
+        remove(folder)
+        raise
+    return folder
+
+
 def run_id(folder: Path) -> str | None:
     """What tells a run from others: the digest of its digests. None in earlier versions."""
     return file_digest(folder / DIGEST) if (folder / DIGEST).exists() else None
@@ -97,8 +115,10 @@ def open_run(path: str | Path, argument: str = "model") -> Run:
     if config.get("folds"):
         return Run(folder, config, [])
     _check_lists(folder, argument)
+    # In the order against that of training, which may go on meanwhile.
+    best, last = (read_saved(folder / name, argument) for name in ("best.keras", "last.keras"))
     run = Run(folder, config, read_history(folder / "history.csv", argument))
-    _check_networks(run, argument)
+    _check_networks(run, best, last, argument)
     return run
 
 
@@ -133,10 +153,9 @@ def _check_lists(folder: Path, argument: str) -> None:
                     raise ValueError(f"{stem} is in two lists, or not of the run")
 
 
-def _check_networks(run: Run, argument: str) -> None:
+def _check_networks(run: Run, best: Saved, last: Saved, argument: str) -> None:
     """The networks are of this run, and the best one is of the best epoch."""
     own = run_id(run.folder)
-    last, best = (read_saved(path, argument) for path in (run.folder / "last.keras", run.best))
     for saved, path in ((last, run.folder / "last.keras"), (best, run.best)):
         if saved.epoch and saved.run != own:
             raise InputError(f"expected a network of this run, got {path}, of another", argument)

@@ -13,8 +13,8 @@ import numpy as np
 
 from polypseg.errors import reading
 from polypseg.experiment.checkpoint import saving
-from polypseg.experiment.run import begin_run
-from polypseg.experiment.run_folder import create_run, hold_run
+from polypseg.experiment.run import new_run
+from polypseg.experiment.run_folder import hold_run
 from polypseg.files import csv_text, write_text
 from polypseg.inference.predictor import Predictor
 from polypseg.scoring.evaluation import evaluate
@@ -42,7 +42,11 @@ def cross_validate(config, folds, progress=None, signals=None):
         The folder and the content of `folds.json`.
     """
     progress = Progress() if progress is None else progress
-    folder = Path(config.resume) if config.resume else _begin(config, folds[0])
+    if config.resume:
+        folder = Path(config.resume)
+    else:
+        name, data = f"{run_name(config)}_folds", folds[0]
+        folder = new_run(config.trained_model_path, name, config, data.found, data.files)
     rows, validation = [], []
     with hold_run(folder):
         for number, data in enumerate(folds, 1):
@@ -67,12 +71,6 @@ def cross_validate(config, folds, progress=None, signals=None):
             write_text(folder / "out_of_fold.csv", _csv(("stem", "fold", *SCORES), rows))
             write_text(folder / "folds.json", json.dumps(summary, indent=2) + "\n")
     return folder, summary
-
-
-def _begin(config, data):
-    folder = create_run(config.trained_model_path, f"{run_name(config)}_folds")
-    begin_run(folder, config, data.found, data.files)
-    return folder
 
 
 def _test(folder, pairs):

@@ -21,13 +21,14 @@ from polypseg.experiment.checkpoint import (
     best_row,
     finished_epochs,
     is_complete,
+    remove_parts,
     saved_epoch,
     saving,
 )
 from polypseg.experiment.environment import write_environment
 from polypseg.experiment.registry import NETWORKS, PRECISIONS
-from polypseg.experiment.run import begin_run, open_run
-from polypseg.experiment.run_folder import create_run, hold_run
+from polypseg.experiment.run import begin_run, new_run, open_run
+from polypseg.experiment.run_folder import hold_run
 from polypseg.runtime import command
 
 from .build import build_model, saved_model
@@ -74,6 +75,7 @@ def train(config, data=None, folder=None, progress=None, signals=None):
             folder = Path(config.resume)
             stack.enter_context(hold_run(folder))
             open_run(folder, "resume")
+            remove_parts(folder)
             history = finished_epochs(folder)
         trains = not is_complete(history, config)
         if trains or saved_epoch(folder / "best.keras") != best_row(history)["epoch"]:
@@ -183,13 +185,14 @@ def _batches(config, data, first_epoch, devices):
 
 
 def _begin(config, data, folder):
-    """Make the run folder; `config.json`, which makes it one, comes last."""
-    if folder is None:
-        folder = create_run(config.trained_model_path, run_name(config))
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
+    """Make the run folder, or fill the given one."""
     split = {name: [pair.stem for pair in part] for name, part in data.subsets.items()}
     files = {stem: data.files[stem] for part in split.values() for stem in part}
+    if folder is None:
+        name = run_name(config)
+        return new_run(config.trained_model_path, name, config, data.found, files, split)
+    with saving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     begin_run(folder, config, data.found, files, split)
     return folder
 
