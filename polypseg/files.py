@@ -32,9 +32,9 @@ def cannot_write(path: Path, error: BaseException, argument: str) -> InputError:
 def check_writable(parent: str | Path, argument: str = "trained_model_path") -> None:
     """Raise `InputError` now rather than after the data have been read."""
     folder = Path(parent).absolute()
-    while not folder.exists() and folder != folder.parent:
+    while not os.path.exists(folder) and folder != folder.parent:
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"expected a writable folder, got {parent}", argument)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from polypseg.errors import InputError, expect
-from polypseg.files import name_key, remove, writing
+from polypseg.files import cannot_write, name_key, remove, writing
 
 try:
     import fcntl
@@ -51,12 +51,23 @@ def claim(
         for argument, path in owned:
             if not folder:
                 stack.enter_context(_locked(path, argument))
-            if not overwrite and os.path.lexists(path) and not path.is_dir():
+            if _is_file(path, argument) and not overwrite:
                 raise InputError(
                     f"expected a new path (or --overwrite), got {path}, which exists", argument
                 )
         _remove_parts(owned)
         yield
+
+
+def _is_file(path: Path, argument: str) -> bool:
+    """Whether something is there that is no folder. Raises `InputError` where nothing can be."""
+    try:
+        os.lstat(path)
+        return not os.path.isdir(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:  # a name that is too long
+        raise cannot_write(path, error, argument) from error
 
 
 def _refuse_twins(owned: list[tuple[str, Path]]) -> None:
@@ -84,7 +95,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 @contextlib.contextmanager
 def _parents(path: Path) -> Iterator[None]:
     """Make the folders above `path`; those that are empty at the end go again."""
-    made = [folder for folder in path.absolute().parents if not folder.exists()]
+    made = [folder for folder in path.absolute().parents if not os.path.exists(folder)]
     path.absolute().parent.mkdir(parents=True, exist_ok=True)
     try:
         yield

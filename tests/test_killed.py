@@ -18,6 +18,8 @@ import pytest
 from polypseg.data.images import read_image
 from polypseg.data.synthetic import write_dataset
 from polypseg.experiment.checkpoint import saved_epoch
+from polypseg.experiment.registry import load_networks
+from polypseg.training import optimizer  # noqa: F401  registers it with Keras
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +143,7 @@ def test_training_while_it_saves(tmp_path):
             command = [sys.executable, ROOT / "train.py", "--resume", folder]
     assert kills == KILLS, "the run ended before it was killed"
     run(command)
+    load_networks()
     other = tmp_path / "undisturbed" / folder.name
     for name in ("best.keras", "last.keras"):
         assert saved_epoch(folder / name) == saved_epoch(other / name)

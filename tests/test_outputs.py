@@ -113,3 +113,13 @@ def test_claims_of_four_processes_never_overlap(tmp_path):
     assert 0 < count < 800, "some were refused"
     assert int(path.read_text()) == count
     assert [name for name in os.listdir(tmp_path) if name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_name_that_no_disk_takes_is_refused_before_the_work(many, tmp_path):
+    targets = {"out": [tmp_path / ("x" * 252 + ".png")]}
+    options = {"folder": tmp_path / "o"} if many else {}
+    with pytest.raises(InputError, match="out: expected a writable .*File name too long"):
+        with claim(targets, **options):
+            pass
+    assert os.listdir(tmp_path) == []

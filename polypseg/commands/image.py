@@ -2,6 +2,7 @@
 `--help` lists the options.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def parse(arguments=None):
     expect(options["batch_size"] >= 1, "batch_size", "1 or more", options["batch_size"])
     options["out"] = Path(options["out"])
     expect(
-        not options["out"].exists() or options["out"].is_dir(),
+        not os.path.exists(options["out"]) or os.path.isdir(options["out"]),
         "out",
         "a folder",
         f"the file {options['out']}",
@@ -124,8 +125,8 @@ def main():
     outputs = [out / TABLE, *(path for job in jobs for path in job.targets.values())]
     refuse_data_set(out, "out")
     with claim({"out": outputs}, paths, overwrite=True, folder=out):
-        taken = [path for path in outputs if path.exists()]
-        if taken and not options["overwrite"] and not (out / SETTINGS).exists():
+        taken = [path for path in outputs if os.path.lexists(path)]
+        if taken and not options["overwrite"] and not os.path.exists(out / SETTINGS):
             more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
             raise InputError(
                 f"expected new files (or --overwrite), got {taken[0]}, which exists{more}", "out"

@@ -3,6 +3,7 @@
 """
 
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -120,12 +121,12 @@ def check(options):
     smooth = options["smooth"]
     expect(smooth >= 1 and smooth % 2 == 1, "smooth", "an odd number of frames", smooth)
     expect(out.suffix == ".mp4", "out", "a name that ends in .mp4", out)
-    expect(not out.is_dir(), "out", "a file", f"the folder {out}")
+    expect(not os.path.isdir(out), "out", "a file", f"the folder {out}")
     if masks is not None:
         masks = options["masks_out"] = Path(masks)
         if masks.suffix != ".mkv":
             expect(
-                not masks.exists() or masks.is_dir(),
+                not os.path.exists(masks) or os.path.isdir(masks),
                 "masks_out",
                 "a folder, or a file that ends in .mkv",
                 masks,

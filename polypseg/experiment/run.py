@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def new_run(
 
 def run_id(folder: Path) -> str | None:
     """What tells a run from others: the digest of its digests. None in earlier versions."""
-    return file_digest(folder / DIGEST) if (folder / DIGEST).exists() else None
+    return file_digest(folder / DIGEST) if os.path.lexists(folder / DIGEST) else None
 
 
 def open_run(path: str | Path, argument: str = "model") -> Run:
@@ -124,7 +125,7 @@ def open_run(path: str | Path, argument: str = "model") -> Run:
 
 def _check_digests(folder: Path, config: dict[str, Any], argument: str) -> None:
     path = folder / DIGEST
-    if not path.exists():
+    if not os.path.lexists(path):
         warnings.warn(
             f"{folder} was begun by an earlier version, which kept no digests: whether its files "
             "have been changed since cannot be told",

@@ -1,6 +1,7 @@
 """The run folder: all that is needed to repeat a run and to use its model."""
 
 import glob
+import os
 from pathlib import Path
 
 from polypseg.errors import InputError
@@ -17,7 +18,7 @@ def create_run(parent, name):
             folder.mkdir(parents=True)
             return folder
         except FileExistsError:
-            if parent.exists() and not parent.is_dir():
+            if os.path.isfile(parent):
                 raise InputError(
                     f"expected a folder, got the file {parent}", "trained_model_path"
                 ) from None
@@ -37,13 +38,13 @@ def find_run(path, argument="model"):
     """The run folder that `path` names: itself, or the only one inside it."""
     path = Path(path)
     expected = "a run folder or a model file" if argument == "model" else "a run folder"
-    if not path.exists():
+    if not os.path.exists(path):
         raise InputError(
             f"expected {expected}, got {path}, which does not exist{similar_run(path)}", argument
         )
     runs = (
         [path]
-        if (path / "config.json").is_file()
+        if os.path.isfile(path / "config.json")
         else sorted(file.parent for file in path.glob("*/config.json"))
     )
     if len(runs) != 1:

@@ -1,6 +1,7 @@
 """A trained network that a new run begins with: a run of ours, or a `.keras` file."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ def find_trained(path: str | Path) -> Trained:
         InputError: neither, a damaged file, or a run without a finished epoch.
     """
     path = Path(path)
-    if path.is_file():
+    if os.path.isfile(path):
         return Trained(path, _options_of(path))
     run = open_run(path, "start_from")
     expect(run.best.is_file(), "start_from", "a run with a finished epoch", run.folder)
