@@ -166,7 +166,8 @@ def _decode_pillow(data: bytes, bits: int, as_mask: bool) -> np.ndarray:
     elif image.has_transparency_data:
         samples = np.array(image.convert("RGBA"))
     else:
-        samples = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+        mode = "L" if image.mode in ("1", "L") else "RGB"
+        samples = np.array(image if image.mode == mode else image.convert(mode))  # a copy else
     return _upright(samples, orientation)
 
 
