@@ -141,9 +141,9 @@ def _third_level(grey: np.ndarray) -> str:
         return ""
     if top <= 127:
         return f"its brightest level is {top}, neither 1 nor above 127"
-    between = ((grey > 32) & (grey < top - 32)).astype(np.uint8)
-    share = between.mean()
-    block = cv2.erode(between, np.ones((7, 7), np.uint8), borderValue=0).any()
+    between = cv2.inRange(grey, 33, top - 33)
+    share = cv2.countNonZero(between) / grey.size
+    block = share and cv2.erode(between, np.ones((7, 7), np.uint8), borderValue=0).any()
     return f"{share:.1%} of it lies between 32 and {top - 32}" if block or share > 0.25 else ""
 
 
