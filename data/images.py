@@ -24,7 +24,15 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The content of a file. Raises `InputError` where it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: expected a readable file ({error.strerror})") from error
+
+
+def read_image(path: str | os.PathLike, data: bytes | None = None) -> np.ndarray:
     """Read an image file as an RGB array `(height, width, 3)`, uint8.
 
     JPEG, PNG, TIFF, BMP or WebP, known by content and not by suffix. Grey is repeated to three
@@ -32,27 +40,31 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     expanded, CMYK is converted, alpha is composited over black, and the EXIF (or TIFF)
     orientation is applied. Colour profiles are ignored.
 
+    Args:
+        path: of the file.
+        data: its content, where that has been read.
+
     Raises:
         InputError: not such a file, empty, truncated, several pages or frames, samples that are
             not unsigned integers of 1 to 16 bits, or more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
             One line that starts with the path.
     """
-    samples = _decode(path)
+    samples = _decode(path, data)
     if samples.shape[2] in (2, 4):
         samples = _over_black(samples)
     image = _to_8_bits(samples)
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.shape[2] == 1 else image
 
 
-def read_grey(path: str | os.PathLike) -> np.ndarray:
+def read_grey(path: str | os.PathLike, data: bytes | None = None) -> np.ndarray:
     """Read a mask or a saved map as grey levels `(height, width)`, uint8.
 
     Colour becomes its luma (ITU-R 601), alpha is ignored. Masks often hold the labels 0 and 1, not
     black and white, so these stay: 16-bit levels are scaled only if the largest exceeds 15, 2-bit
     and 4-bit ones only if it exceeds 1, and a palette whose largest index is 1 is not looked up
-    (unless it paints 0 bright and 1 dark). Raises as `read_image` does.
+    (unless it paints 0 bright and 1 dark). Takes and raises what `read_image` does.
     """
-    samples = _decode(path, as_mask=True)
+    samples = _decode(path, data, as_mask=True)
     grey = np.ascontiguousarray(samples[..., 0])
     if samples.shape[2] >= 3:
         grey = cv2.cvtColor(np.ascontiguousarray(samples[..., :3]), cv2.COLOR_RGB2GRAY)
@@ -110,12 +122,11 @@ def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
-def _decode(path: str | os.PathLike, as_mask: bool = False) -> np.ndarray:
+def _decode(
+    path: str | os.PathLike, data: bytes | None = None, as_mask: bool = False
+) -> np.ndarray:
     """File to `(H, W, C)`, uint8 or uint16, upright: C is 1 (grey) or 3 (RGB), plus 1 for alpha."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: expected a readable file ({error.strerror})") from error
+    data = read_bytes(path) if data is None else data
     if not data:
         raise InputError(f"{path}: expected an image, got an empty file")
     try:
