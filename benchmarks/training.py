@@ -121,7 +121,7 @@ def report(network, precisions, steps):
         f"  pipeline alone: {pipeline:.3f} s a batch, {alone / pipeline:.1f} times the step's rate"
     )
     write(f"  together: {together:.3f} s a step, {100 * alone / together:.0f} % of the step alone")
-    cache = sum(array.nbytes for array in stored)
+    cache = sum(array.nbytes for array in (stored.images, stored.masks))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     write(
         f"  memory: {peak:.1f} GiB at most, all variants together; cache "
@@ -168,10 +168,10 @@ class Variant:
 def drawn_arrays(size):
     import numpy as np
 
-    from polypseg.data.pipeline import MARGIN, Arrays
+    from polypseg.data.loading import Arrays, training_size
 
     rng = np.random.default_rng(0)
-    side = round(size * MARGIN)
+    side = training_size(size, "full")
     images = rng.integers(0, 256, (PICTURES, side, side, 3), dtype=np.uint8)
     masks = np.zeros((PICTURES, side, side, 1), np.uint8)
     masks[:, side // 4 : side // 2, side // 4 : side // 2] = 1

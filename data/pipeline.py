@@ -1,80 +1,12 @@
-"""From files to batches: decode once, keep as uint8, augment in tf.data."""
-
-import os
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+"""From decoded pairs to batches, which are augmented in tf.data."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from polypseg.errors import InputError
-
 from .augment import augment, draw, turn
-from .images import read_image, read_mask, resize_image, resize_mask
 
 if keras.backend.backend() != "tensorflow":
     tf.config.set_visible_devices([], "GPU")  # tf.data needs none; the backend needs all
-
-# Training pictures are kept larger than the network's input, so that zooming in
-# shows detail instead of blur.
-MARGIN = 1.25
-
-
-class Arrays(NamedTuple):
-    """Decoded pairs: images `(N, size, size, 3)` and masks `(N, size, size, 1)`, uint8."""
-
-    images: np.ndarray
-    masks: np.ndarray
-
-
-def load(pairs, size, cache_gb=4.0):
-    """Decode and resize pairs, in threads.
-
-    Held in memory, or in an unnamed temporary file that the system pages in and out
-    when more than `cache_gb` gigabytes would be needed.
-    """
-    pairs = list(pairs)
-    fits = len(pairs) * size * size * 4 <= cache_gb * 1e9
-    images, masks = (
-        _empty((len(pairs), size, size, channels), in_memory=fits) for channels in (3, 1)
-    )
-
-    def read(index):
-        images[index] = resize_image(read_image(pairs[index].image), (size, size))
-        masks[index, :, :, 0] = resize_mask(read_mask(pairs[index].mask), (size, size))
-
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(read, range(len(pairs))):
-            pass
-    return Arrays(images, masks)
-
-
-def _empty(shape, in_memory):
-    if in_memory:
-        return np.empty(shape, np.uint8)
-    size = max(int(np.prod(shape)), 1)
-    try:
-        # The file has no name and goes with the process, even one that is killed.
-        file = tempfile.TemporaryFile()
-        # A full disk is an error here, and a SIGBUS while it is written to.
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        raise InputError(
-            f"expected {size / 1e9:.1f} GB of room for decoded pictures in the temporary folder "
-            f"({error.strerror})",
-            "cache_gb",
-        ) from error
-    return np.memmap(file, np.uint8, "w+", shape=shape)
-
-
-def load_for_training(pairs, input_size, cache_gb=4.0, augmentation="full"):
-    """`load`, for full augmentation at the larger size that it crops from."""
-    margin = MARGIN if augmentation == "full" else 1
-    return load(pairs, round(input_size * margin), cache_gb)
-
 
 AUGMENTATIONS = {
     "full": augment,
@@ -121,7 +53,7 @@ def training_batches(
         A `tf.data.Dataset` of float32 images `(batch_size, input_size, input_size, 3)` in
         0..255 and masks `(batch_size, input_size, input_size, 1)` in {0, 1}.
     """
-    count = len(arrays.images)
+    count = arrays.length
 
     def one_epoch(epoch):
         order = tf.random.experimental.stateless_shuffle(
@@ -171,7 +103,7 @@ def evaluation_batches(arrays, batch_size, part=None):
             `(batch_size,)`, weighs the pictures so that a mean over the batches is that over all
             pairs.
     """
-    count = len(arrays.images)
+    count = arrays.length
 
     def finish(indices):
         images, masks = _gather(arrays, indices)
@@ -198,7 +130,7 @@ def _part(values, batch_size, part):
 
 def _gather(arrays, indices):
     images, masks = tf.numpy_function(
-        lambda i: (arrays.images[i], arrays.masks[i]),
+        arrays.take,
         [indices],
         (tf.uint8, tf.uint8),
         stateful=False,

@@ -1,4 +1,4 @@
-"""Every bad file in one report, before training."""
+"""One pass over the files of a data set: every bad one in one report, and a hash of each."""
 
 import hashlib
 import os
@@ -11,8 +11,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .images import binarise, read_grey, read_image
+from polypseg.files import digest
+
+from .images import binarise, read_bytes, read_grey, read_image
 from .pairs import Pair
+
+# Of the image file and of the mask file; None for one that cannot be read.
+Hashes = tuple[str | None, str | None]
 
 
 class Problem(NamedTuple):
@@ -83,50 +88,71 @@ def verify(
 
     A bad file is reported, never raised. Files are decoded by `workers` threads.
     """
+    return read_once(pairs, orphans, split, workers)[0]
+
+
+def read_once(
+    pairs: Sequence[Pair],
+    orphans: Iterable[Path] = (),
+    split: Mapping[str, Sequence[str]] | None = None,
+    workers: int | None = os.cpu_count(),
+    keep: Callable[[Pair, np.ndarray, np.ndarray], None] | None = None,
+) -> tuple[Report, dict[str, Hashes]]:
+    """`verify`, which opens each file once, and the hashes of the files by stem.
+
+    Args:
+        keep: called in the threads with each pair that can be decoded, its image `(H, W, 3)` and
+            its mask in {0, 1} `(H, W)`, both uint8.
+    """
     with ThreadPoolExecutor(workers) as pool:
-        results = list(pool.map(_check_pair, pairs))
-    problems = [problem for found, _ in results for problem in found]
-    digests = [digest for _, digest in results]
+        results = list(pool.map(lambda pair: _read_pair(pair, keep), pairs))
+    problems = [problem for found, _, _ in results for problem in found]
     problems += [Problem("warning", path, "file without a partner") for path in orphans]
-    problems += _same_pictures(pairs, digests, split)
-    return Report(tuple(problems), len(pairs))
+    problems += _same_pictures(pairs, [pixels for _, pixels, _ in results], split)
+    files = {pair.stem: hashes for pair, (_, _, hashes) in zip(pairs, results, strict=True)}
+    return Report(tuple(problems), len(pairs)), files
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _check_pair(pair: Pair) -> tuple[list[Problem], bytes | None]:
+def _read_pair(
+    pair: Pair, keep: Callable[[Pair, np.ndarray, np.ndarray], None] | None
+) -> tuple[list[Problem], bytes | None, Hashes]:
     problems: list[Problem] = []
-    image = _read(read_image, pair.image, problems)
-    grey = _read(read_grey, pair.mask, problems)
+    image, image_hash = _read(read_image, pair.image, problems)
+    grey, mask_hash = _read(read_grey, pair.mask, problems)
     if image is not None and grey is not None and image.shape[:2] != grey.shape:
         sizes = "{1} x {0} and {3} x {2}".format(*image.shape[:2], *grey.shape)
         kind = "image and mask differ in size (width x height)"
         problems.append(Problem("error", pair.mask, f"{kind}: {sizes}"))
     if grey is not None:
-        problems += _mask_problems(pair.mask, grey)
-    return problems, None if image is None else _digest(image)
+        mask = binarise(grey)
+        problems += _mask_problems(pair.mask, grey, mask)
+        if keep and image is not None:
+            keep(pair, image, mask)
+    return problems, None if image is None else _digest(image), (image_hash, mask_hash)
 
 
 def _read(
-    reader: Callable[[Path], np.ndarray], path: Path, problems: list[Problem]
-) -> np.ndarray | None:
+    reader: Callable[[Path, bytes], np.ndarray], path: Path, problems: list[Problem]
+) -> tuple[np.ndarray | None, str | None]:
+    found = None
     try:
-        return reader(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
+        data = read_bytes(path)
+        found = digest(data)
+        return reader(path, data), found
     except ValueError as error:
         reason = str(error).removeprefix(f"{path}: ")
     problems.append(Problem("error", path, f"file cannot be read: {reason}"))
-    return None
+    return None, found
 
 
-def _mask_problems(path: Path, grey: np.ndarray) -> list[Problem]:
+def _mask_problems(path: Path, grey: np.ndarray, mask: np.ndarray) -> list[Problem]:
     reason = _third_level(grey)
     if reason:
         return [Problem("error", path, f"mask is not near two levels: {reason}")]
-    mask = binarise(grey)
     if not mask.any():
         return [Problem("warning", path, "mask without foreground")]
     if mask.all():
@@ -159,9 +185,9 @@ def _same_pictures(
 ) -> list[Problem]:
     subsets = {stem: subset for subset, stems in (split or {}).items() for stem in stems}
     twins: dict[bytes, list[Pair]] = {}
-    for pair, digest in zip(pairs, digests, strict=True):
-        if digest is not None and (split is None or pair.stem in subsets):
-            twins.setdefault(digest, []).append(pair)
+    for pair, pixels in zip(pairs, digests, strict=True):
+        if pixels is not None and (split is None or pair.stem in subsets):
+            twins.setdefault(pixels, []).append(pair)
     problems = []
     for first, *others in twins.values():
         here = subsets.get(first.stem)

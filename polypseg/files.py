@@ -76,8 +76,13 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
+def digest(data: bytes) -> str:
+    """16 hexadecimal digits (BLAKE2b) that tell contents apart."""
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
 def file_digest(path: str | Path) -> str:
-    """Of a file's bytes, 16 hexadecimal digits (BLAKE2b); equal files have equal ones."""
+    """`digest` of a file's content, which is not held in memory."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 

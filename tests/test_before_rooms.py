@@ -23,7 +23,7 @@ from polypseg.experiment.checkpoint import saved_epoch
 from polypseg.experiment.run import open_run
 from polypseg.inference.formats import NAMES, format_of
 from polypseg.inference.predictor import Predictor
-from polypseg.training.datasets import prepare_data, prepare_folds
+from polypseg.training.datasets import load_data, load_folds
 from polypseg.training.folds import cross_validate
 from polypseg.training.train import train
 
@@ -132,7 +132,7 @@ def resumed(name, tmp_path):
 def test_an_interrupted_run_resumes(tiny_network, tmp_path):
     folder, config = resumed("interrupted", tmp_path)
     assert saved_epoch(folder / "last.keras") == 1
-    _, best = train(config, prepare_data(config))
+    _, best = train(config, load_data(config))
     assert best["epoch"] == 2 and saved_epoch(folder / "last.keras") == 3
     assert_close(folder, BEFORE / "finished")
 
@@ -166,14 +166,15 @@ def test_a_finished_run_is_scored(monkeypatch, tmp_path):
 def test_a_finished_run_is_finished(tiny_network, tmp_path):
     folder, config = resumed("finished", tmp_path)
     before = (folder / "last.keras").read_bytes()
-    _, best = train(config, prepare_data(config))
+    assert load_data(config).arrays == {}, "nothing is decoded"
+    _, best = train(config, load_data(config))
     assert best["epoch"] == 2 and (folder / "last.keras").read_bytes() == before
     assert (folder / "samples" / "validation.png").is_file()
 
 
 def test_an_interrupted_cross_validation_resumes(tiny_network, tmp_path):
     folder, config = resumed("folds", tmp_path)
-    cross_validate(config, prepare_folds(config))
+    cross_validate(config, load_folds(config))
     for fold in ("fold-1", "fold-2", "fold-3"):
         names = () if fold == "fold-1" else ("best.keras",)
         assert_close(folder / fold, BEFORE / "folds_finished" / fold, names)

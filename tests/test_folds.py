@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import tiny
+from opened import images_among, images_in, opened
 
 from polypseg.commands.train import parse as parse_train
 from polypseg.data.folds import fold_splits
@@ -15,7 +16,7 @@ from polypseg.experiment.run_folder import find_run
 from polypseg.inference.predictor import Predictor
 from polypseg.training import folds as folds_module
 from polypseg.training import train as training
-from polypseg.training.datasets import prepare_folds
+from polypseg.training.datasets import load_folds
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -61,6 +62,27 @@ def test_parts_are_even_and_drawn_by_the_seed():
         fold_splits(stems, 24, 0.1, 3)
 
 
+def test_no_file_is_read_again_for_a_fold(tmp_path, monkeypatch):
+    """But to be scored, at its own size."""
+    tiny.install(monkeypatch.setitem)
+    write_dataset(tmp_path / "data", 12, size=(40, 44), seed=2)
+    arguments = ["--data-path", str(tmp_path / "data"), "--folds", "3", "--model", "attention_unet"]
+    arguments += ["--input-size", "32", "--batch-size", "4", "--epochs", "1"]
+    config = parse_train([*arguments, "--trained-model-path", str(tmp_path / "runs")])
+    tested = []
+
+    def no_test(folder, pairs):
+        tested.extend(pairs)
+        return [{"stem": pair.stem, "dice": 0.0, "iou": 0.0} for pair in pairs]
+
+    monkeypatch.setattr(folds_module, "_test", no_test)
+    monkeypatch.setattr(training, "write_samples", lambda *arguments: None)
+    with opened() as files:
+        folds_module.cross_validate(config, load_folds(config))
+    assert images_among(files) == dict.fromkeys(images_in(tmp_path / "data"), 1)
+    assert len(tested) == 12
+
+
 def rows_of(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
@@ -91,7 +113,7 @@ def test_a_cross_validation_goes_on_with_the_fold_it_was_stopped_in(tmp_path, mo
 
     def validate(*arguments):
         config = parse_train([str(argument) for argument in arguments])
-        return folds_module.cross_validate(config, prepare_folds(config))
+        return folds_module.cross_validate(config, load_folds(config))
 
     begun = []
 
@@ -112,6 +134,10 @@ def test_a_cross_validation_goes_on_with_the_fold_it_was_stopped_in(tmp_path, mo
     ):
         find_run(tmp_path / "runs")
 
+    left = [
+        fold.arrays["train"].length for fold in load_folds(parse_train(["--resume", str(folder)]))
+    ]
+    assert left[0] == 0 and min(left[1:]) > 0, "nothing is decoded for the fold that is done"
     found, summary = validate("--resume", folder)
     assert found == folder and (folder / "fold-1" / "last.keras").stat().st_mtime_ns == first
     rows = rows_of(folder / "out_of_fold.csv")
@@ -147,6 +173,9 @@ def test_a_cross_validation_goes_on_with_the_fold_it_was_stopped_in(tmp_path, mo
     assert float(row["dice"]) == pytest.approx(
         2 * (truth & answer).sum() / (truth.sum() + answer.sum()), abs=1e-6
     )
+
+    # All is done: files are compared with those that the run began with, and not decoded.
+    assert [fold.arrays for fold in load_folds(parse_train(["--resume", str(folder)]))] == [{}] * 3
 
     # A fold's own config repeats it.
     config = parse_train(["--config", str(folder / "fold-2" / "config.json")])

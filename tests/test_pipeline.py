@@ -7,15 +7,9 @@ import tensorflow as tf
 
 from polypseg.data import pipeline
 from polypseg.data.augment import DRAWS, _blur, _colour, augment, draw
-from polypseg.data.images import read_image, read_mask
+from polypseg.data.loading import Arrays, load
 from polypseg.data.pairs import find_pairs
-from polypseg.data.pipeline import (
-    Arrays,
-    evaluation_batches,
-    load,
-    load_for_training,
-    training_batches,
-)
+from polypseg.data.pipeline import evaluation_batches, training_batches
 from polypseg.data.synthetic import write_dataset
 from polypseg.experiment.registry import AUGMENTATIONS
 
@@ -27,35 +21,17 @@ def pairs(tmp_path_factory):
     return find_pairs(folder)[0]
 
 
+def loaded(pairs, size):
+    return load(pairs, [(pairs, size)]).arrays[0]
+
+
 def batches(arrays, **kwargs):
     settings = {"input_size": 32, "batch_size": 4, "seed": 5, "epochs": 2} | kwargs
     return [(x.numpy(), y.numpy()) for x, y in training_batches(arrays, **settings)]
 
 
-def test_cache_holds_the_resized_files(pairs):
-    arrays = load(pairs, 32)
-    assert arrays.images.shape == (11, 32, 32, 3) and arrays.images.dtype == np.uint8
-    for index in (0, 7):
-        image = cv2.resize(read_image(pairs[index].image), (32, 32), interpolation=cv2.INTER_AREA)
-        np.testing.assert_array_equal(arrays.images[index], image)
-        mask = (
-            cv2.resize(read_mask(pairs[index].mask) * 255, (32, 32), interpolation=cv2.INTER_AREA)
-            > 127
-        )
-        np.testing.assert_array_equal(arrays.masks[index, :, :, 0], mask)
-
-
-def test_cache_on_disk_holds_the_same(pairs):
-    memory, disk = load(pairs, 48), load(pairs, 48, cache_gb=0)
-    assert isinstance(disk.images, np.memmap) and not isinstance(memory.images, np.memmap)
-    np.testing.assert_array_equal(memory.images, disk.images)
-    np.testing.assert_array_equal(memory.masks, disk.masks)
-    for ours, theirs in zip(batches(memory), batches(disk)):
-        np.testing.assert_array_equal(ours[0], theirs[0])
-
-
 def test_order_and_augmentation_follow_from_seed_and_epoch(pairs):
-    arrays = load_for_training(pairs, 32)
+    arrays = loaded(pairs, 40)
     first, second = batches(arrays), batches(arrays)
     assert len(first) == 2 * (11 // 4)
     for (x, y), (x2, y2) in zip(first, second):
@@ -79,8 +55,8 @@ def test_an_epoch_shows_each_picture_once():
     assert first != second and first != levels.tolist()
 
 
-def test_evaluation_batches_are_the_cache_in_order(pairs):
-    arrays = load(pairs, 32)
+def test_evaluation_batches_are_the_arrays_in_order(pairs):
+    arrays = loaded(pairs, 32)
     got = list(evaluation_batches(arrays, 4))
     assert [len(x) for x, _ in got] == [4, 4, 3]
     np.testing.assert_array_equal(
@@ -89,6 +65,17 @@ def test_evaluation_batches_are_the_cache_in_order(pairs):
     np.testing.assert_array_equal(
         np.concatenate([y for _, y in got]), arrays.masks.astype("float32")
     )
+
+
+def test_rows_of_shared_arrays_are_what_arrays_of_their_own_are(pairs):
+    rows = np.random.default_rng(9).permutation(11)[:7]
+    shared = loaded(pairs, 40)
+    own = Arrays(shared.images[rows], shared.masks[rows])
+    shared = Arrays(shared.images, shared.masks, rows)
+    for make in (batches, lambda arrays: list(evaluation_batches(arrays, 3, (0, 1)))):
+        for ours, theirs in zip(make(shared), make(own), strict=True):
+            for a, b in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(a, b)
 
 
 def drawn(count, seed=0):

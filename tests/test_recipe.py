@@ -10,15 +10,16 @@ import tiny
 
 from polypseg.commands.train import parse as parse_train
 from polypseg.data.images import read_image, read_mask, resize_image, resize_mask
+from polypseg.data.loading import Arrays
 from polypseg.data.pairs import find_pairs
-from polypseg.data.pipeline import Arrays, scaled_sizes, training_batches
+from polypseg.data.pipeline import scaled_sizes, training_batches
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
 from polypseg.experiment.config import TrainConfig
 from polypseg.inference.formats.keras import load_model
 from polypseg.training import build
 from polypseg.training import train as training
-from polypseg.training.datasets import prepare_data
+from polypseg.training.datasets import load_data
 from polypseg.training.optimizer import Adam
 from polypseg.training.schedule import WarmupSchedule
 
@@ -54,7 +55,7 @@ def tiny_network(monkeypatch):
 
 def train(data, *arguments):
     config = parse_train(["--data-path", str(data), *(str(argument) for argument in arguments)])
-    return training.train(config, prepare_data(config))[0]
+    return training.train(config, load_data(config))[0]
 
 
 def test_sizes_are_the_authors():
@@ -126,7 +127,7 @@ def test_step_decay_is_a_tenth_every_fifty_epochs_and_counts_the_scales(data, tm
             "1.5",
         ]
     )
-    batch_size, steps = training._steps(config, prepare_data(config), devices=1)
+    batch_size, steps = training._steps(config, load_data(config), devices=1)
     assert (batch_size, steps) == (4, 16 // 4 * 3)
     rate = build._optimizer(config, steps)._learning_rate
     for epoch in (0, 1, 49, 50, 99, 100, 119):

@@ -26,8 +26,9 @@ from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
 from polypseg.experiment.checkpoint import SaveError, progress, read_saved, save_model, saved_epoch
 from polypseg.inference.formats.keras import load_model
+from polypseg.training import datasets
 from polypseg.training import train as training
-from polypseg.training.datasets import prepare_data
+from polypseg.training.datasets import BadFiles, find_pairs, load_data
 from polypseg.training.interrupt import Interrupted
 from polypseg.training.optimizer import Adam
 from polypseg.training.schedule import WarmupSchedule
@@ -72,9 +73,7 @@ def tiny_network(monkeypatch):
 
 def train(*arguments):
     config = parse_train([str(argument) for argument in arguments])
-    return training.train(
-        config, prepare_data(config), progress=TrainingProgress(), signals=Signals()
-    )
+    return training.train(config, load_data(config), progress=TrainingProgress(), signals=Signals())
 
 
 def history(folder):
@@ -339,15 +338,14 @@ def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch)
         train("--resume", interrupted)
     image.write_bytes(before)
 
-    load = training.load_for_training
-
-    def late(*arguments):  # between the check and the reading
+    def late(path):  # between the search and the reading
+        found = find_pairs(path)
         image.unlink()
-        return load(*arguments)
+        return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "load_for_training", late)
-        with pytest.raises(InputError, match=f"{image.name}: expected a readable file"):
+        patch.setattr(datasets, "find_pairs", late)
+        with pytest.raises(BadFiles, match=f"{image.name}: file cannot be read: .*No such file"):
             train("--resume", interrupted)
     image.write_bytes(before)
     assert (interrupted / "last.keras").read_bytes() == kept

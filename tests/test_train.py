@@ -13,11 +13,14 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from opened import images_among, images_in, opened
 
+from polypseg.commands import train as command
 from polypseg.commands.train import parse as parse_train
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
-from polypseg.training.datasets import prepare_data
+from polypseg.training.datasets import load_data
+from polypseg.training.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -105,6 +108,24 @@ def test_last_line_names_the_best_model_and_its_score(trained):
     assert not result.stderr.strip(), "nothing but the results is printed"
 
 
+@pytest.mark.parametrize("folds", [(), ("--folds", "3")])
+def test_each_file_is_opened_once_before_the_first_step(data, tmp_path, monkeypatch, folds):
+    class FirstStep(Exception):
+        pass
+
+    class Stop(Progress):
+        def step_ends(self, loss, dice):
+            raise FirstStep
+
+    tiny.install(monkeypatch.setitem)
+    monkeypatch.setattr(command, "TrainingProgress", Stop)
+    arguments = ["--data-path", data, "--trained-model-path", tmp_path, *SMALL, *folds]
+    config = command.parse([str(argument) for argument in arguments])
+    with opened() as files, pytest.raises(FirstStep):
+        command.verify_and_train(config)
+    assert images_among(files) == dict.fromkeys(images_in(data), 1)
+
+
 def test_history_is_what_the_saved_model_scores(trained, data):
     """Validation Dice of history.csv, from best.keras and the files, by other means."""
     from polypseg.data.images import read_image, read_mask, resize_image, resize_mask
@@ -190,12 +211,12 @@ def test_given_lists_that_part_a_patient_are_refused(data, tmp_path):
     for name, part in (("train", stems[:16]), ("val", stems[16:18]), ("test", stems[18:])):
         (tmp_path / f"{name}.txt").write_text("\n".join(part) + "\n")
     arguments = ["--data-path", str(data), "--split-dir", str(tmp_path), "--group-by"]
-    assert len(prepare_data(parse_train([*arguments, r"\d{4}$"])).subsets["train"]) == 16
+    assert len(load_data(parse_train([*arguments, r"\d{4}$"])).subsets["train"]) == 16
     with pytest.raises(
         InputError,
         match="group_by: expected each group in one subset of --split-dir, got 1 parted, 001",
     ):
-        prepare_data(parse_train([*arguments, r"\d{3}(?=\d$)"]))
+        load_data(parse_train([*arguments, r"\d{3}(?=\d$)"]))
 
 
 def broken_jpeg(folder):
@@ -251,7 +272,7 @@ def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_p
     from polypseg.training import build
     from polypseg.training import train as training
     from polypseg.training.callbacks import NonFiniteLoss
-    from polypseg.training.datasets import prepare_data
+    from polypseg.training.datasets import load_data
 
     class Explodes(build.WarmupSchedule):
         """A sane rate for the first epoch (4 steps), then one that no network survives."""
@@ -265,7 +286,7 @@ def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_p
         ["--data-path", str(data), "--trained-model-path", str(tmp_path), *map(str, SMALL)]
     )
     with pytest.raises(NonFiniteLoss, match=r"the loss became (nan|inf) in epoch 2, step [23]"):
-        training.train(config, prepare_data(config))
+        training.train(config, load_data(config))
     run = tmp_path / "attention_unet"
     assert len(history(run)) == 1
     for name in ("best.keras", "last.keras"):

@@ -215,7 +215,7 @@ def main():
 
 def verify_and_train(config):
     from polypseg.experiment.checkpoint import progress as progress_of
-    from polypseg.training.datasets import prepare_data, prepare_folds
+    from polypseg.training.datasets import BadFiles, load_data, load_folds
     from polypseg.training.folds import cross_validate
     from polypseg.training.train import run_name, train
 
@@ -228,20 +228,21 @@ def verify_and_train(config):
             f"start from: {config.start_from} ({run_name(config)}, {config.input_size} px)",
             flush=True,
         )
-    folds = prepare_folds(config) if config.folds else [prepare_data(config)]
+    try:
+        folds = load_folds(config) if config.folds else [load_data(config)]
+    except BadFiles as error:
+        print(error.report.text(None), flush=True)
+        raise InputError(
+            f"expected readable pairs, got {len(error.report.errors)} bad files (listed above)",
+            "data_path",
+        ) from error
     if config.resume:
         print(
             f"unchanged since the run began\nresume: {config.resume}, {progress_of(config)}",
             flush=True,
         )
     else:
-        report = folds[0].report
-        print(report.text(None) if report.errors else report, flush=True)
-        if report.errors:
-            raise InputError(
-                f"expected readable pairs, got {len(report.errors)} bad files (listed above)",
-                "data_path",
-            )
+        print(folds[0].report, flush=True)
 
     if config.folds:
         folder, summary = cross_validate(config, folds, progress, signals)

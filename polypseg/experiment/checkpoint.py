@@ -7,7 +7,6 @@ they are.
 
 import contextlib
 import csv
-import hashlib
 import json
 import math
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polypseg.errors import InputError, reading, reason
-from polypseg.files import atomic, csv_text, remove, write_text
+from polypseg.files import atomic, csv_text, digest, remove, write_text
 from polypseg.runtime import command
 
 COLUMNS = ("epoch", "lr", "loss", "dice", "iou", "val_loss", "val_dice", "val_iou", "seconds")
@@ -65,7 +64,7 @@ def read_saved(path: Path, argument: str = "resume") -> Saved:
         zipfile.ZipFile(path) as archive,
     ):
         saved = Saved(**json.loads(archive.comment))
-        digests = all(isinstance(digest, str | None) for digest in saved[1:])
+        digests = all(isinstance(value, str | None) for value in saved[1:])
         if type(saved.epoch) is not int or saved.epoch < 1 or not digests:
             raise ValueError(f"it says {archive.comment!r}")
         return saved
@@ -109,7 +108,7 @@ def read_history(path: Path, argument: str = "resume") -> list[dict[str, Any]]:
 def history_digest(path: Path, epochs: int) -> str:
     """Of the headings and the first rows of `history.csv`, 16 hexadecimal digits."""
     lines = path.read_bytes().split(b"\n")[: epochs + 1]
-    return hashlib.blake2b(b"\n".join(lines), digest_size=8).hexdigest()
+    return digest(b"\n".join(lines))
 
 
 def best_row(history):

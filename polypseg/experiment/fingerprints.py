@@ -1,26 +1,27 @@
 """The files that a run began with, by hash: are the data still the same?"""
 
 import csv
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from polypseg.data.images import read_bytes
+from polypseg.data.pairs import Pair
+from polypseg.data.verify import Hashes
 from polypseg.errors import InputError, reading
-from polypseg.files import csv_text, file_digest, write_text
+from polypseg.files import csv_text, digest, write_text
 
 FILES = "files.csv"
 
 
-def fingerprints(pairs):
-    """`{stem: (hash of the image file, hash of the mask file)}`, 16 hexadecimal digits each."""
+def fingerprints(pairs: Sequence[Pair]) -> dict[str, Hashes]:
+    """The hashes of the files by stem, which `data.loading.load` gives too, without decoding."""
+
+    def of_pair(pair):
+        return pair.stem, tuple(digest(read_bytes(path)) for path in (pair.image, pair.mask))
+
     with ThreadPoolExecutor() as pool:
-        return dict(
-            pool.map(lambda pair: (pair.stem, (_hash(pair.image), _hash(pair.mask))), pairs)
-        )
-
-
-def _hash(path):
-    with reading(path, "a readable file"):
-        return file_digest(path)
+        return dict(pool.map(of_pair, pairs))
 
 
 def write_fingerprints(folder, files):
@@ -28,7 +29,7 @@ def write_fingerprints(folder, files):
     write_text(folder / FILES, csv_text(["stem", "image", "mask"], rows))
 
 
-def read_fingerprints(folder: Path, argument: str = "resume") -> dict[str, tuple[str, str]]:
+def read_fingerprints(folder: Path, argument: str = "resume") -> dict[str, Hashes]:
     """What `write_fingerprints` wrote. Raises `InputError`."""
     with (
         reading(folder / FILES, "the list of the run's files", argument),
@@ -37,20 +38,15 @@ def read_fingerprints(folder: Path, argument: str = "resume") -> dict[str, tuple
         return {row["stem"]: (row["image"], row["mask"]) for row in csv.DictReader(file)}
 
 
-def check_unchanged(folder, pairs):
-    """Compare the data with what the run began with; pictures that came since do not matter.
-
-    Returns:
-        The pairs of the run and their fingerprints.
+def check_unchanged(folder: Path, now: Mapping[str, Hashes]) -> None:
+    """Compare the files of a run's images with those that it began with.
 
     Raises:
-        InputError: pictures are missing or have changed.
+        InputError: images are missing or have changed. A file that cannot be read does not count.
     """
     begun = read_fingerprints(folder)
-    pairs = [pair for pair in pairs if pair.stem in begun]
-    now = fingerprints(pairs)
     missing = [stem for stem in begun if stem not in now]
-    changed = [stem for stem in now if now[stem] != begun[stem]]
+    changed = [stem for stem in now if None not in now[stem] and now[stem] != begun[stem]]
     if missing or changed:
         found = [
             f"{len(stems)} {what} ({', '.join(stems[:5])}{', ...' if len(stems) > 5 else ''})"
@@ -62,4 +58,3 @@ def check_unchanged(folder, pairs):
             f"{' and '.join(found)}",
             "data_path",
         )
-    return pairs, now

@@ -1,6 +1,5 @@
 """A run folder, opened: what later commands go by is read here, and checked."""
 
-import hashlib
 import json
 import os
 import warnings
@@ -11,7 +10,7 @@ from typing import Any
 
 from polypseg.data.splits import SUBSETS, write_split
 from polypseg.errors import InputError, Note, reading
-from polypseg.files import file_digest, remove, write_text
+from polypseg.files import digest, file_digest, remove, write_text
 
 from .checkpoint import Saved, best_row, history_digest, read_history, read_saved, saving
 from .config import TrainConfig, read_config
@@ -68,7 +67,7 @@ def begin_run(
         names = (*(LISTS if split is not None else ()), "data.txt", FILES)
         text = config.to_json()
         digests = {name: file_digest(folder / name) for name in names}
-        digests["config.json"] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        digests["config.json"] = digest(text.encode())
         write_text(folder / DIGEST, json.dumps(digests, indent=2) + "\n")
         write_text(folder / "config.json", text)
 
@@ -138,9 +137,9 @@ def _check_digests(folder: Path, config: dict[str, Any], argument: str) -> None:
         digests = json.loads(path.read_text(encoding="utf-8"))
         if digests.keys() != needed:
             raise ValueError("of other files")
-    for name, digest in digests.items():
+    for name, wanted in digests.items():
         with reading(folder / name, "a file of the run as it was written", argument):
-            if file_digest(folder / name) != digest:
+            if file_digest(folder / name) != wanted:
                 raise ValueError("it has been changed since the run began")
 
 

@@ -1,6 +1,5 @@
 """The one arrow from pixels to probability."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from polypseg.data.images import resize_image
 from polypseg.errors import InputError
 from polypseg.experiment.run import open_run
 from polypseg.experiment.run_folder import similar_run
-from polypseg.files import file_digest
+from polypseg.files import digest, file_digest
 
 from .formats import NAMES, exported_as, format_of
 from .formats.keras import KerasEngine
@@ -67,7 +66,7 @@ class Predictor:
             files = sorted(file for file in path.rglob("*") if file.is_file())
         else:
             files = form.parts(path)
-        return hashlib.blake2b("".join(map(file_digest, files)).encode(), digest_size=8).hexdigest()
+        return digest("".join(map(file_digest, files)).encode())
 
     def __call__(self, images):
         """Probabilities for a list of `(H, W, 3)` uint8 RGB pictures of any sizes, run as one

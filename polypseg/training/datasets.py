@@ -1,36 +1,43 @@
-"""The data of a run: found, split and checked; the folds of a cross-validation."""
+"""The data of a run: found, split, checked and decoded; the folds of a cross-validation."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 from polypseg.data.folds import fold_splits
-from polypseg.data.pairs import find_pairs
+from polypseg.data.loading import Arrays, load, training_size
+from polypseg.data.pairs import Pair, find_pairs
 from polypseg.data.splits import group_names, random_split, read_split
-from polypseg.data.verify import verify
+from polypseg.data.verify import Hashes, Report
 from polypseg.errors import InputError, of_argument, reading
-from polypseg.experiment.fingerprints import check_unchanged, fingerprints
+from polypseg.experiment.checkpoint import is_complete, read_history, saved_epoch
+from polypseg.experiment.config import TrainConfig
+from polypseg.experiment.fingerprints import check_unchanged, fingerprints, read_fingerprints
+
+
+class BadFiles(InputError):
+    """Files that no network can be trained on; `report` names each of them."""
+
+    def __init__(self, report: Report):
+        first = f"{report.errors[0].path}: {report.errors[0].message}"
+        super().__init__(
+            f"expected readable pairs, got {len(report.errors)} bad files; the first: {first}",
+            "data_path",
+        )
+        self.report = report
 
 
 class Data(NamedTuple):
     """Checked pairs of each subset, `{"train": [Pair, ...], "val": ..., "test": ...}`.
 
-    `report` says what the check found: a `data.verify.Report`, or its text where a run is resumed;
-    `files` are the fingerprints of all pairs.
+    `report` says what the check found, or is the text of it where a run is resumed; `files` are
+    the hashes of all files by stem; `arrays` has those of "train" and "val", or nothing where no
+    epoch is left to train.
     """
 
-    subsets: dict
-    report: object
-    files: dict
-
-    def check(self):
-        """Raise `InputError` where the check found bad files."""
-        errors = [] if isinstance(self.report, str) else self.report.errors
-        if errors:
-            first = f"{errors[0].path}: {errors[0].message}"
-            raise InputError(
-                f"expected readable pairs, got {len(errors)} bad files; the first: {first}",
-                "data_path",
-            )
+    subsets: dict[str, list[Pair]]
+    report: Report | str
+    files: dict[str, Hashes]
+    arrays: dict[str, Arrays]
 
     @property
     def found(self):
@@ -38,32 +45,86 @@ class Data(NamedTuple):
         return self.report if isinstance(self.report, str) else self.report.text(None)
 
 
-def prepare_data(config):
-    """Find, split and verify the data. Raises `InputError` when there are none or, on resuming,
-    others.
+def load_data(config: TrainConfig) -> Data:
+    """Find, split, check and decode the data; each file is opened once.
+
+    Raises:
+        BadFiles: files that cannot be trained on.
+        InputError: there are none or, on resuming, others; no room for the arrays.
     """
-    with of_argument("data_path"):
-        pairs, orphans = find_pairs(config.data_path)
-    if config.resume:
-        pairs, files = check_unchanged(Path(config.resume), pairs)
-        with of_argument("resume"):
-            split = read_split(Path(config.resume) / "split", [pair.stem for pair in pairs])
-        return Data(_subsets(pairs, split), _earlier_report(config), files)
-    stems = [pair.stem for pair in pairs]
-    if config.split_dir:
-        with of_argument("split_dir"):
-            split = read_split(config.split_dir, stems)
+    pairs, orphans, stems = _find(config)
+    given = Path(config.resume, "split") if config.resume else config.split_dir
+    if given:
+        with of_argument("resume" if config.resume else "split_dir"):
+            split = read_split(given, stems)
+        if config.group_by:
+            with of_argument("group_by"):
+                _check_groups(split, group_names(stems, config.group_by))
     else:
         with of_argument("group_by" if config.group_by else "data_split"):
             groups = group_names(stems, config.group_by) if config.group_by else None
             split = random_split(stems, config.data_split, config.seed, groups)
     subsets = _subsets(pairs, split)
     used = [pair for part in subsets.values() for pair in part]
-    if config.split_dir and config.group_by:
-        with of_argument("group_by"):
-            _check_groups(split, group_names(stems, config.group_by))
-    report = verify(used, orphans, split)
-    return Data(subsets, report, {} if report.errors else fingerprints(used))
+    return _load(config, used, orphans, [(config.resume, subsets)], split)[0]
+
+
+def load_folds(config: TrainConfig) -> list[Data]:
+    """A `Data` for each fold of a cross-validation; all share one report and the arrays. Raises as
+    `load_data`.
+    """
+    pairs, orphans, stems = _find(config)
+    with of_argument("group_by"):
+        groups = group_names(stems, config.group_by) if config.group_by else None
+    with of_argument("folds"):
+        splits = fold_splits(stems, config.folds or 0, config.data_split, config.seed, groups)
+    runs = [
+        (config.resume and f"{config.resume}/fold-{number}", _subsets(pairs, split))
+        for number, split in enumerate(splits, 1)
+    ]
+    return _load(config, pairs, orphans, runs)
+
+
+def _find(config):
+    """Pairs, orphans and stems; of a run that is resumed, those with which it began."""
+    with of_argument("data_path"):
+        pairs, orphans = find_pairs(config.data_path)
+    if not config.resume:
+        return pairs, orphans, [pair.stem for pair in pairs]
+    begun = read_fingerprints(Path(config.resume))
+    return [pair for pair in pairs if pair.stem in begun], [], list(begun)
+
+
+def _load(config, pairs, orphans, runs, split=None):
+    """A `Data` for each of `runs`, `(folder that is resumed, subsets)`."""
+    done = [bool(folder) and _is_complete(Path(folder), config) for folder, _ in runs]
+    if all(done):  # nothing is to be decoded
+        files = fingerprints(pairs)
+        check_unchanged(Path(config.resume), files)
+        return [Data(subsets, _earlier_report(config), files, {}) for _, subsets in runs]
+    sizes = {"train": training_size(config.input_size, config.augment), "val": config.input_size}
+    wanted = [
+        ([] if is_done else subsets[name], size)
+        for (_, subsets), is_done in zip(runs, done)
+        for name, size in sizes.items()
+    ]
+    loaded = load(pairs, wanted, config.cache_gb, orphans, split)
+    if config.resume:
+        check_unchanged(Path(config.resume), loaded.files)
+    if loaded.report.errors:
+        raise BadFiles(loaded.report)
+    report = _earlier_report(config) if config.resume else loaded.report
+    arrays = iter(loaded.arrays)
+    return [
+        Data(subsets, report, loaded.files, {name: next(arrays) for name in sizes})
+        for _, subsets in runs
+    ]
+
+
+def _is_complete(folder, config):
+    """Whether no epoch of the run in `folder` is left to train."""
+    rows = read_history(folder / "history.csv")
+    return is_complete(rows[: saved_epoch(folder / "last.keras")], config)
 
 
 def _check_groups(split, groups):
@@ -87,25 +148,8 @@ def _earlier_report(config):
 
 
 def _subsets(pairs, split):
+    """The pairs of each subset that are there."""
     by_stem = {pair.stem: pair for pair in pairs}
-    return {name: [by_stem[stem] for stem in stems] for name, stems in split.items()}
-
-
-def prepare_folds(config):
-    """A `Data` for each fold of a cross-validation; all share one report. Raises as
-    `prepare_data`.
-    """
-    with of_argument("data_path"):
-        pairs, orphans = find_pairs(config.data_path)
-    if config.resume:
-        pairs, files = check_unchanged(Path(config.resume), pairs)
-        report = _earlier_report(config)
-    else:
-        report = verify(pairs, orphans)
-        files = {} if report.errors else fingerprints(pairs)
-    stems = [pair.stem for pair in pairs]
-    with of_argument("group_by"):
-        groups = group_names(stems, config.group_by) if config.group_by else None
-    with of_argument("folds"):
-        splits = fold_splits(stems, config.folds, config.data_split, config.seed, groups)
-    return [Data(_subsets(pairs, split), report, files) for split in splits]
+    return {
+        name: [by_stem[stem] for stem in stems if stem in by_stem] for name, stems in split.items()
+    }

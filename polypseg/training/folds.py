@@ -35,7 +35,7 @@ def cross_validate(config, folds, progress=None, signals=None):
 
     Args:
         config: a checked `TrainConfig` with `folds`.
-        folds: from `prepare_folds`.
+        folds: from `load_folds`.
         progress, signals: as in `train`.
 
     Returns:

@@ -8,13 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from polypseg.data.pipeline import (
-    evaluation_batches,
-    load,
-    load_for_training,
-    scaled_sizes,
-    training_batches,
-)
+from polypseg.data.pipeline import evaluation_batches, scaled_sizes, training_batches
 from polypseg.errors import expect
 from polypseg.experiment.checkpoint import (
     SaveError,
@@ -33,7 +27,7 @@ from polypseg.runtime import command
 
 from .build import build_model, saved_model
 from .callbacks import ReportProgress, RunFolder, SeedEpoch, StopOnNonFinite
-from .datasets import prepare_data
+from .datasets import load_data
 from .devices import share, spread
 from .ema import ValidateAverages
 from .interrupt import Interrupted, StopWhenAsked
@@ -49,7 +43,7 @@ def train(config, data=None, folder=None, progress=None, signals=None):
 
     Args:
         config: a checked `TrainConfig`.
-        data: from `prepare_data`, which is the default.
+        data: from `load_data`, which is the default.
         folder: of a new run; by default a free name in `config.trained_model_path`.
         progress: a `Progress`, told of each step and epoch; nothing is printed without it.
         signals: what hears Ctrl-C while the network trains, see `StopWhenAsked`; by default Python
@@ -64,8 +58,7 @@ def train(config, data=None, folder=None, progress=None, signals=None):
     """
     config.check()
     expect(config.folds is None, "folds", "none, since cross_validate trains folds", config.folds)
-    data = prepare_data(config) if data is None else data
-    data.check()
+    data = load_data(config) if data is None else data
     progress = Progress() if progress is None else progress
     _check_backend(config)
     _make_repeatable(config)
@@ -163,14 +156,10 @@ def _steps(config, data, devices):
 
 def _batches(config, data, first_epoch, devices):
     """Training and validation batches: this process's part of them."""
-    train_arrays = load_for_training(
-        data.subsets["train"], config.input_size, config.cache_gb, config.augment
-    )
-    val_arrays = load(data.subsets["val"], config.input_size, config.cache_gb)
     batch_size, _ = _steps(config, data, devices)
     return (
         training_batches(
-            train_arrays,
+            data.arrays["train"],
             config.input_size,
             batch_size,
             config.seed,
@@ -180,7 +169,7 @@ def _batches(config, data, first_epoch, devices):
             _sizes(config),
             share(),
         ),
-        evaluation_batches(val_arrays, batch_size, share() if devices > 1 else None),
+        evaluation_batches(data.arrays["val"], batch_size, share() if devices > 1 else None),
     )
 
 
