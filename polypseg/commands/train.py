@@ -129,7 +129,13 @@ def parse(arguments=None):
         help="weight of each side output, coarse to fine (default: 1)",
     )
     group("--precision", metavar="NAME", help=" | ".join(PRECISIONS))
-    group("--seed", type=int, metavar="N", help="of split, order, augmentation and initial weights")
+    group(
+        "--seed",
+        type=int,
+        below=2**32,
+        metavar="N",
+        help="of split, order, augmentation and initial weights",
+    )
     group(
         "--deterministic",
         action="store_true",

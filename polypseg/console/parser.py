@@ -19,13 +19,23 @@ class Parser:
         self._parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
 
     def group(self, title):
-        """A function that adds options under this title."""
+        """A function that adds options under this title.
+
+        It is `argparse`'s `add_argument` but for this: no value may be empty, or a whole number of
+        `below` or more; an option that takes several values and is given twice has those of both.
+        """
         group = self._parser.add_argument_group(title)
 
-        def add(*names, help, **kwargs):
+        def add(*names, help, below=2**31, **kwargs):
             default = getattr(self._defaults, names[0].strip("-").replace("-", "_"), None)
             if default is not None:
                 help = f"{help} (default: {default})"
+            if kwargs.get("type") is int:
+                kwargs["type"] = _whole(below)
+            elif "type" not in kwargs and "action" not in kwargs:
+                kwargs["type"] = _text
+            if kwargs.get("nargs") == "+":
+                kwargs["action"] = "extend"
             group.add_argument(*names, default=argparse.SUPPRESS, help=help, **kwargs)
 
         return add
@@ -34,6 +44,22 @@ class Parser:
         """The options that were given, as a dict."""
         arguments = sys.argv[1:] if arguments is None else arguments
         return vars(self._parser.parse_args([_kebab(argument) for argument in arguments]))
+
+
+def _text(value):
+    if not value:  # of a variable of the shell that is not set
+        raise argparse.ArgumentTypeError("expected a value, got an empty one")
+    return value
+
+
+def _whole(below):
+    def number(value):
+        if abs(int(value)) >= below:
+            raise argparse.ArgumentTypeError(f"expected a number below {below}, got {value}")
+        return int(value)
+
+    number.__name__ = "int"  # what argparse calls the type of a value that is no number
+    return number
 
 
 def _kebab(argument):
