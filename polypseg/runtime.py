@@ -96,7 +96,7 @@ def check_backend():
 @contextlib.contextmanager
 def quiet():
     """Hold back what compiled code writes to stderr, which no log level stops; show it if an error
-    is raised.
+    is raised, unless that is one line for the user.
     """
     import tempfile  # here, so that --help does not wait for it
 
@@ -106,9 +106,10 @@ def quiet():
         os.dup2(log.fileno(), 2)
         try:
             yield
-        except BaseException:
-            log.seek(0)
-            os.write(stderr, log.read())
+        except BaseException as error:
+            if not isinstance(error, InputError):
+                log.seek(0)
+                os.write(stderr, log.read())
             raise
         finally:
             sys.stderr.flush()

@@ -9,7 +9,8 @@ TensorFlow and Keras.
 import contextlib
 import importlib
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ import cv2
 import numpy as np
 
 from polypseg.errors import InputError, expect, reading
+from polypseg.runtime import quiet
 
 KEY = "polypseg"  # of the description inside an exported file
 
@@ -52,8 +54,8 @@ class Format:
     def recognises(self, path: Path) -> bool:
         """Whether an existing path is of this format, by its name or its marker."""
         if self.suffix:
-            return path.suffix == self.suffix and path.is_file()  # a run may have any name
-        return path.is_dir() and (path / self.marker).is_file()
+            return path.suffix == self.suffix and os.path.isfile(path)  # a run may have any name
+        return os.path.isfile(path / self.marker)
 
     def parts(self, path: Path) -> list[Path]:
         """All files of an export to `path`, which comes last."""
@@ -71,6 +73,8 @@ class ExportedEngine:
             self.input_size = int(description["input_size"])
             self.threshold = float(description["threshold"])
             self.maps = tuple(description["maps"])
+            if self.input_size < 1 or not 0 <= self.threshold <= 1 or not self.maps:
+                raise ValueError("out of range")
         except (TypeError, KeyError, ValueError) as error:
             raise InputError(
                 f"expected a file written by export.py, got {path} without its description", "model"
@@ -109,6 +113,9 @@ def load_package(module: str, package: str, path: Path) -> ModuleType:
         ) from error
 
 
-def readable(path: Path) -> contextlib.AbstractContextManager:
-    """Turn what an engine says about a bad file into one line."""
-    return reading(path, f"a complete {path.suffix} file of export.py", "model")
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what an engine says about a bad file into one line, also what it writes to stderr."""
+    kind = f"{path.suffix} file" if path.is_file() else "SavedModel"
+    with quiet(), reading(path, f"a complete {kind} of export.py", "model"):
+        yield

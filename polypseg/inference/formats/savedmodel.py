@@ -26,7 +26,7 @@ class SavedModelEngine(ExportedEngine):
         import tensorflow as tf
 
         sidecar = path / SIDECAR
-        self.describe(sidecar.read_text(encoding="utf-8") if sidecar.is_file() else None, path)
+        self.describe(sidecar.read_bytes() if sidecar.is_file() else None, path)
         with readable(path):
             self._loaded = tf.saved_model.load(path)  # kept: it owns the weights
 
