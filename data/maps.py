@@ -26,6 +26,8 @@ def read_map(path: str | os.PathLike) -> np.ndarray:
     if path.suffix.lower() == ".npy":
         try:
             array = np.load(path, allow_pickle=False)
+            if not isinstance(array, np.ndarray):  # an .npz file under another name
+                raise ValueError("several arrays")
         except OSError as error:
             raise InputError(f"{path}: expected a readable file ({error.strerror})") from error
         except Exception as error:  # a damaged header makes NumPy raise almost anything
@@ -51,30 +53,6 @@ def read_map(path: str | os.PathLike) -> np.ndarray:
         if low < 0 or high > 1:
             raise InputError(f"{path}: expected numbers in [0, 1], got {low:g} to {high:g}")
     return flat
-
-
-def find_by_stem(
-    folder: str | os.PathLike, suffixes: tuple[str, ...] = IMAGE_SUFFIXES
-) -> dict[str, Path]:
-    """The files of a folder with one of these suffixes, by stem, hidden ones left out.
-
-    Raises InputError if there is no such folder, or if two of its files share a stem.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(
-            f"expected a folder, got {'a file' if folder.is_file() else 'nothing'} at {folder}"
-        )
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not path.name.startswith(".") and path.suffix.lower() in suffixes:
-            if path.stem in files:
-                raise InputError(
-                    f"expected one file a stem, got {files[path.stem].name} and {path.name} in "
-                    f"{folder}"
-                )
-            files[path.stem] = path
-    return files
 
 
 def _float_tiff(path: Path) -> np.ndarray | None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from polypseg.errors import InputError
+from polypseg.errors import InputError, reading
 
 from .images import IMAGE_SUFFIXES
 from .presets import PRESETS
@@ -43,7 +43,7 @@ def find_pairs(root: str | os.PathLike) -> tuple[list[Pair], list[Path]]:
     PosixPath('datasets/kvasir-seg/masks/cju0qkwl35piu0993l0dewei2.jpg')
     """
     image_folder, mask_folder = _find_folders(Path(root))
-    images, masks = _files_by_stem(image_folder), _files_by_stem(mask_folder)
+    images, masks = files_by_stem(image_folder), files_by_stem(mask_folder)
     stems = sorted(images.keys() & masks.keys())
     if not stems:
         raise InputError(
@@ -56,11 +56,8 @@ def find_pairs(root: str | os.PathLike) -> tuple[list[Pair], list[Path]]:
 
 
 def _find_folders(root: Path) -> tuple[Path, Path]:
-    if not root.is_dir():
-        found = "a file" if root.is_file() else "nothing"
-        raise InputError(f"expected a folder, got {found} at {root}")
     folders: dict[str, Path] = {}
-    for path in sorted(root.iterdir()):
+    for path in _inside(root):
         if path.is_dir():
             folders.setdefault(path.name.lower(), path)
     for images, masks in _FOLDERS:
@@ -90,25 +87,42 @@ def refuse_data_set(folder: str | os.PathLike, argument: str) -> None:
 
 def _entry(folder: Path, name: str) -> Path | None:
     """The folder of this name, in any case, inside `folder`."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return None
     return next(
-        (path for path in folder.iterdir() if path.name.lower() == name.lower() and path.is_dir()),
+        (path for path in _inside(folder) if path.name.lower() == name.lower() and path.is_dir()),
         None,
     )
 
 
-def _files_by_stem(folder: Path) -> dict[str, Path]:
+def files_by_stem(
+    folder: str | os.PathLike, suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+) -> dict[str, Path]:
+    """The files of a folder with one of these suffixes, by stem, hidden ones left out.
+
+    Raises InputError if there is no such folder, if two of its files share a stem, or for a stem
+    that cannot be a line of a text file in UTF-8, as the lists of a split are.
+    """
     files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
+    for path in _inside(Path(folder)):
+        if path.name.startswith(".") or path.suffix.lower() not in suffixes:
             continue
         if path.stem in files:
             raise InputError(
                 f"expected one file a stem, got {files[path.stem].name} and {path.name} in {folder}"
             )
+        if path.stem.encode(errors="replace").decode().splitlines() != [path.stem]:
+            raise InputError(f"expected names in UTF-8 without line breaks, got {path}")
         files[path.stem] = path
     return files
+
+
+def _inside(folder: Path) -> list[Path]:
+    if not os.path.isdir(folder):
+        found = "a file" if os.path.isfile(folder) else "nothing"
+        raise InputError(f"expected a folder, got {found} at {folder}")
+    with reading(folder, "a readable folder"):
+        return sorted(folder.iterdir())
 
 
 def _count(files: dict[str, Path]) -> str:

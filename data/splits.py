@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from polypseg.errors import InputError
+from polypseg.errors import InputError, reading
 from polypseg.files import write_text
 
 from .images import IMAGE_SUFFIXES
@@ -89,7 +89,7 @@ def read_split(path: str | os.PathLike, stems: Iterable[str]) -> Split:
             twice, or no entries for train or val.
     """
     path, known = Path(path), set(stems)
-    entries = _read_csv(path) if path.is_file() else _read_lists(path)
+    entries = _read_csv(path) if os.path.isfile(path) else _read_lists(path)
     split = {subset: sorted(_stem(entry, known) for entry in entries[subset]) for subset in SUBSETS}
     drawn = [stem for subset in SUBSETS for stem in split[subset]]
     strangers = [stem for stem in drawn if stem not in known]
@@ -150,19 +150,20 @@ def _fill(sizes: dict[str, int], target: float, most: int) -> list[str]:
 
 
 def _read_lists(path: Path) -> dict[str, list[str]]:
-    start = f"{path}{os.sep}" if path.is_dir() else f"{path}_"
+    start = f"{path}{os.sep}" if os.path.isdir(path) else f"{path}_"
     files = {subset: Path(f"{start}{subset}.txt") for subset in SUBSETS}
     for subset in ("train", "val"):
-        if not files[subset].is_file():
+        if not os.path.isfile(files[subset]):
             raise InputError(
                 f"split {path}: expected a CSV file, or {subset}.txt in a folder or behind a "
                 f"prefix, got no {files[subset]}"
             )
-    return {subset: _lines(file) if file.is_file() else [] for subset, file in files.items()}
+    return {subset: _lines(file) if os.path.lexists(file) else [] for subset, file in files.items()}
 
 
 def _read_csv(path: Path) -> dict[str, list[str]]:
-    header, *rows = list(csv.reader(_lines(path))) or [[]]
+    with reading(path, "a CSV file stem,subset"):
+        header, *rows = list(csv.reader(_lines(path))) or [[]]
     if [name.strip() for name in header] != ["stem", "subset"]:
         raise InputError(f"split {path}: expected the header stem,subset, got {','.join(header)}")
     entries: dict[str, list[str]] = {subset: [] for subset in SUBSETS}
@@ -171,19 +172,20 @@ def _read_csv(path: Path) -> dict[str, list[str]]:
             raise InputError(
                 f"split {path}: expected a stem and train, val or test, got {','.join(row)}"
             )
-        entries[row[1].strip()].append(row[0].strip())
+        entries[row[1].strip()].append(row[0])
     return entries
 
 
 def _lines(path: Path) -> list[str]:
-    try:
+    with reading(path, "text in UTF-8"):
         text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"split {path}: expected UTF-8 text, got {error}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def _stem(entry: str, known: set[str]) -> str:
+    if entry in known:  # with the spaces around it
+        return entry
+    entry = entry.strip()
     suffix = Path(entry).suffix
     is_file_name = entry not in known and suffix.lower() in IMAGE_SUFFIXES
     return entry[: -len(suffix)] if is_file_name else entry

@@ -1,5 +1,6 @@
 """What is to be scored: the pictures of a network's split, or the maps that a program saved."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -69,7 +70,7 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
     sources = []
     for index, model in enumerate(models):
         path = Path(model)
-        run = None if path.is_file() or exported_as(path) else open_run(path)
+        run = None if os.path.isfile(path) or exported_as(path) else open_run(path)
         folder, config = (run.folder, run.config) if run else (None, None)
         if not data_paths:
             expect(
@@ -155,7 +156,7 @@ def _lists(paths, count, argument):
     for path in paths:
         try:
             stems = {
-                line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()
+                line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()
             } - {""}
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
@@ -230,10 +231,10 @@ def saved_sources(predictions, masks, stems=None, names=None):
 
 
 def _files(argument, folder, suffixes):
-    from polypseg.data.maps import find_by_stem
+    from polypseg.data.pairs import files_by_stem
 
     with of_argument(argument):
-        files = find_by_stem(folder, suffixes)
+        files = files_by_stem(folder, suffixes)
     expect(files, argument, f"files ending in {', '.join(suffixes)}", f"none in {folder}")
     return files
 
@@ -242,14 +243,13 @@ def _pictures_beside(masks_folder):
     """The pictures of a data set in the usual layout, by stem, for a report to show; may be
     empty.
     """
-    from polypseg.data.maps import find_by_stem
-    from polypseg.data.pairs import IMAGE_FOLDERS
+    from polypseg.data.pairs import IMAGE_FOLDERS, files_by_stem
 
     for name in IMAGE_FOLDERS:
         folder = Path(masks_folder).resolve().parent / name
         if folder.is_dir():
             try:
-                return find_by_stem(folder)
+                return files_by_stem(folder)
             except InputError:
                 return {}
     return {}
