@@ -133,7 +133,7 @@ def serving_model(network, size, all_maps, batch_size):
 
 
 def check_target(source, form, out, overwrite):
-    if not source.is_file():
+    if not os.path.isfile(source):
         raise InputError(
             f"expected a run folder or a .keras file, got {source}, which does not exist", "model"
         )
@@ -143,12 +143,15 @@ def check_target(source, form, out, overwrite):
     if out.suffix != form.suffix:
         expected = f"a name that ends in {form.suffix}" if form.suffix else "a folder"
         raise InputError(f"expected {expected}, got {out}", "out")
-    if out.is_dir() and not overwrite:
-        raise InputError(f"expected a new path (or --overwrite), got {out}, which exists", "out")
-    if out.is_dir() and not form.recognises(out):
-        raise InputError(
-            f"expected a path to write or a SavedModel to replace, got the folder {out}", "out"
-        )
+    for path in filter(os.path.isdir, form.parts(out)):  # of files the claim is the judge
+        if not overwrite:
+            raise InputError(
+                f"expected a new path (or --overwrite), got {path}, which exists", "out"
+            )
+        if not form.recognises(path):
+            raise InputError(
+                f"expected a path to write or a SavedModel to replace, got the folder {path}", "out"
+            )
     return out
 
 

@@ -1,5 +1,6 @@
 """The one arrow from pixels to probability."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def open_engine(path: str | Path, input_size: int | None = None) -> Any:
         InputError: a file that is none of these, a missing package, a size that it cannot run at.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):  # which also takes names that are too long
         similar = similar_run(path)
         raise InputError(
             f"expected a run folder or a model file, got {path}, which does not exist{similar}",
