@@ -38,12 +38,16 @@ def claim(
         InputError: two targets have one name, letter case aside; a target is an input, by any name,
             exists already, is written by another process, or cannot be written.
     """
-    owned = [(argument, path) for argument, paths in targets.items() for path in paths]
+    owned = [
+        (argument, Path(os.path.abspath(path)))  # `.` has no name beside it
+        for argument, paths in targets.items()
+        for path in paths
+    ]
     _refuse_twins(owned)
     _refuse_inputs(owned, inputs)
     first = owned[0][0]
     with contextlib.ExitStack() as stack:
-        for argument, path in [(first, folder / "x")] if folder else owned:
+        for argument, path in [(first, folder.absolute() / "x")] if folder else owned:
             with writing(path, argument):
                 stack.enter_context(_parents(path))
         if folder:
@@ -73,7 +77,7 @@ def _is_file(path: Path, argument: str) -> bool:
 def _refuse_twins(owned: list[tuple[str, Path]]) -> None:
     names: dict[str, Path] = {}
     for argument, path in owned:
-        other = names.setdefault(os.path.abspath(path).casefold(), path)
+        other = names.setdefault(str(path).casefold(), path)
         expect(other is path, argument, f"another file than {other}", path)
 
 
@@ -95,8 +99,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 @contextlib.contextmanager
 def _parents(path: Path) -> Iterator[None]:
     """Make the folders above `path`; those that are empty at the end go again."""
-    made = [folder for folder in path.absolute().parents if not os.path.exists(folder)]
-    path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    made = [folder for folder in path.parents if not os.path.exists(folder)]
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:

@@ -121,22 +121,29 @@ def check(options):
     smooth = options["smooth"]
     expect(smooth >= 1 and smooth % 2 == 1, "smooth", "an odd number of frames", smooth)
     expect(out.suffix == ".mp4", "out", "a name that ends in .mp4", out)
-    expect(not os.path.isdir(out), "out", "a file", f"the folder {out}")
+    files = [("out", out), ("out", out.with_suffix(".json"))]
     if masks is not None:
         masks = options["masks_out"] = Path(masks)
-        if masks.suffix != ".mkv":
+        for _, path in files:
+            expect(path not in (masks, *masks.parents), "masks_out", "a path beside --out", masks)
+        if masks.suffix == ".mkv":
+            files.append(("masks_out", masks))
+        else:
             expect(
-                not os.path.exists(masks) or os.path.isdir(masks),
+                os.path.isdir(masks) or not os.path.lexists(masks),
                 "masks_out",
                 "a folder, or a file that ends in .mkv",
                 masks,
             )
-            frames = sorted(masks.glob("frame_*.png"))
+            frames = sorted(masks.glob(f"frame_{'[0-9]' * 6}*.png"))
+            files += [("masks_out", path) for path in frames]
             if frames and not options["overwrite"]:
                 raise InputError(
                     f"expected a new path (or --overwrite), got {frames[0]}, which exists",
                     "masks_out",
                 )
+    for argument, path in files:
+        expect(not os.path.isdir(path), argument, "a file", f"the folder {path}")
 
 
 def targets(options):

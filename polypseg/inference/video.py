@@ -74,6 +74,7 @@ class VideoReader:
                 )
             if not os.path.getsize(source):
                 raise InputError(f"expected a video, got {source}, an empty file", "video")
+            name = os.path.abspath(source)  # FFmpeg takes `a:b.mp4` for an address
         try:
             self._container = av.open(name, format=form)
             self._packets = self._container.demux(*self._streams())

@@ -53,7 +53,10 @@ class VideoWriter:
             self._temporary.parent.mkdir(parents=True, exist_ok=True)
             options = {} if lossless else {"movflags": "faststart"}
             self._container = av.open(
-                str(self._temporary), "w", format="matroska" if lossless else "mp4", options=options
+                str(self._temporary.absolute()),
+                "w",
+                format="matroska" if lossless else "mp4",
+                options=options,
             )
             if lossless:
                 stream = self._container.add_stream(
@@ -136,7 +139,8 @@ class VideoWriter:
         """Leave nothing behind, unless it was committed."""
         with contextlib.suppress(Exception):
             self._container.close()
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._temporary.unlink()
 
     @contextlib.contextmanager
     def _writing(self):
@@ -199,7 +203,7 @@ class MaskFolder:
     """
 
     def __init__(self, path):
-        self.path, self._count = Path(path), 0
+        self.path, self._count = Path(os.path.abspath(path)), 0  # `.` has no name beside it
         self._temporary = part_path(self.path)
         with self._writing():
             self._temporary.mkdir(parents=True)
@@ -218,7 +222,7 @@ class MaskFolder:
             if not self.path.exists():
                 os.replace(self._temporary, self.path)
                 return
-            for old in self.path.glob("frame_*.png"):
+            for old in self.path.glob(f"frame_{'[0-9]' * 6}*.png"):
                 old.unlink()
             for new in sorted(self._temporary.iterdir()):
                 os.replace(new, self.path / new.name)
