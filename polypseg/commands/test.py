@@ -8,7 +8,7 @@ from pathlib import Path
 
 from polypseg.console.parser import Parser
 from polypseg.console.run import program
-from polypseg.errors import InputError, expect
+from polypseg.errors import InputError, expect, of_argument
 from polypseg.files import atomic, check_writable, write_text, writing
 from polypseg.outputs import claim
 
@@ -158,16 +158,15 @@ def main():
         score(sources, options)
         return
     out = Path(options["out"])
-    targets = {"out": [out / name for name in FILES]}
+    targets = [out / name for name in FILES]
     if "save_predictions" in options:
-        folders = {id(source): predictions_of(source, sources, out) for source in sources}
-        targets["save_predictions"] = [
-            folders[id(source)] / f"{item.stem}.png" for source in sources for item in source.items
-        ]
+        for source in sources:
+            folder = predictions_of(source, sources, out)
+            targets += [folder / f"{item.stem}.png" for item in source.items]
     inputs = [
         path for source in sources for item in source.items for path in item[1:] if path is not None
     ]
-    with claim(targets, inputs, overwrite=True, folder=out):
+    with claim({"out": targets}, inputs, overwrite=True, folder=out):
         score(sources, options)
 
 
@@ -215,9 +214,10 @@ def score(sources, options):
                 options.get("resize", False),
             )
             results = []
-            for result in score_items(source.items, rules, maps):
-                results.append(result)
-                bar.update()
+            with of_argument("data_path" if "model" in options else "predictions"):
+                for result in score_items(source.items, rules, maps):
+                    results.append(result)
+                    bar.update()
             rows.append(SourceScores(source, rules, results))
             if "out" in options:
                 galleries.append(pictures(source, results, rules, maps_of, len(sources)))
@@ -293,7 +293,7 @@ def write(rows, galleries, kept_maps, options):
     with writing(out, "out"):
         for name, text in zip(FILES, texts, strict=True):
             write_text(out / name, text)
-    with writing(out / "predictions", "save_predictions"):
+    with writing(out / "predictions", "out"):
         for path, encoded in kept_maps.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic(path) as temporary:

@@ -11,7 +11,7 @@ import numpy as np
 
 from polypseg.data.images import read_mask
 from polypseg.data.maps import read_map
-from polypseg.errors import InputError
+from polypseg.errors import InputError, of_argument
 from polypseg.inference.predict import predict
 from polypseg.metrics import DataSetScores, ImageScores, overlap, score
 from polypseg.runtime import cores
@@ -105,7 +105,8 @@ def _one_thread():
 
 def score_item(item, map_, rules):
     """The `Result` of one item; `map_` is its map, or None to read it."""
-    mask = read_mask(item.mask)
+    with of_argument("masks" if map_ is None else "data_path"):
+        mask = read_mask(item.mask)
     given = read_map(item.map) if map_ is None else map_
     name = item.map if map_ is None else item.image
     if given.shape != mask.shape:
