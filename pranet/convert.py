@@ -31,8 +31,9 @@ def convert(source, out, to_pytorch=False):
         InputError: a file that is not what it should be; a missing package.
     """
     source, out = Path(source), Path(out)
-    if not source.is_file():
-        raise InputError(f"expected a file, got {source}, which does not exist", "FILE")
+    if not os.path.isfile(source):
+        found = "a folder" if os.path.isdir(source) else "which does not exist"
+        raise InputError(f"expected a file, got {source}, {found}", "FILE")
     if to_pytorch:
         _check_name("FILE", source, (".keras",), "with --to-pytorch")
         _check_name("out", out, (".pth", ".pt", ".safetensors"), "with --to-pytorch")
@@ -103,7 +104,7 @@ def _read_state_dict(path):
                 warnings.simplefilter("ignore")
                 tensors = torch.load(path, map_location="cpu", weights_only=True)
             state = {
-                key: (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+                str(key): (tensor.float() if tensor.is_floating_point() else tensor).numpy()
                 for key, tensor in tensors.items()
             }
     except Exception as error:
