@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from polypseg.console.run import run
+from polypseg.console.run import one_line, run
 from polypseg.errors import nearest
 
 COMMANDS = {
@@ -35,7 +35,8 @@ def main():
         sys.argv[:2] = [f"polypseg {name}"]
         run(importlib.import_module(f"polypseg.commands.{name}").main)
     else:
-        print(f"polypseg: error: unknown command {name}{nearest(name, COMMANDS)}", file=sys.stderr)
+        unknown = one_line(f"unknown command {name}{nearest(name, COMMANDS)}")
+        print(f"polypseg: error: {unknown}", file=sys.stderr)
         sys.exit(2)
 
 

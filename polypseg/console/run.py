@@ -47,7 +47,11 @@ def print_notes():
 
 
 def tolerate_encoding():
-    """Let output that the terminal cannot show appear as escapes, rather than end the command."""
+    """Let output that the terminal cannot show appear as escapes, and what goes to a closed stream
+    vanish, rather than end the command.
+    """
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
