@@ -198,38 +198,6 @@ def test_the_command(trained, tmp_path):
     assert "0.01 allowed" in first and str(tmp_path / "net.xml") in last
 
 
-@pytest.mark.parametrize(
-    "arguments, word",
-    [
-        (("--model", "absent", "--format", "onnx"), "--model"),
-        (("--format", "onnx"), "--model"),
-        (
-            ("--model", "RUN", "--format", "coreml"),
-            "--format: expected savedmodel | onnx | openvino | tflite, got coreml",
-        ),
-        (
-            ("--model", "RUN", "--format", "onnx", "--out", "a.xml"),
-            "--out: expected a name that ends in .onnx",
-        ),
-        (
-            ("--model", "RUN", "--format", "onnx", "--out", "README.md/a.onnx"),
-            "--out: expected a writable place",
-        ),
-        (("--model", "RUN", "--format", "savedmodel", "--out", "RUN", "--overwrite"), "--out"),
-        (("--model", "RUN", "--format", "savedmodel", "--precision", "float16"), "--precision"),
-        (("--model", "RUN", "--format", "tflite", "--precision", "int8"), "--precision"),
-        (("--model", "RUN", "--format", "tflite", "--threshold", "2"), "--threshold"),
-        (("--model", "README.md", "--format", "tflite"), "--model"),
-    ],
-)
-def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word, trained):
-    before = files(trained)
-    result = script(*(str(trained) if argument == "RUN" else argument for argument in arguments))
-    assert result.returncode == 2
-    assert word in result.stderr and result.stderr.count("\n") == 1
-    assert files(trained) == before
-
-
 def test_a_missing_package_is_named_before_anything_is_done(trained, monkeypatch):
     import importlib.util
 

@@ -277,27 +277,6 @@ def test_a_bad_picture_is_named_and_the_others_are_done(spoil, word, tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "arguments, word",
-    [
-        (("--threshold", 1.01), "--threshold: expected a probability"),
-        (("--batch-size", 0), "--batch-size"),
-        (("--image", "absent.png"), "--image: expected a file"),
-        (("--image", "."), "--image: expected a folder with pictures"),
-        (("--image", "*.png"), "a pattern"),
-        (("--out", __file__), "--out: expected a folder"),
-        (("--thresold", 1), "did you mean"),
-    ],
-)
-def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word, tmp_path):
-    (tmp_path / "in").mkdir()
-    draw(tmp_path / "in" / "a.png")
-    result = infer("--image", tmp_path / "in", *arguments, cwd=tmp_path)
-    assert result.returncode == 2
-    assert word in result.stderr and result.stderr.count("\n") == 1
-    assert os.listdir(tmp_path) == ["in"]
-
-
 def test_what_exists_is_kept_unless_told_otherwise(tmp_path):
     draw(tmp_path / "a.png")
     mine = tmp_path / "o" / "masks" / "a.png"

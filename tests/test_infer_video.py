@@ -419,29 +419,6 @@ def test_not_a_video(spoil, word, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize(
-    "arguments, word",
-    [
-        (("--threshold", 1.5), "--threshold: expected a probability"),
-        (("--threshold", "nan"), "--threshold"),
-        (("--smooth", 4), "odd"),
-        (("--stride", 0), "--stride"),
-        (("--batch-size", 0), "--batch-size"),
-        (("--out", "x.avi"), ".mp4"),
-        (("--max-frames", 0), "--max-frames"),
-        (("--video", 71), "camera"),
-        (("--masks-out", ROOT / "README.md"), "--masks-out"),
-    ],
-)
-def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word, tmp_path):
-    video = tmp_path / "in.mp4"
-    video.write_bytes(b"x")
-    result = infer("--video", video, *arguments, cwd=tmp_path)
-    assert result.returncode == 2
-    assert word in result.stderr and result.stderr.count("\n") == 1
-    assert os.listdir(tmp_path) == ["in.mp4"]
-
-
 def test_what_exists_is_kept_unless_told_otherwise(tmp_path):
     video = draw(tmp_path / "in.mp4", count=3)
     before = video.read_bytes()

@@ -316,33 +316,6 @@ def test_labels_saved_as_0_and_1_are_warned_about(folders):
     assert "0 and 255" in result.stderr and result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "arguments, words",
-    [
-        ((), "--model"),
-        (("--predictions", "x"), "--masks"),
-        (
-            ("--predictions", "absent", "--masks", "docs"),
-            "--predictions: expected a folder, got nothing at absent",
-        ),
-        (("--predictions", "x", "--masks", "y", "--tta"), "--tta"),
-        (("--model", "x", "--masks", "y"), "--masks"),
-        (("--model", "absent"), "absent, which does not exist"),
-        (("--model", "x", "--save-predictions"), "--out"),
-        (("--predictions", "x", "--masks", "y", "--empty", "none"), "skip, one or zero, got none"),
-        (
-            ("--predictions", "x", "--masks", "y", "--threshold", "127"),
-            "probability from 0 to 1, got 127",
-        ),
-        (("--predictions", "x", "y", "z", "--masks", "a", "b"), "one for each of 3"),
-        (("--predictions", "x", "--masks", "y", "--out", "README.md/x"), "--out"),
-        (("--predictions", "x", "--masks", "y", "--thresold", "0.5"), "did you mean '--threshold'"),
-    ],
-)
-def test_mistakes_end_in_one_line_and_exit_code_2(arguments, words):
-    assert words in error_of(score_py(*arguments))
-
-
 def test_all_cores_give_what_one_gives_in_the_same_order(folders, monkeypatch):
     from polypseg.scoring import evaluation
     from polypseg.scoring.sources import saved_sources

@@ -251,21 +251,6 @@ def test_bad_files_are_named_and_nothing_is_written(spoil, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    "arguments, word",
-    [
-        (("--data-path", "absent"), "expected a folder"),
-        (("--data-path", "."), "images and masks"),
-        (("--data-path", ".", "--trained-model-path", "README.md/x"), "--trained-model-path"),
-        (("--data-path", ".", "--lr", "-1"), "--lr"),
-    ],
-)
-def test_mistakes_end_in_one_line_and_exit_code_2(arguments, word):
-    result = script("train.py", *arguments)
-    assert result.returncode == 2
-    assert word in result.stderr and result.stderr.count("\n") == 1
-
-
 def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_path, monkeypatch):
     from polypseg.commands.train import parse as parse_train
     from polypseg.inference.formats.keras import load_model

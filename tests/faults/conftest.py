@@ -1,0 +1,61 @@
+"""The folder that every row begins with."""
+
+import contextlib
+import shutil
+import tarfile
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from .table import Room
+
+BEFORE = Path(__file__).resolve().parent.parent / "data" / "before_rooms"
+
+
+@pytest.fixture(scope="session")
+def ingredients(tmp_path_factory):
+    """Networks in all formats, `in/` with three images, `video.mp4`, a data set in `data/`, maps of
+    its masks in `maps/`, a finished run in `run/` and `notes.txt`.
+    """
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path_factory.mktemp("ingredients")
+    with tarfile.open(BEFORE / "exports.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    for path in [*folder.iterdir()]:
+        path.rename(folder / path.name.replace("attention_unet", "net"))
+    shutil.copy(BEFORE / "attention_unet.keras", folder / "net.keras")
+    shutil.copytree(BEFORE / "data", folder / "data")
+    shutil.copytree(BEFORE / "finished", folder / "run")
+    (folder / "notes.txt").write_text("notes\n")
+    random = np.random.default_rng(0)
+    (folder / "in").mkdir()
+    for name, size in (("a.png", (53, 71)), ("b.jpg", (40, 60)), ("c.webp", (31, 33))):
+        small = random.integers(0, 256, (6, 6, 3), np.uint8)
+        Image.fromarray(cv2.resize(small, size[::-1])).save(folder / "in" / name)
+    (folder / "maps").mkdir()
+    for path in (folder / "data" / "masks").iterdir():
+        with Image.open(path) as mask:
+            soft = cv2.GaussianBlur(np.asarray(mask.convert("L")), (0, 0), 3)
+        Image.fromarray(soft).save(folder / "maps" / path.name)
+    with av.open(str(folder / "video.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=25, width=64, height=48, pix_fmt="yuv420p")
+        for index in range(10):
+            frame = av.VideoFrame.from_ndarray(random.integers(0, 256, (48, 64, 3), np.uint8))
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return folder
+
+
+@pytest.fixture
+def room(ingredients, tmp_path, monkeypatch):
+    """A copy of the ingredients."""
+    folder = shutil.copytree(ingredients, tmp_path / "room")
+    with contextlib.ExitStack() as after:
+        after.callback(shutil.rmtree, folder)
+        yield Room(folder, monkeypatch, after)

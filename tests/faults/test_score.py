@@ -1,0 +1,284 @@
+"""`test.py`: saved maps, and networks."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .table import (
+    NOISE,
+    array,
+    check,
+    copy,
+    environment,
+    fault,
+    folder,
+    frames,
+    gone,
+    half,
+    image,
+    link,
+    no_room,
+    put,
+    right,
+    unreadable,
+)
+
+MAPS = ["--predictions maps", "--masks data/masks", "--out out"]
+NETWORK = ["--model net.onnx", "--data-path data", "--subset all", "--out out"]
+LONG = "x" * 300
+MAP, NPY = "maps/synthetic_0003.png", "maps/synthetic_0003.npy"
+TIF = "maps/synthetic_0003.tif"
+MASK, IMAGE = "data/masks/synthetic_0003.png", "data/images/synthetic_0003.png"
+TEST = "run/split/test.txt"
+WRITABLE = "--out: expected a writable place with room on the disk, got "
+FILES = "out out/report.html out/metrics.json out/per_image.csv out/table.md"
+MORE = f"{FILES} out/table.tex out/predictions"
+SAVED = "--save-predictions: expected a writable place with room on the disk, got "
+EITHER = "give either --model, or --predictions with --masks"
+PROBABILITY = "--threshold: expected a probability from 0 to 1, got "
+NUMBERS = f"--predictions: {NPY}: expected a NumPy array of numbers"
+RANGE = f"--predictions: {NPY}: expected numbers in [0, 1], got "
+SHAPE = f"--predictions: {NPY}: expected a map (H, W) of floats, uint8 or bool, got "
+STEMS = "--stems: expected a text file with a stem a line, got "
+PAIRS = "--data-path: expected images and masks with equal stems"
+IMAGES = "the fix belongs into data/images.py"
+FILES_PY = "the fix belongs into polypseg/files.py"
+EXPERIMENT = "the fix belongs into polypseg/experiment/"
+
+
+def scored(count):
+    """So many images are in the mean, as the files say."""
+
+    def holds(room):
+        rows = (room / "out" / "per_image.csv").read_text(encoding="utf-8").splitlines()
+        return len(rows) == count + 1 and "NaN" not in (room / "out/metrics.json").read_text()
+
+    return holds
+
+
+def models(*names):
+    def holds(room):
+        results = json.loads((room / "out" / "metrics.json").read_text())["results"]
+        return [result["model"] for result in results] == [*names]
+
+    return holds
+
+
+def zipped(room):
+    """Several arrays, in a file that says it is one."""
+    np.savez(room / "a.npz", a=np.zeros((32, 36)), b=1)
+    os.replace(room / "a.npz", room / NPY)
+
+
+def huge(room):
+    """A `.npy` file that claims to hold exabytes."""
+    head = b"{'descr': '<f8', 'fortran_order': False, 'shape': (999999999, 999999999)}"
+    (room / NPY).write_bytes(b"\x93NUMPY\x01\0v\0" + head.ljust(117) + b"\n")
+
+
+def masks_in_out(room):
+    """The masks lie where the predictions are to be written, and the data set names them by a
+    link."""
+    os.renames(room / "data" / "masks", room / "out" / "predictions")
+    (room / "data" / "masks").symlink_to("../out/predictions")
+
+
+def renamed(change):
+    """Every file of the data set and every map, with another stem."""
+
+    def prepare(room):
+        for path in [*(room / "data").rglob("*.png"), *(room / "maps").iterdir()]:
+            path.rename(path.with_name(change(path.stem) + path.suffix))
+
+    return prepare
+
+
+def without_masks(room):
+    shutil.rmtree(room / "data" / "masks")
+    (room / "data" / "masks").mkdir()
+
+
+OF_MAPS = [
+    # Options that need or exclude each other.
+    fault("--model net.onnx", EITHER),
+    fault("--tta", "--tta: requires --model"),
+    fault("--subset test", "--subset: requires --model"),
+    fault("--input-size 32", "--input-size: requires --model"),
+    fault("--data-path data", "--data-path: requires --model"),
+    fault("--save-predictions", "--save-predictions: requires --model"),
+    fault("--names a b", "--names: expected a name for each of 1 --predictions, got a b"),
+    fault("--names", "--names: expected at least one argument"),
+    fault("--names ''", "--names: expected a value, got an empty one"),
+    fault("--predictions maps maps maps --masks a b", "--masks: expected one folder, or one for"),
+    fault("--threshold nan", PROBABILITY),
+    fault("--threshold -1", PROBABILITY),
+    fault("--threshold 127", PROBABILITY),
+    fault("--threshold ''", "--threshold: invalid float value"),
+    fault("--empty none", "--empty: expected skip, one or zero, got none"),
+    fault("--empty ''", "--empty: expected a value, got an empty one"),
+    fault("--thresold 1", "unknown argument --thresold 1; did you mean '--threshold'?"),
+    fault("maps", "unknown argument maps"),
+    # Folders.
+    fault("--predictions absent", "--predictions: expected a folder, got nothing at absent"),
+    fault("--predictions ''", "--predictions: expected a value, got an empty one"),
+    fault(f"--predictions {LONG}", "--predictions: expected a folder, got nothing at xxx"),
+    fault("--predictions notes.txt", "--predictions: expected a folder, got a file at notes.txt"),
+    fault("--predictions run", "--predictions: expected files ending in .jpg, ... none in run"),
+    fault("--predictions in", "--predictions: expected a map for each of the 16 masks"),
+    fault("--predictions a", "--predictions: expected a folder, got nothing at a", link("a", "a")),
+    fault("--predictions maps", "--predictions: expected a readable folder", unreadable("maps")),
+    fault("--masks absent", "--masks: expected a folder, got nothing at absent"),
+    fault("--masks video.mp4", "--masks: expected a folder, got a file at video.mp4"),
+    fault("--masks data", "--masks: expected files ending in .jpg, ... none in data"),
+    fault("--masks data/images", "--masks: ", known="data/verify.py knows what a mask is"),
+    # Maps.
+    fault("", "--predictions: expected a map for each ... missing: synthetic_0003", gone(MAP)),
+    fault("", "--predictions: expected one file a stem", copy(MAP, "maps/synthetic_0003.jpg")),
+    fault("", f"--predictions: {MAP}: expected an image, got an empty file", put(MAP)),
+    fault("", f"--predictions: {MAP}: expected a JPEG", put(MAP, NOISE)),
+    fault("", f"--predictions: {MAP}: expected a whole image", half(MAP)),
+    fault("", f"--predictions: {MAP}: expected one picture, got 2", frames(MAP)),
+    fault("", f"--predictions: {MAP}: expected a readable file", folder(MAP)),
+    fault("", f"--predictions: {MAP}: expected a readable file", link(MAP, "nothing")),
+    fault("", f"--predictions: {MAP}: expected a readable file", link(MAP, "synthetic_0003.png")),
+    fault("", f"--predictions: {MAP}: expected a readable file", unreadable(MAP)),
+    fault("", f"--predictions: {MAP}: expected the size of its mask", image(MAP, mode="L")),
+    fault("", NUMBERS, gone(MAP), put(NPY)),
+    fault("", NUMBERS, gone(MAP), put(NPY, NOISE)),
+    fault("", NUMBERS, gone(MAP), zipped),
+    fault("", NUMBERS, gone(MAP), huge),
+    fault("", NUMBERS, gone(MAP), array(NPY, np.ones((32, 36))), half(NPY)),
+    fault("", NUMBERS, gone(MAP), array(NPY, np.full((32, 36), None))),
+    fault("", f"--predictions: {NPY}: expected a readable file", gone(MAP), folder(NPY)),
+    fault("", f"{RANGE}nan in 1152 pixel(s)", gone(MAP), array(NPY, np.full((32, 36), np.nan))),
+    fault("", f"{RANGE}inf to inf", gone(MAP), array(NPY, np.full((32, 36), np.inf))),
+    fault("", f"{RANGE}3 to 3", gone(MAP), array(NPY, np.full((32, 36), 3.0))),
+    fault("", f"{SHAPE}(0, 36)", gone(MAP), array(NPY, np.ones((0, 36)))),
+    fault("", f"{SHAPE}(32, 36) int64", gone(MAP), array(NPY, np.ones((32, 36), "int64"))),
+    fault("", f"{SHAPE}(32, 36) complex64", gone(MAP), array(NPY, np.ones((32, 36), "complex64"))),
+    fault("", f"{SHAPE}(3, 32, 36)", gone(MAP), array(NPY, np.ones((3, 32, 36)))),
+    fault("", f"--predictions: {TIF}: ", put(TIF, b"II*\0" + NOISE), gone(MAP), known=IMAGES),
+    # Masks.
+    fault("", f"--masks: {MASK}: expected an image, got an empty file", put(MASK)),
+    fault("", f"--masks: {MASK}: expected a JPEG", put(MASK, NOISE)),
+    fault("", f"--masks: {MASK}: expected a whole image", half(MASK)),
+    fault("", f"--masks: {MASK}: expected a readable file", folder(MASK)),
+    fault("", "--masks: expected one file a stem", copy(MASK, "data/masks/synthetic_0003.bmp")),
+    # Lists of stems.
+    fault("--stems absent", f"{STEMS}absent"),
+    fault("--stems ''", "--stems: expected a value, got an empty one"),
+    fault("--stems in", f"{STEMS}in"),
+    fault("--stems video.mp4", f"{STEMS}video.mp4"),
+    fault("--stems a", f"{STEMS}the empty file a", put("a")),
+    fault("--stems a", f"{STEMS}the empty file a", put("a", "\n \n\t\n")),
+    fault("--stems a", f"{STEMS}a", put("a", "synthetic_0003".encode("utf-16"))),
+    fault("--stems notes.txt", "--stems: expected stems of masks in data/masks, got also notes"),
+    fault("--stems a a", "--stems: expected one file, or one for each of 1"),
+    right("--stems a", scored(2), put("a", "\ufeffsynthetic_0003\r\nsynthetic_0004\r\n")),
+    # Where the tables go.
+    fault("--out ''", "--out: expected a value, got an empty one"),
+    fault("--out notes.txt", "--out: expected a writable folder, got notes.txt"),
+    fault("--out notes.txt/a", "--out: expected a writable folder, got notes.txt/a"),
+    fault("--out /dev/null", "--out: expected a writable folder"),
+    fault("--out /proc/a", "--out: expected a writable"),
+    fault(f"--out {LONG}", "--out: expected", known=FILES_PY),
+    fault("--out a", WRITABLE, link("a", "nothing")),
+    fault("--out a", WRITABLE, link("a", "a")),
+    fault("--out a/b", "--out: expected", folder("a"), unreadable("a"), known=FILES_PY),
+    fault("", WRITABLE, folder("out/report.html")),
+    fault("", WRITABLE, folder("out/table.tex"), new=FILES),
+    fault("", WRITABLE, no_room(Path, "mkdir", "out")),
+    fault("", WRITABLE, no_room(Path, "write_text"), new=FILES),
+    fault("", WRITABLE, no_room(os, "replace", "metrics.json"), new=FILES),
+    # Right answers.
+    right("--predictions maps --predictions maps --names a b", models("a", "b")),
+    right("--names '<script>&|$\n大'", scored(16)),
+    right("--names '\udcff'", scored(16), known=FILES_PY),
+    right("", scored(16), renamed(lambda stem: f" {stem} 大\t腸.x")),
+    right("", scored(16), environment(KERAS_BACKEND="bogus")),
+    right("", scored(16), image(MASK, (36, 32), "L"), image(MAP, (36, 32), "L")),
+    right("", scored(16), image(MASK, (1, 1), "L", 255), image(MAP, (1, 1), "L", 9)),
+    fault("", "--predictions: expected names in UTF-8", renamed(lambda stem: f"{stem}\udcff")),
+    fault("", "--predictions: expected names in UTF-8", renamed(lambda stem: f"{stem}\n")),
+]
+OF_NETWORKS = [
+    fault("--predictions maps", EITHER),
+    fault("--masks data/masks", "--masks: requires --predictions"),
+    fault("--subset bogus", "--subset: expected train, val, test, all, got bogus"),
+    fault("--subset test", "--subset: expected all, since a model file brings no split"),
+    fault("--stems a", "--stems: expected this or --subset, got both"),
+    fault("--names a b", "--names: expected a name for each of 1 models, got a b"),
+    fault("--input-size 64", "--input-size: expected 32, the size that net.onnx was exported with"),
+    fault("--input-size 0", "--input-size: expected 32"),
+    fault(f"--input-size {10**20}", "--input-size: expected a number below 2147483648"),
+    fault("--tta=yes", "--tta: ignored explicit argument 'yes'"),
+    # Networks.
+    fault("--model absent", "--model: expected a run folder or a model file, got absent"),
+    fault("--model net.onnx absent", "--model: expected a run folder or a model file, got absent"),
+    fault("--model ''", "--model: expected a value, got an empty one"),
+    fault(f"--model {LONG}", "--model: expected a run folder", known=EXPERIMENT),
+    fault("--model notes.txt", "--model: expected a run folder, a SavedModel folder, .keras"),
+    fault("--model data", "--model: expected a run folder (one with config.json), got data with"),
+    fault("--model a.onnx", "--model: expected a complete .onnx file", half("net.onnx", "a.onnx")),
+    fault("--model net.keras", "KERAS_BACKEND: expected", environment(KERAS_BACKEND="bogus")),
+    fault("--model run", "--model: expected JSON, got run/config.json", put("run/config.json")),
+    fault("--model run", "--model: expected an object", put("run/config.json", "[]")),
+    fault("--model run", "--model: unknown key 'a' in run", put("run/config.json", '{"a": 1}')),
+    fault("--model run", "--model: expected a run folder", folder("run/config.json")),
+    fault("--model run --subset test", "--model: expected the run's list of its test", gone(TEST)),
+    fault("--model run --subset test", "--model: expected the run's list", put(TEST, NOISE)),
+    fault("--model run --subset test", "--model: expected the run's list", folder(TEST)),
+    fault("--model run --subset test", "--data-path: expected the 0 pictures", put(TEST)),
+    fault("--model run --subset test", "--data-path: expected ... missing: a", put(TEST, "a\n")),
+    # Data.
+    fault("--data-path absent", "--data-path: expected a folder, got nothing at absent"),
+    fault("--data-path data absent", "--data-path: expected a folder, got nothing at absent"),
+    fault("--data-path ''", "--data-path: expected a value, got an empty one"),
+    fault(f"--data-path {LONG}", "--data-path: expected a folder, got nothing at xxx"),
+    fault("--data-path notes.txt", "--data-path: expected a folder, got a file at notes.txt"),
+    fault("--data-path in", "--data-path: expected the folders images and masks"),
+    fault("", "--data-path: expected the folders images and masks", gone("data/masks")),
+    fault("", PAIRS, without_masks),
+    fault("", "--data-path: expected one file a stem", copy(IMAGE, IMAGE.replace("png", "tif"))),
+    fault("", f"--data-path: {IMAGE}: expected an image, got an empty file", put(IMAGE)),
+    fault("", f"--data-path: {IMAGE}: expected a JPEG", put(IMAGE, NOISE)),
+    fault("", f"--data-path: {IMAGE}: expected a whole image", half(IMAGE)),
+    fault("", f"--data-path: {IMAGE}: expected a readable file", folder(IMAGE)),
+    fault("", f"--data-path: {IMAGE}: expected a readable file", link(IMAGE, "nothing")),
+    fault("", f"--data-path: {MASK}: expected a JPEG", put(MASK, NOISE)),
+    fault("", "--data-path: expected a readable folder", unreadable("data/masks")),
+    fault("", f"--data-path: {IMAGE}: expected the size of its mask, 9 x 7", image(MASK)),
+    # Where the predictions go.
+    fault("--save-predictions", "--out: expected other files than are read", masks_in_out),
+    fault("--save-predictions", SAVED, put("out/predictions"), new=MORE),
+    fault("--save-predictions", SAVED, no_room(os, "replace", "*.png"), new=MORE),
+    right("--model net.onnx --model net.tflite", models("net.onnx", "net.tflite")),
+    right("--model net.onnx net.tflite --save-predictions", models("net.onnx", "net.tflite")),
+]
+NEITHER = [
+    fault("", EITHER),
+    fault("--out out", EITHER),
+    fault("--masks data/masks", EITHER),
+    fault("--predictions maps", "--masks: expected a folder of masks beside --predictions"),
+    fault("--model net.onnx", "--data-path: expected a folder with images/ and masks/, since"),
+    fault("--model net.onnx --data-path data --save-predictions", "--save-predictions: expected a"),
+]
+
+
+@pytest.mark.parametrize("row", OF_MAPS)
+def test_maps(row, room, capfd, caplog):
+    check("test", MAPS, row, room, capfd, caplog)
+
+
+@pytest.mark.parametrize("row", OF_NETWORKS)
+def test_networks(row, room, capfd, caplog):
+    check("test", NETWORK, row, room, capfd, caplog)
+
+
+@pytest.mark.parametrize("row", NEITHER)
+def test_neither(row, room, capfd, caplog):
+    check("test", [], row, room, capfd, caplog)

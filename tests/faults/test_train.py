@@ -1,0 +1,394 @@
+"""`train.py`, up to where the training begins; `test_slow.py` has what happens after that."""
+
+import contextlib
+import json
+import shutil
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from polypseg import runtime
+from polypseg.commands import train
+
+from .table import (
+    NOISE,
+    check,
+    copy,
+    environment,
+    fault,
+    folder,
+    frames,
+    gone,
+    half,
+    image,
+    link,
+    put,
+    right,
+    unreadable,
+)
+
+WHOLE = ("epochs", "batch-size", "accumulate", "patience", "input-size", "folds", "seed")
+BASE = ["--data-path data", "--model attention_unet", "--input-size 32", "--epochs 2"]
+LONG = "x" * 300
+IMAGE, MASK = "data/images/synthetic_0003.png", "data/masks/synthetic_0003.png"
+TRAIN, VAL, TEST = (f"run/split/{subset}.txt" for subset in ("train", "val", "test"))
+FOLDERS = "--data-path: expected the folders images and masks"
+PAIRS = "--data-path: expected images and masks with equal stems"
+TWICE = "--data-path: expected one file a stem, got "
+NAMES = "--data-path: expected names in UTF-8 without line breaks"
+BAD = "--data-path: expected readable pairs, got 1 bad files"
+SPLIT = "--split-dir: expected text in UTF-8, got "
+CSV = "--split-dir: split a.csv: expected "
+HEADER = "stem,subset\nsynthetic_0000,train\n"
+RUNS = "--trained-model-path: expected a writable folder, got "
+JSON = "--config: expected JSON, got c.json"
+OBJECT = "--config: expected an object with option names as keys, got c.json"
+KEPT = "cannot be given with --resume, whose run keeps its options"
+IMAGES = "the fix belongs into data/images.py"
+FILES = "the fix belongs into polypseg/files.py"
+EXPERIMENT = "the fix belongs into polypseg/experiment/"
+
+
+@pytest.fixture(autouse=True)
+def no_training(monkeypatch):
+    """In place of what trains there is what writes its options, and the number of images in each
+    subset, to `began.json`.
+    """
+
+    def began(config, data, *rest, **options):
+        subsets = (data[0] if config.folds else data).subsets
+        counts = {name: len(pairs) for name, pairs in subsets.items()}
+        Path("began.json").write_text(json.dumps(json.loads(config.to_json()) | counts))
+        mean = {name: {"mean": 0, "std": 0} for name in ("dice", "iou")}
+        best = {"val_dice": 0, "val_iou": 0, "epoch": 1}
+        return "", {"validation": mean, "test": mean} if config.folds else best
+
+    for name, functions in (
+        ("devices", {"join": lambda config: None, "one_run_folder": contextlib.nullcontext}),
+        ("folds", {"cross_validate": began}),
+        ("train", {"train": began}),
+    ):
+        module = types.SimpleNamespace(**functions)
+        monkeypatch.setitem(sys.modules, f"polypseg.training.{name}", module)
+    monkeypatch.setattr(train, "load_tensorflow", runtime.check_backend)
+
+
+def began(**options):
+    """The training began with these options, and so many images in a subset."""
+
+    def holds(room):
+        found = json.loads((room / "began.json").read_text())
+        return found | options == found
+
+    return holds
+
+
+def config(text):
+    return put("c.json", text)
+
+
+def renamed(change, where="data"):
+    """Every file of the data set, with another stem."""
+
+    def prepare(room):
+        for path in [*(room / where).rglob("*.png")]:
+            path.rename(path.with_name(change(path.stem) + path.suffix))
+
+    return prepare
+
+
+def emptied(*names):
+    def prepare(room):
+        for name in names:
+            shutil.rmtree(room / "data" / name)
+            (room / "data" / name).mkdir()
+
+    return prepare
+
+
+def only(count):
+    """So many images have masks."""
+
+    def prepare(room):
+        for path in sorted((room / "data" / "masks").iterdir())[count:]:
+            path.unlink()
+
+    return prepare
+
+
+def two_spaces(room):
+    """Stems that begin and end with a space, and lists of them."""
+    renamed(lambda stem: f" {stem} ")(room)
+    for name in (TRAIN, VAL, TEST):
+        lines = (room / name).read_text().splitlines()
+        (room / name).write_text("".join(f" {line} \n" for line in lines))
+
+
+OPTIONS = [
+    *[
+        fault(f"--{name} {value}", f"--{name}: {words}")
+        for name in WHOLE
+        for value, words in (
+            ("x", "invalid int value: 'x'"),
+            ("''", "invalid int value: ''"),
+            ("nan", "invalid int value"),
+            ("1.5", "invalid int value"),
+            ("-1", "expected "),
+            (10**20, "expected a number below "),
+        )
+    ],
+    *[
+        fault(f"--{name} {value}", f"--{name}: {words}")
+        for name in ("lr", "data-split", "cache-gb", "clip-value", "ema", "multi-scale")
+        for value, words in (
+            ("x", "invalid float value: 'x'"),
+            ("''", "invalid float value: ''"),
+            ("nan", "expected "),
+            ("-1", "expected "),
+            ("-inf", "expected "),
+        )
+    ],
+    *[
+        fault(f"--{name} {value}", f"--{name}: expected ")
+        for name in ("model", "backbone", "schedule", "augment", "loss", "precision", "devices")
+        for value in ("bogus", "''", "PRANET")
+    ],
+    *[fault(f"--{name} 0", f"--{name}: expected ") for name in ("epochs", "lr", "input-size")],
+    *[fault(f"--{name} inf", f"--{name}: expected ") for name in ("lr", "ema", "multi-scale")],
+    fault("--lr 1e400", "--lr: expected a learning rate above 0 and below 1, got inf"),
+    fault("--lr 1e-400", "--lr: expected a learning rate above 0 and below 1, got 0.0"),
+    fault("--map-weights nan", "--map-weights: expected 1 numbers"),
+    fault("--map-weights inf", "--map-weights: expected 1 numbers", known=EXPERIMENT),
+    fault("--map-weights 1 1 1 1", "--map-weights: expected 1 numbers"),
+    fault("--multi-scale 0.75 1 9", "--multi-scale: expected factors"),
+    fault("--multi-scale 1 --multi-scale 9", "--multi-scale: expected factors"),
+    fault("--multi-scale", "--multi-scale: expected at least one argument"),
+    fault("--input-size 100", "--input-size: expected a multiple of 16 for attention_unet"),
+    fault("--input-size 2147483648", "--input-size: expected a number below 2147483648"),
+    fault("--seed 4294967296", "--seed: expected a number below 4294967296"),
+    fault("--data-split 0.5", "--data-split: expected a fraction above 0 and below 0.5"),
+    fault("--data-split 0.01", "--data-split: expected stems for each of train, val and test"),
+    fault("--backbone res2net50 --model pranet", "--backbone-weights: expected none, or for res"),
+    fault("--coordinator x", "--coordinator: expected HOST:PORT, got x"),
+    fault("--folds 3 --split-dir run/split", "--folds: expected no --split-dir beside it"),
+    fault("--folds 17", "--folds: expected at least 2 folds and 17 pictures"),
+    fault("--group-by '['", "--group-by: expected a regular expression"),
+    fault("--group-by ''", "--group-by: expected a value, got an empty one"),
+    fault("--group-by x", "--group-by: expected 'x' to match every stem"),
+    fault("--group-by synthetic", "--group-by: expected at least 3 groups, got 1"),
+    fault("--folds 3 --group-by '(?P<a'", "--group-by: expected a regular expression"),
+    fault("--deterministic yes", "unknown argument yes"),
+    fault("--determinstic", "unknown argument --determinstic; did you mean '--deterministic'?"),
+    fault("-epochs 1", "unknown argument -epochs 1; did you mean '--epochs'?"),
+    fault("--logdir ''", "--logdir: expected a value, got an empty one"),
+    fault("", "KERAS_BACKEND: expected tensorflow, jax", environment(KERAS_BACKEND="bogus")),
+    right("--epochs 1 --epochs 3 --seed 4294967295", began(epochs=3, seed=4294967295)),
+    right("--folds 3 --data_split=0.2", began(folds=3, data_split=0.2)),
+    # Where the run folder is made.
+    fault("--trained-model-path ''", "--trained-model-path: expected a value, got an empty one"),
+    fault("--trained-model-path notes.txt", f"{RUNS}notes.txt"),
+    fault("--trained-model-path notes.txt/a", f"{RUNS}notes.txt/a"),
+    fault("--trained-model-path /dev/null", f"{RUNS}/dev/null"),
+    fault(f"--trained-model-path {LONG}", "--trained-model-path: expected", known=FILES),
+    fault("--trained-model-path a", RUNS, link("a", "nothing"), known=FILES),
+    fault("--trained-model-path a", RUNS, link("a", "a"), known=FILES),
+    fault("--trained-model-path a", RUNS, folder("a"), unreadable("a")),
+]
+DATA = [
+    fault("--data-path ''", "--data-path: expected a value, got an empty one"),
+    fault("--data-path absent", "--data-path: expected a folder, got nothing at absent"),
+    fault("--data-path notes.txt", "--data-path: expected a folder, got a file at notes.txt"),
+    fault("--data-path in", f"{FOLDERS} ... got no folders in in"),
+    fault("--data-path data/images", FOLDERS),
+    fault("--data-path data data", "unknown argument data"),
+    fault(f"--data-path {LONG}", "--data-path: expected a folder, got nothing at xxx"),
+    fault("--data-path a", "--data-path: expected a folder, got nothing at a", link("a", "a")),
+    fault("", "--data-path: expected a readable folder, got data", unreadable("data")),
+    fault("", "--data-path: expected a readable folder", unreadable("data/masks")),
+    fault("", FOLDERS, gone("data/masks")),
+    fault("", FOLDERS, gone("data/masks"), put("data/masks")),
+    fault("", PAIRS, emptied("masks")),
+    fault("", PAIRS, emptied("images", "masks")),
+    fault("", PAIRS, renamed(lambda stem: f"{stem}_mask", "data/masks")),
+    fault("", TWICE, copy(IMAGE, "data/images/synthetic_0003.tif")),
+    fault("", TWICE, copy(MASK, "data/masks/synthetic_0003.jpg")),
+    fault("", "--data-split: expected stems for each of train, val and test", only(2)),
+    fault("--folds 3", "--folds: expected at least 2 folds and 3 pictures", only(2)),
+    fault("", BAD, put(IMAGE)),
+    fault("", BAD, put(IMAGE, NOISE)),
+    fault("", BAD, half(IMAGE)),
+    fault("", BAD, folder(IMAGE)),
+    fault("", BAD, link(IMAGE, "nothing")),
+    fault("", BAD, link(IMAGE, "synthetic_0003.png")),
+    fault("", BAD, unreadable(IMAGE)),
+    fault("", BAD, frames(IMAGE)),
+    fault("", BAD, gone(IMAGE), put(IMAGE.replace("png", "tif"), b"II*\0" + NOISE), known=IMAGES),
+    fault("", BAD, put(MASK, NOISE)),
+    fault("", BAD, half(MASK)),
+    fault("", BAD, image(MASK, (36, 33), "L")),
+    fault("", BAD, image(MASK, (36, 32), "L", 77)),
+    fault("", BAD, copy(IMAGE, MASK)),
+    fault("--folds 3", BAD, copy(IMAGE, MASK)),
+    fault("", NAMES, renamed(lambda stem: f"{stem}\udcff")),
+    fault("", NAMES, renamed(lambda stem: f"{stem}\n")),
+    fault("", NAMES, renamed(lambda stem: f"{stem}\r1")),
+    fault("", NAMES, renamed(lambda stem: f"{stem}\u2028大")),
+    right("", began(train=14), renamed(lambda stem: f" {stem}大腸,\"'\x1b.x")),
+    right("", began(train=14), image(MASK, (36, 32), "L")),
+    # A given split.
+    fault("--split-dir ''", "--split-dir: expected a value, got an empty one"),
+    fault("--split-dir absent", "--split-dir: split absent: expected a CSV file, or train.txt"),
+    fault(f"--split-dir {LONG}", "--split-dir: split xxx"),
+    fault("--split-dir in", "--split-dir: split in: expected a CSV file, or train.txt in a folder"),
+    fault("--split-dir notes.txt", "--split-dir: split notes.txt: expected the header"),
+    fault("--split-dir video.mp4", f"{SPLIT}video.mp4"),
+    fault("--split-dir run/split", "--split-dir: split ... stems for train, got none", put(TRAIN)),
+    fault("--split-dir run/split", "--split-dir: split ... for val, got none", put(VAL, "\n \n")),
+    fault("--split-dir run/split", "--split-dir: split ... got no run/split/val.txt", gone(VAL)),
+    fault("--split-dir run/split", "--split-dir: split ... got no run/split/val.txt", folder(VAL)),
+    fault("--split-dir run/split", f"{SPLIT}{TEST}", folder(TEST)),
+    fault("--split-dir run/split", f"{SPLIT}{TEST}", link(TEST, "nothing")),
+    fault("--split-dir run/split", f"{SPLIT}{VAL}", put(VAL, NOISE)),
+    fault("--split-dir run/split", f"{SPLIT}{VAL}", put(VAL, "synthetic_0000".encode("utf-16"))),
+    fault("--split-dir run/split", f"{SPLIT}{VAL}", unreadable(VAL)),
+    fault("--split-dir run/split", "--split-dir: ... stems of the data, got a", put(VAL, "a")),
+    fault("--split-dir run/split", "--split-dir: ... every stem once", copy(TRAIN, VAL)),
+    fault("--split-dir a.csv", f"{CSV}the header stem,subset", put("a.csv")),
+    fault("--split-dir a.csv", f"{CSV}the header", put("a.csv", HEADER.replace(",", ";"))),
+    fault("--split-dir a.csv", f"{CSV}stems for val, got none", put("a.csv", HEADER)),
+    fault("--split-dir a.csv", f"{CSV}a stem and train, val or", put("a.csv", HEADER + "a,valid")),
+    fault("--split-dir a.csv", f"{CSV}a stem and train, val or", put("a.csv", HEADER + "a,val,1")),
+    fault("--split-dir a.csv", f"{CSV}a stem and train, val or", put("a.csv", HEADER + '"a,val')),
+    fault("--split-dir a.csv", "--split-dir: expected a CSV", put("a.csv", HEADER + 200_000 * "a")),
+    right("--split-dir run/split", began(train=14, val=1, test=1)),
+    right("--split-dir run/split", began(train=14, val=1, test=0), gone(TEST)),
+    right("--split-dir run/split", began(val=1), put(VAL, "\ufeff synthetic_0005.png\t\r\n\r\n")),
+    right("--split-dir run/split", began(train=14, val=1, test=1), two_spaces),
+]
+FROM_FILE = [
+    fault("--config absent", "--config: expected a readable file, got absent (No such file"),
+    fault("--config ''", "--config: expected a value, got an empty one"),
+    fault(f"--config {LONG}", "--config: expected a readable file"),
+    fault("--config in", "--config: expected a readable file, got in (Is a directory)"),
+    fault("--config a", "--config: expected a readable file, got a", link("a", "a")),
+    fault("--config run/config.json", "--config: expected a", unreadable("run/config.json")),
+    fault("--config notes.txt", "--config: expected JSON, got notes.txt"),
+    fault("--config video.mp4", "--config: expected JSON, got video.mp4"),
+    fault("--config /dev/null", "--config: expected JSON, got /dev/null"),
+    *[fault("--config c.json", OBJECT, config(text)) for text in ("[]", "5", "null", '"a"')],
+    *[
+        fault("--config c.json", JSON, config(text))
+        for text in (
+            *("", " ", "{", "{'lr': 1}", '{"lr": 0.1,}', '{"lr": }', '{"lr": 0x1}', '{"seed": 01}'),
+            *(
+                '{"lr": 0.1} {}',
+                '{"lr": 0.1}\0',
+                '{"lr": 0.1} // ten',
+                f'{{"seed": {5000 * "1"}}}',
+            ),
+            *(b'\xef\xbb\xbf{"lr": 0.1}', b'{"group_by": "\xff"}', '{"lr": 0.1}'.encode("utf-16")),
+        )
+    ],
+    *[
+        fault("--config c.json", f"--config: expected {words} for {key!r} in c.json", config(text))
+        for text, key, words in (
+            ('{"epochs": "3"}', "epochs", "a whole number"),
+            ('{"epochs": 3.0}', "epochs", "a whole number"),
+            ('{"epochs": NaN}', "epochs", "a whole number"),
+            ('{"folds": true}', "folds", "a whole number or null"),
+            ('{"lr": "0.1"}', "lr", "a number"),
+            ('{"lr": true}', "lr", "a number"),
+            ('{"lr": null}', "lr", "a number"),
+            ('{"lr": [0.1]}', "lr", "a number"),
+            ('{"lr": {}}', "lr", "a number"),
+            ('{"deterministic": 1}', "deterministic", "true or false"),
+            ('{"model": []}', "model", "text"),
+            ('{"loss": 5}', "loss", "text or null"),
+            ('{"data_path": 5}', "data_path", "text or null"),
+            ('{"trained_model_path": null}', "trained_model_path", "text"),
+            ('{"multi_scale": "1"}', "multi_scale", "a list or null"),
+            ('{"multi_scale": {"1": 1}}', "multi_scale", "a list or null"),
+        )
+    ],
+    *[
+        fault("--config c.json", f"--config: unknown key {key!r} in c.json{words}", config(text))
+        for text, key, words in (
+            ('{"epohcs": 1}', "epohcs", "; did you mean 'epochs'?"),
+            ('{"data-path": "data"}', "data-path", "; did you mean 'data_path'?"),
+            ('{"": 1}', "", ""),
+            ('{"resume": "run"}', "resume", ""),
+            ('{"coordinator": "a:1"}', "coordinator", ""),
+        )
+    ],
+    *[
+        fault("--config c.json", f"--{name}: expected", config(text))
+        for name, text in (
+            ("lr", '{"lr": NaN}'),
+            ("lr", '{"lr": -Infinity}'),
+            ("lr", '{"lr": 1e999}'),
+            ("lr", f'{{"lr": 1{400 * "0"}}}'),
+            ("seed", f'{{"seed": {10**20}}}'),
+            ("multi-scale", '{"multi_scale": []}'),
+            ("multi-scale", '{"multi_scale": ["1"]}'),
+            ("multi-scale", '{"multi_scale": [[1]]}'),
+            ("multi-scale", '{"multi_scale": [NaN, null]}'),
+            ("map-weights", '{"map_weights": []}'),
+            ("map-weights", '{"map_weights": ["1"]}'),
+            ("map-weights", '{"map_weights": [NaN]}'),
+            ("group-by", '{"group_by": "["}'),
+        )
+    ],
+    *[
+        fault("--config c.json", f"--{name}: expected", config(text), known=EXPERIMENT)
+        for name, text in (
+            ("config", "[" * 100_000),
+            ("config", '{"multi_scale": ' * 100_000),
+            ("batch-size", f'{{"batch_size": {10**20}}}'),
+            ("input-size", f'{{"input_size": {32 * 10**20}}}'),
+            ("cache-gb", f'{{"cache_gb": 1{400 * "0"}}}'),
+            ("map-weights", f'{{"map_weights": [1{400 * "0"}]}}'),
+            ("map-weights", '{"map_weights": [Infinity]}'),
+            ("multi-scale", '{"multi_scale": [true]}'),
+            ("split-dir", '{"split_dir": ""}'),
+            ("trained-model-path", '{"trained_model_path": "\\u0000"}'),
+            ("trained-model-path", '{"trained_model_path": "\\ud800"}'),
+        )
+    ],
+    right("--config c.json", began(ema=0.2), config('{"ema": 0, "epochs": 9, "ema": 0.2}')),
+    right("--config c.json", began(train=14, lr=0.001), config("{}")),
+]
+RESUMED = [
+    fault("--resume", "--resume: expected one argument"),
+    fault("--resume absent", "--resume: expected a run folder, got absent, which does not exist"),
+    fault("--resume ''", "--resume: expected a value, got an empty one"),
+    fault(f"--resume {LONG}", "--resume: expected a run folder", known=EXPERIMENT),
+    fault("--resume notes.txt", "--resume: expected a run folder"),
+    fault("--resume data", "--resume: expected a run folder (one with config.json), got data"),
+    fault("--resume run --epochs 9", f"--epochs: {KEPT}"),
+    fault("--resume run --config c.json", f"--config: {KEPT}", config("{}")),
+    fault("--resume run --data-path absent", "--data-path: expected a folder, got nothing at"),
+    fault("--resume run", "--data-path: expected ... got 1 changed (synthetic_0003)", half(MASK)),
+    fault("--resume run", "--data-path: expected ... got 1 missing (synthetic_0003)", gone(IMAGE)),
+]
+
+
+@pytest.mark.parametrize("row", OPTIONS)
+def test_options(row, room, capfd, caplog):
+    check("train", BASE, row, room, capfd, caplog)
+
+
+@pytest.mark.parametrize("row", DATA)
+def test_data(row, room, capfd, caplog):
+    check("train", BASE, row, room, capfd, caplog)
+
+
+@pytest.mark.parametrize("row", FROM_FILE)
+def test_from_file(row, room, capfd, caplog):
+    check("train", BASE, row, room, capfd, caplog)
+
+
+@pytest.mark.parametrize("row", RESUMED)
+def test_resumed(row, room, capfd, caplog):
+    check("train", [], row, room, capfd, caplog)
