@@ -128,13 +128,7 @@ def check(options):
             expect(path not in (masks, *masks.parents), "masks_out", "a path beside --out", masks)
         if masks.suffix == ".mkv":
             files.append(("masks_out", masks))
-        else:
-            expect(
-                os.path.isdir(masks) or not os.path.lexists(masks),
-                "masks_out",
-                "a folder, or a file that ends in .mkv",
-                masks,
-            )
+        elif os.path.isdir(masks):
             frames = sorted(masks.glob(f"frame_{'[0-9]' * 6}*.png"))
             files += [("masks_out", path) for path in frames]
             if frames and not options["overwrite"]:
@@ -142,6 +136,9 @@ def check(options):
                     f"expected a new path (or --overwrite), got {frames[0]}, which exists",
                     "masks_out",
                 )
+        else:
+            here = os.path.lexists(masks)
+            expect(not here, "masks_out", "a folder, or a file that ends in .mkv", masks)
     for argument, path in files:
         expect(not os.path.isdir(path), argument, "a file", f"the folder {path}")
 
