@@ -1,8 +1,8 @@
 """Building the backbones of PraNet, with their weights."""
 
 import importlib
+import os
 import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -70,7 +70,7 @@ def _load(network, weights, what):
     """Read a file of weights, unless there is none. Raises `InputError`."""
     if weights is None:
         return
-    if not Path(weights).is_file():
+    if not os.path.isfile(weights):
         raise InputError(f"expected a file of {what}, got {weights}", "backbone_weights")
     if Path(weights).suffix == ".keras":
         raise InputError(

@@ -41,7 +41,7 @@ TRAINING = [
     right("--batch-size 2147483647 --patience 2147483647 --cache-gb inf --clip-value inf", trained),
 ]
 WEIGHTS = [
-    fault("--backbone-weights absent.h5", "--backbone-weights: expected a file of weights"),
+    fault(f"--backbone-weights {300 * 'x'}", "--backbone-weights: expected a file of weights"),
     fault("--backbone-weights notes.txt", "--backbone-weights: expected ... which does not fit"),
 ]
 IMAGE = [

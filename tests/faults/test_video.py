@@ -170,7 +170,7 @@ ROWS = [
     fault("--masks-out video.mp4 --overwrite", f"{MKV}video.mp4"),
     fault("--masks-out a", f"{MKV}a", link("a", "nothing")),
     fault("--masks-out a", f"{MKV}a", link("a", "a")),
-    fault(f"--masks-out {LONG}", MASKS),
+    fault(f"--masks-out {LONG}", MASKS, new="out.mp4"),
     fault("--masks-out notes.txt/a", MASKS),
     fault("--masks-out notes.txt/a.mkv", MASKS),
     fault("--masks-out a.mkv --overwrite", MASKS_FILE, folder("a.mkv")),
