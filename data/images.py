@@ -6,6 +6,7 @@ colour TIFF, the published CVC-ClinicDB TIFFs whose three samples are declared g
 """
 
 import io
+import logging
 import os
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from tifffile import PHOTOMETRIC, TiffFile
 
 from polypseg.errors import InputError
 from polypseg.files import atomic
+
+# What it warns of, a damaged file, is raised.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 

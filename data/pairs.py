@@ -72,7 +72,7 @@ def _find_folders(root: Path) -> tuple[Path, Path]:
 
 def refuse_data_set(folder: str | os.PathLike, argument: str) -> None:
     """Raise `InputError` for an output folder that is a data set, or its images or masks."""
-    folder = Path(folder).resolve()
+    folder = Path(os.path.realpath(folder))
     for images, masks in _FOLDERS:
         own = _entry(folder, images)
         if own is None and folder.name.lower() in (images.lower(), masks.lower()):

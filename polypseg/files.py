@@ -32,10 +32,20 @@ def cannot_write(path: Path, error: BaseException, argument: str) -> InputError:
 def check_writable(parent: str | Path, argument: str = "trained_model_path") -> None:
     """Raise `InputError` now rather than after the data have been read."""
     folder = Path(parent).absolute()
-    while not os.path.exists(folder) and folder != folder.parent:
-        folder = folder.parent
+    with writing(folder, argument):  # a name that is too long
+        while not _is_there(folder) and folder != folder.parent:
+            folder = folder.parent
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"expected a writable folder, got {parent}", argument)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something has this name, be it a link to nothing."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def part_path(path: Path, suffix: str | None = None) -> Path:

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from polypseg.errors import InputError, expect
 from polypseg.files import cannot_write, name_key, remove, writing
@@ -14,6 +15,15 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+
+class _Target(NamedTuple):
+    argument: str
+    given: Path
+
+    @property
+    def path(self) -> Path:
+        return Path(os.path.abspath(self.given))  # `.` has no name beside it
 
 
 @contextlib.contextmanager
@@ -38,54 +48,55 @@ def claim(
         InputError: two targets have one name, letter case aside; a target is an input, by any name,
             exists already, is written by another process, or cannot be written.
     """
-    owned = [
-        (argument, Path(os.path.abspath(path)))  # `.` has no name beside it
-        for argument, paths in targets.items()
-        for path in paths
-    ]
+    owned = [_Target(argument, path) for argument, paths in targets.items() for path in paths]
     _refuse_twins(owned)
     _refuse_inputs(owned, inputs)
-    first = owned[0][0]
+    argument = owned[0].argument
     with contextlib.ExitStack() as stack:
-        for argument, path in [(first, folder.absolute() / "x")] if folder else owned:
-            with writing(path, argument):
-                stack.enter_context(_parents(path))
         if folder:
-            stack.enter_context(hold(folder, first, "a folder that no other process writes to"))
-        for argument, path in owned:
+            stack.enter_context(_made(Path(os.path.abspath(folder)), folder, argument))
+            expected = "a folder that no other process writes to"
+            stack.enter_context(hold(folder, argument, expected))
+        for target in owned:
             if not folder:
-                stack.enter_context(_locked(path, argument))
-            if _is_file(path, argument) and not overwrite:
+                stack.enter_context(_made(target.path.parent, target.given, target.argument))
+                stack.enter_context(_locked(target))
+            if _is_file(target) and not overwrite:
                 raise InputError(
-                    f"expected a new path (or --overwrite), got {path}, which exists", argument
+                    f"expected a new path (or --overwrite), got {target.given}, which exists",
+                    target.argument,
                 )
         _remove_parts(owned)
         yield
 
 
-def _is_file(path: Path, argument: str) -> bool:
+def _is_file(target: _Target) -> bool:
     """Whether something is there that is no folder. Raises `InputError` where nothing can be."""
     try:
-        os.lstat(path)
-        return not os.path.isdir(path)
+        os.lstat(target.path)
+        return not os.path.isdir(target.path)
     except FileNotFoundError:
         return False
     except OSError as error:  # a name that is too long
-        raise cannot_write(path, error, argument) from error
+        raise cannot_write(target.given, error, target.argument) from error
 
 
-def _refuse_twins(owned: list[tuple[str, Path]]) -> None:
-    names: dict[str, Path] = {}
-    for argument, path in owned:
-        other = names.setdefault(str(path).casefold(), path)
-        expect(other is path, argument, f"another file than {other}", path)
+def _refuse_twins(owned: list[_Target]) -> None:
+    names: dict[str, _Target] = {}
+    for target in owned:
+        other = names.setdefault(str(target.path).casefold(), target)
+        expected = f"another file than {other.given}"
+        expect(other is target, target.argument, expected, target.given)
 
 
-def _refuse_inputs(owned: list[tuple[str, Path]], inputs: Iterable[Path]) -> None:
+def _refuse_inputs(owned: list[_Target], inputs: Iterable[Path]) -> None:
     read = {_identity(path) for path in inputs} - {None}
-    for argument, path in owned:
-        if _identity(path) in read:
-            raise InputError(f"expected other files than are read, got {path}, an input", argument)
+    for target in owned:
+        if _identity(target.path) in read:
+            raise InputError(
+                f"expected other files than are read, got {target.given}, an input",
+                target.argument,
+            )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -97,22 +108,23 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 @contextlib.contextmanager
-def _parents(path: Path) -> Iterator[None]:
-    """Make the folders above `path`; those that are empty at the end go again."""
-    made = [folder for folder in path.parents if not os.path.exists(folder)]
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _made(folder: Path, given: Path, argument: str) -> Iterator[None]:
+    """Make a folder and those above it; those that are empty at the end go again."""
+    made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
+    with writing(given, argument):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     finally:
         with contextlib.suppress(OSError):  # not empty
-            for folder in made:
-                folder.rmdir()
+            for path in made:
+                path.rmdir()
 
 
-def _remove_parts(owned: list[tuple[str, Path]]) -> None:
+def _remove_parts(owned: list[_Target]) -> None:
     mine: dict[Path, set[str]] = {}
-    for _, path in owned:
-        mine.setdefault(path.parent, set()).add(name_key(path))
+    for target in owned:
+        mine.setdefault(target.path.parent, set()).add(name_key(target.path))
     for folder, keys in mine.items():
         for part in folder.glob(".part-*"):
             if part.name.split("-")[1] in keys:
@@ -138,14 +150,14 @@ def hold(folder: str | Path, argument: str, expected: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, argument: str) -> Iterator[None]:
+def _locked(target: _Target) -> Iterator[None]:
     """`hold` for a file, which may not be there yet: by a file beside it, gone at the end."""
     if fcntl is None:
         yield
         return
-    lock = path.with_name(f".lock-{name_key(path)}")
+    lock = target.path.with_name(f".lock-{name_key(target.path)}")
     while True:
-        with writing(path, argument):
+        with writing(target.given, target.argument):
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         ours = _lock(descriptor)
         if not ours or _identity(lock) == _identity_of(descriptor):
@@ -154,7 +166,8 @@ def _locked(path: Path, argument: str) -> Iterator[None]:
     try:
         if not ours:
             raise InputError(
-                f"expected a path that no other process writes to, got {path}", argument
+                f"expected a path that no other process writes to, got {target.given}",
+                target.argument,
             )
         try:
             yield

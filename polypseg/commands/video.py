@@ -159,12 +159,13 @@ def main():
     source, masks = Path(options["video"].removeprefix("file:")), options["masks_out"]
     if masks is not None:
         refuse_data_set(masks, "masks_out")
-        expect(
-            source.resolve().parent != masks.resolve(),
-            "masks_out",
-            "another folder than the video's own",
-            masks,
-        )
+        # FFmpeg reads images, and patterns of their names, as a video.
+        own = os.path.realpath(source.parent) == os.path.realpath(masks)
+        if own and source.name.startswith("frame_"):
+            raise InputError(
+                f"expected other files than are read, got {masks}, the folder of {source}",
+                "masks_out",
+            )
     with claim(targets(options), [source], options["overwrite"]):
         segment(options, started)
 
@@ -258,13 +259,9 @@ def convert(reader, predictor, options, stopped, started):
                 other.finish()
             seconds = time.perf_counter() - began
             result = facts(reader, predictor, options, stopped, stages, frames, first, seconds)
-            # All is complete on the disk; now the names, the video's last.
-            for other in writers[1:]:
-                other.commit()
-            try:
-                write_facts(options["out"].with_suffix(".json"), result)
-            finally:
-                writer.commit()
+            for each in reversed(writers):  # all is complete on the disk; now the names
+                each.commit()
+            write_facts(options["out"].with_suffix(".json"), result)
     finally:
         for each in writers:
             each.discard()

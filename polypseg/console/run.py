@@ -44,6 +44,8 @@ def print_notes():
             show(message, category, *where)
 
     warnings.showwarning = show_note
+    # Pillow's, of an image that is refused for its size.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
 
 
 def tolerate_encoding():

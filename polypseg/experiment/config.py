@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,11 @@ class TrainConfig:
         model.
         """
         expect(self.data_path, "data_path", "a folder with images/ and masks/")
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, str):
+                expect(_is_text(value), name, "text", repr(value))
+            elif isinstance(value, int) and name != "seed":
+                expect(value < 2**31, name, "a number below 2^31", value)
         expect(self.model in NETWORKS, "model", f"one of {', '.join(NETWORKS)}", self.model)
         network = NETWORKS[self.model]
         self.loss = self.loss or network.loss
@@ -66,7 +72,7 @@ class TrainConfig:
             "a fraction above 0 and below 0.5",
             self.data_split,
         )
-        expect(self.cache_gb >= 0, "cache_gb", "0 or more gigabytes", self.cache_gb)
+        expect(0 <= self.cache_gb <= 1e9, "cache_gb", "0 or more gigabytes", self.cache_gb)
         expect(
             self.backbone in BACKBONES,
             "backbone",
@@ -97,7 +103,7 @@ class TrainConfig:
             )
         scales = self.multi_scale
         if scales is not None:
-            numbers = scales and all(isinstance(rate, int | float) for rate in scales)
+            numbers = scales and all(_fits(rate, float) for rate in scales)
             good = numbers and all(0 < rate <= 4 and round(size * rate / stride) for rate in scales)
             expect(
                 good,
@@ -116,7 +122,7 @@ class TrainConfig:
             self.schedule,
         )
         expect(self.patience >= 1, "patience", "1 or more epochs", self.patience)
-        expect(self.clip_value >= 0, "clip_value", "0 (off) or more", self.clip_value)
+        expect(0 <= self.clip_value <= 1e9, "clip_value", "0 (off) or more", self.clip_value)
         expect(
             self.augment in AUGMENTATIONS,
             "augment",
@@ -127,9 +133,9 @@ class TrainConfig:
         expect(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}", self.loss)
         weights = self.map_weights
         if weights is not None:
-            numbers = all(isinstance(weight, int | float) for weight in weights)
+            numbers = all(_fits(weight, float) and 0 <= weight <= 1e9 for weight in weights)
             expect(
-                numbers and len(weights) == network.maps and min(weights) >= 0 and sum(weights) > 0,
+                numbers and len(weights) == network.maps and sum(weights) > 0,
                 "map_weights",
                 f"{network.maps} numbers of 0 or more, not all 0, for {self.model}",
                 _join(weights),
@@ -161,6 +167,15 @@ class TrainConfig:
             )
             + "\n"
         )
+
+
+def _is_text(value):
+    """Whether it is a text that a file's name can be."""
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+    return value != "" and "\0" not in value
 
 
 def _join(values):

@@ -18,9 +18,9 @@ def create_run(parent, name):
             folder.mkdir(parents=True)
             return folder
         except FileExistsError:
-            if os.path.isfile(parent):
+            if not os.path.isdir(parent):
                 raise InputError(
-                    f"expected a folder, got the file {parent}", "trained_model_path"
+                    f"expected a folder, got {parent}, which is none", "trained_model_path"
                 ) from None
             number += 1
         except OSError as error:

@@ -58,8 +58,15 @@ def find_images(arguments):
                     f"expected {kind} pictures ({' '.join(IMAGE_SUFFIXES)}), got {argument}",
                     "image",
                 )
-        found |= {os.path.abspath(path): Path(path) for path in paths}
+        for path in paths:
+            found.setdefault(_identity(path), Path(path))
     return list(found.values())
+
+
+def _identity(path):
+    """A name that a file has once, whatever links lead to its folder."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def output_names(paths):

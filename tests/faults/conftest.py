@@ -1,8 +1,10 @@
 """The folder that every row begins with."""
 
 import contextlib
+import json
 import shutil
 import tarfile
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,9 +14,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from polypseg.experiment.checkpoint import Saved
+from polypseg.experiment.run import DIGEST, LISTS, run_id
+from polypseg.files import file_digest
+
 from .table import Room
 
 BEFORE = Path(__file__).resolve().parent.parent / "data" / "before_rooms"
+
+
+def seal(run):
+    """Make a run of an earlier version one of this version."""
+    names = ("config.json", "data.txt", "files.csv", *LISTS)
+    digests = {name: file_digest(run / name) for name in names}
+    (run / DIGEST).write_text(json.dumps(digests))
+    for name, epoch in (("best.keras", 2), ("last.keras", 3)):
+        with zipfile.ZipFile(run / name, "a") as archive:
+            archive.comment = json.dumps(Saved(epoch, run_id(run))._asdict()).encode()
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +46,7 @@ def ingredients(tmp_path_factory):
         path.rename(folder / path.name.replace("attention_unet", "net"))
     shutil.copy(BEFORE / "attention_unet.keras", folder / "net.keras")
     shutil.copytree(BEFORE / "data", folder / "data")
-    shutil.copytree(BEFORE / "finished", folder / "run")
+    seal(shutil.copytree(BEFORE / "finished", folder / "run"))
     (folder / "notes.txt").write_text("notes\n")
     random = np.random.default_rng(0)
     (folder / "in").mkdir()

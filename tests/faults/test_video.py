@@ -31,7 +31,7 @@ NO_FILE = "--video: expected a video file or the number of a camera, got "
 NO_VIDEO = "--video: expected a video, got "
 WRITABLE = "--out: expected a writable place with room on the disk, got "
 MASKS = "--masks-out: expected a writable place with room on the disk, got "
-ROOM = "--out: expected room on the disk, got "
+ROOM = "--out: expected a writable place with room on the disk, got "
 NEW = "--out: expected a new path (or --overwrite), got "
 MASKS_FILE = "--masks-out: expected a file, got the folder "
 MASKS_OTHER = "--masks-out: expected other files than are read, got "
@@ -147,7 +147,7 @@ ROWS = [
     fault("--out /proc/a.mp4", WRITABLE),
     fault("--out notes.txt/a.mp4", WRITABLE),
     fault(f"--out {LONG}.mp4", WRITABLE),
-    fault(f"--out {251 * 'x'}.mp4", "--out: expected ... too long); the video is", new="xxx*.mp4"),
+    fault(f"--out {251 * 'x'}.mp4", "--out: expected a writable place ... too long)"),
     fault("--out a.mp4", "--out: expected a file, got the folder a.mp4", folder("a.mp4")),
     fault("--out a.mp4 --overwrite", "--out: expected a file, got the folder", folder("a.json")),
     fault("--out a.mp4", f"{NEW}a.mp4, which exists", put("a.mp4")),
@@ -182,7 +182,7 @@ ROWS = [
     fault("--masks-out out.mp4/a.mkv", "--masks-out: expected a path beside --out"),
     fault("--masks-out a.mkv", MASKS, no_room(av, "open", ".part*.mkv")),
     fault("--masks-out a", MASKS, no_room(video_writer, "write_png", "frame_000004.png")),
-    fault("--masks-out a", MASKS, no_room(Path, "mkdir", "a"), new="out.mp4"),
+    fault("--masks-out a", MASKS, no_room(os, "replace", "a")),
     right("--masks-out .", frames()),
     right("--masks-out a --overwrite", kept("a/frame_b.png", 10), mine("a/frame_b.png")),
     # What is read is not replaced, whatever it is called.
