@@ -72,7 +72,7 @@ def _load(network, weights, what):
         return
     if not os.path.isfile(weights):
         raise InputError(f"expected a file of {what}, got {weights}", "backbone_weights")
-    if Path(weights).suffix == ".keras":
+    if str(weights).endswith(".keras"):
         raise InputError(
             f"expected a file of {what}, got {weights}, a complete network: give it as start_from",
             "backbone_weights",

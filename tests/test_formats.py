@@ -16,6 +16,8 @@ from polypseg.inference.formats import NAMES, format_of
 from polypseg.inference.predictor import Predictor, open_engine
 from polypseg.scoring.sources import network_sources
 
+# Run folders of the test without digests.
+pytestmark = pytest.mark.filterwarnings("ignore::polypseg.errors.Note")
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = 32
 
@@ -34,7 +36,7 @@ def folder(tmp_path_factory):
         ]
     )
     model.save(folder / "best.keras")
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text('{"data_path": "data"}')
     return folder
 
 

@@ -408,6 +408,7 @@ def test_saved_predictions_of_a_network_score_the_same(network, tmp_path):
     assert one["threshold"]["mae"] == pytest.approx(other["threshold"]["mae"], abs=0.5 / 255)
 
 
+@pytest.mark.filterwarnings("ignore::polypseg.errors.Note")
 def test_data_sets_of_one_name_and_a_run_with_a_dot_in_its(network, tmp_path):
     run = tmp_path / "lr0.001"
     for folder in (run / "split", tmp_path / "a", tmp_path / "b"):

@@ -56,13 +56,17 @@ def save_model(model: Any, path: Path, saved: Saved) -> None:
 
 
 def read_saved(path: Path, argument: str = "resume") -> Saved:
-    """Of a file of `save_model`; epoch 0 where there is no such file. Raises `InputError`."""
-    if not path.exists():
+    """Of a file of `save_model`; epoch 0 where there is no such file, or Keras's own one. Raises
+    `InputError`.
+    """
+    if not os.path.exists(path):
         return Saved(0)
     with (
         reading(path, "a complete file that training saved", argument),
         zipfile.ZipFile(path) as archive,
     ):
+        if not archive.comment:
+            return Saved(0)
         saved = Saved(**json.loads(archive.comment))
         digests = all(isinstance(value, str | None) for value in saved[1:])
         if type(saved.epoch) is not int or saved.epoch < 1 or not digests:

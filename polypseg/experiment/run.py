@@ -114,7 +114,8 @@ def open_run(path: str | Path, argument: str = "model") -> Run:
     read_environment(folder, argument)
     if config.get("folds"):
         return Run(folder, config, [])
-    _check_lists(folder, argument)
+    if run_id(folder) or os.path.lexists(folder / FILES):  # early ones had none
+        _check_lists(folder, argument)
     # In the order against that of training, which may go on meanwhile.
     best, last = (read_saved(folder / name, argument) for name in ("best.keras", "last.keras"))
     run = Run(folder, config, read_history(folder / "history.csv", argument))
@@ -157,7 +158,7 @@ def _check_networks(run: Run, best: Saved, last: Saved, argument: str) -> None:
     """The networks are of this run, and the best one is of the best epoch."""
     own = run_id(run.folder)
     for saved, path in ((last, run.folder / "last.keras"), (best, run.best)):
-        if saved.epoch and saved.run != own:
+        if saved.run != own and os.path.exists(path):
             raise InputError(f"expected a network of this run, got {path}, of another", argument)
         if saved.epoch > len(run.history):
             raise InputError(
