@@ -2,10 +2,8 @@
 
 import glob
 import os
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +15,7 @@ from polypseg.drawing.panel import panel
 from polypseg.errors import InputError
 from polypseg.files import writing
 
+from .predict import predictions, read_ahead
 from .regions import find_regions
 from .stages import Stages
 
@@ -106,55 +105,29 @@ def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False):
     Yields:
         Lists of rows of the table, a row for each picture that was written.
     """
-    maps = predictor.all_maps if all_maps and len(predictor.maps) > 1 else predictor
-    warm = set()
+    run = predictor.all_maps if all_maps and len(predictor.maps) > 1 else predictor
 
     def read(job):
         try:
-            return job._replace(image=read_image(job.path))
+            return read_image(job.path)
         except InputError as error:
             problems.append(str(error))
 
-    def reading():
-        remaining = iter(jobs)
-        while batch := list(islice(remaining, batch_size)):
-            yield [job for job in pool.map(read, batch) if job]
+    def network():
+        pairs = read_ahead(jobs, read, pool, 2 * batch_size)
+        return predictions(pairs, run, batch_size, warm=True)
 
-    def network(batches):
-        for batch in (part for complete in batches for part in portions(complete)):
-            images = [job.image for job in batch]
-            # The first call with so many pictures may compile: not to be counted.
-            if len(batch) not in warm:
-                warm.add(len(batch))
-                maps([np.zeros((1, 1, 3), np.uint8)] * len(batch))
-            started = time.perf_counter()
-            found = maps(images)
-            milliseconds = 1e3 * (time.perf_counter() - started) / len(batch)
-            yield [
-                job._replace(maps=np.atleast_3d(probability), milliseconds=milliseconds)
-                for job, probability in zip(batch, found)
-            ]
+    def done(found):
+        maps, milliseconds = np.atleast_3d(found.maps), found.milliseconds
+        job = found.item._replace(image=found.image, maps=maps, milliseconds=milliseconds)
+        return write(job, predictor, threshold)
 
     def writing(batches):
         for batch in batches:
-            yield list(pool.map(lambda job: write(job, predictor, threshold), batch))
+            yield list(pool.map(done, [found for found in batch if found.maps is not None]))
 
     with ThreadPoolExecutor() as pool:
-        yield from Stages({"reading": reading, "network": network, "writing": writing}, depth=1)
-
-
-def portions(jobs, most=2**24):
-    """Split a batch where its maps would need too much memory: above `most` pixels."""
-    part, pixels = [], 0
-    for job in jobs:
-        more = job.image.shape[0] * job.image.shape[1]
-        if part and pixels + more > most:
-            yield part
-            part, pixels = [], 0
-        part.append(job)
-        pixels += more
-    if part:
-        yield part
+        yield from Stages({"network": network, "writing": writing}, depth=1)
 
 
 def write(job, predictor, threshold):

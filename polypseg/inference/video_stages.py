@@ -1,11 +1,13 @@
 """From the frames of a video to the video with what is found on them, in stages that overlap."""
 
-from itertools import islice
+import math
+from itertools import chain, islice
 
 import numpy as np
 
 from polypseg.drawing.overlay import overlay
 
+from .predict import predictions
 from .temporal import fill_in, smooth
 
 
@@ -42,13 +44,14 @@ def video_stages(
             yield frame
 
     def network(frames):
-        numbered, size = enumerate(frames), 1  # the first frame by itself, so that it is out soon
-        while batch := list(islice(numbered, size * stride)):
-            chosen = [frame.image for number, frame in batch if number % stride == 0]
-            found = iter(predictor(chosen))
-            for number, frame in batch:
-                yield frame, next(found) if number % stride == 0 else None
-            size = batch_size
+        pairs = (
+            (frame, None if index % stride else frame.image) for index, frame in enumerate(frames)
+        )
+        # The first frame by itself, so that it is out soon.
+        first = predictions(islice(pairs, stride), predictor, stride)
+        rest = predictions(pairs, predictor, batch_size * stride, most=math.inf)
+        for batch in chain(first, rest):
+            yield from ((found.item, found.maps) for found in batch)
 
     def smoothing(stream):
         stream = fill_in(stream)

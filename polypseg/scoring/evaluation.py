@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from multiprocessing import get_context
 from typing import NamedTuple
 
@@ -56,28 +57,29 @@ def score_items(items, rules, maps=None, workers=None):
     Args:
         items: `Item`s.
         rules: `Rules`.
-        maps: their maps, an iterable; default: read from the files that the items name.
+        maps: a generator of their maps, closed in the end; default: the files that the items name.
         workers: processes to use; default: as many as there are cores.
 
     Raises:
         InputError: an unreadable file, a map of another size than its mask, nan: one line with the
             file's name.
     """
-    jobs = (
-        ((item, map_, rules) for item, map_ in zip(items, maps))
-        if maps is not None
-        else ((item, None, rules) for item in items)
-    )
+    maps = (None for _ in items) if maps is None else maps
+    jobs = ((item, map_, rules) for item, map_ in zip(items, maps))
     workers = workers or cores()
-    spent = 0.0  # on scores alone: while a network is waited for, other processes could not help
-    for job in jobs:  # a small data set is done before they have started
-        start = time.monotonic()
-        result = score_item(*job)
-        spent += time.monotonic() - start
-        yield result
-        if workers > 1 and spent > _ALONE:
-            break
-    yield from _share_out(jobs, workers)
+    spent, last = 0.0, time.monotonic()
+    with closing(maps):
+        for job in jobs:  # a small data set is done before they have started
+            if time.monotonic() - last > 0.01:  # the network is slower: they could not help it
+                spent = 0.0
+            start = time.thread_time()
+            result = score_item(*job)
+            spent += time.thread_time() - start
+            yield result
+            if workers > 1 and spent > _ALONE:
+                break
+            last = time.monotonic()
+        yield from _share_out(jobs, workers)
 
 
 def _share_out(jobs, workers):
