@@ -72,7 +72,7 @@ class TrainConfig:
             "a fraction above 0 and below 0.5",
             self.data_split,
         )
-        expect(0 <= self.cache_gb <= 1e9, "cache_gb", "0 or more gigabytes", self.cache_gb)
+        expect(self.cache_gb >= 0, "cache_gb", "0 or more gigabytes", self.cache_gb)
         expect(
             self.backbone in BACKBONES,
             "backbone",
@@ -122,7 +122,7 @@ class TrainConfig:
             self.schedule,
         )
         expect(self.patience >= 1, "patience", "1 or more epochs", self.patience)
-        expect(0 <= self.clip_value <= 1e9, "clip_value", "0 (off) or more", self.clip_value)
+        expect(self.clip_value >= 0, "clip_value", "0 (off) or more", self.clip_value)
         expect(
             self.augment in AUGMENTATIONS,
             "augment",
