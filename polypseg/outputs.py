@@ -54,13 +54,14 @@ def claim(
     argument = owned[0].argument
     with contextlib.ExitStack() as stack:
         if folder:
-            stack.enter_context(_made(Path(os.path.abspath(folder)), folder, argument))
+            made = _make(Path(os.path.abspath(folder)), folder, argument)
             expected = "a folder that no other process writes to"
             stack.enter_context(hold(folder, argument, expected))
+            stack.callback(_remove_empty, made)  # while it is held
         for target in owned:
             if not folder:
-                stack.enter_context(_made(target.path.parent, target.given, target.argument))
-                stack.enter_context(_locked(target))
+                made = _make(target.path.parent, target.given, target.argument)
+                stack.enter_context(_locked(target, made))
             if _is_file(target) and not overwrite:
                 raise InputError(
                     f"expected a new path (or --overwrite), got {target.given}, which exists",
@@ -107,18 +108,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-@contextlib.contextmanager
-def _made(folder: Path, given: Path, argument: str) -> Iterator[None]:
-    """Make a folder and those above it; those that are empty at the end go again."""
+def _make(folder: Path, given: Path, argument: str) -> list[Path]:
+    """Make a folder and those above it; return those that were not there, the lowest first."""
     made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     with writing(given, argument):
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # not empty
-            for path in made:
-                path.rmdir()
+    return made
+
+
+def _remove_empty(made: list[Path]) -> None:
+    with contextlib.suppress(OSError):  # not empty
+        for folder in made:
+            folder.rmdir()
 
 
 def _remove_parts(owned: list[_Target]) -> None:
@@ -142,7 +143,7 @@ def hold(folder: str | Path, argument: str, expected: str) -> Iterator[None]:
     with writing(Path(folder), argument):
         descriptor = os.open(folder, os.O_RDONLY)
     try:
-        if not _lock(descriptor):
+        if not _lock(descriptor) or _identity(Path(folder)) != _identity_of(descriptor):
             raise InputError(f"expected {expected}, got {folder}", argument)
         yield
     finally:
@@ -150,8 +151,10 @@ def hold(folder: str | Path, argument: str, expected: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(target: _Target) -> Iterator[None]:
-    """`hold` for a file, which may not be there yet: by a file beside it, gone at the end."""
+def _locked(target: _Target, made: list[Path]) -> Iterator[None]:
+    """`hold` for a file, which may not be there yet: by a file beside it, gone at the end, and with
+    it those of the folders `made` that are empty.
+    """
     if fcntl is None:
         yield
         return
@@ -173,6 +176,7 @@ def _locked(target: _Target) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
+            _remove_empty(made)
     finally:
         os.close(descriptor)
 

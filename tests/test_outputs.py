@@ -123,3 +123,31 @@ def test_a_name_that_no_disk_takes_is_refused_before_the_work(many, tmp_path):
         with claim(targets, **options):
             pass
     assert os.listdir(tmp_path) == []
+
+
+def _use(folder, barrier, results):
+    barrier.wait()
+    for _ in range(200):
+        try:
+            with claim({"out": [folder / "x"]}, folder=folder):
+                (folder / "x").write_text("x")
+                (folder / "x").unlink()  # the folder is empty, and goes
+                results.put(1)
+        except InputError:
+            pass
+
+
+def test_a_claimed_folder_is_never_taken_away(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(4), context.SimpleQueue()
+    processes = [
+        context.Process(target=_use, args=(tmp_path / "p" / "o", barrier, results))
+        for _ in range(4)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert not results.empty()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
