@@ -143,7 +143,7 @@ class Variant:
         keras.config.set_dtype_policy(PRECISIONS[precision])
         config = TrainConfig(
             data_path=".", backbone=backbone, backbone_weights="none", input_size=size
-        ).check()
+        ).resolved()
         fused = BatchNorm.call
         if norm == "plain":
             BatchNorm.call = keras.layers.BatchNormalization.call

@@ -64,7 +64,7 @@ def claim(
                 stack.enter_context(_locked(target, made))
             if _is_file(target) and not overwrite:
                 raise InputError(
-                    f"expected a new path (or --overwrite), got {target.given}, which exists",
+                    f"expected a new path (or `overwrite`), got {target.given}, which exists",
                     target.argument,
                 )
         _remove_parts(owned)

@@ -35,14 +35,14 @@ def convert(source, out, to_pytorch=False):
         found = "a folder" if os.path.isdir(source) else "which does not exist"
         raise InputError(f"expected a file, got {source}, {found}", "FILE")
     if to_pytorch:
-        _check_name("FILE", source, (".keras",), "with --to-pytorch")
-        _check_name("out", out, (".pth", ".pt", ".safetensors"), "with --to-pytorch")
+        _check_name("FILE", source, (".keras",), "with `to_pytorch`")
+        _check_name("out", out, (".pth", ".pt", ".safetensors"), "with `to_pytorch`")
         _need(_reader(out))
         with claim({"out": [out]}, [source], overwrite=True):
             _load_keras()
             return _keras_to_pytorch(source, out)
-    _check_name("FILE", source, (".pth", ".pt", ".safetensors"), "unless --to-pytorch is given")
-    _check_name("out", out, (".keras", ".weights.h5"), "unless --to-pytorch is given")
+    _check_name("FILE", source, (".pth", ".pt", ".safetensors"), "unless `to_pytorch` is given")
+    _check_name("out", out, (".keras", ".weights.h5"), "unless `to_pytorch` is given")
     _need(_reader(source))
     state = _read_state_dict(source)
     backbone = any(key.startswith("layer1.") for key in state)

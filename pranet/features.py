@@ -74,7 +74,7 @@ def _load(network, weights, what):
         raise InputError(f"expected a file of {what}, got {weights}", "backbone_weights")
     if str(weights).endswith(".keras"):
         raise InputError(
-            f"expected a file of {what}, got {weights}, a complete network: give it as start_from",
+            f"expected a file of {what}, got {weights}, a complete network, for `start_from`",
             "backbone_weights",
         )
     for variable in network.weights:

@@ -159,7 +159,7 @@ def test_bad_config_files(tmp_path, values, message):
         (["--ema", "1"], "ema: expected 0 \\(off\\), or a momentum below 1"),
         (["--accumulate", "0"], "accumulate: expected 1 or more steps"),
         (["--folds", "1"], "folds: expected 2 or more, got 1"),
-        (["--folds", "3", "--split-dir", "s"], "folds: expected no --split-dir beside it"),
+        (["--folds", "3", "--split-dir", "s"], "folds: expected no `split_dir` beside it"),
         (
             ["--resume", "absent"],
             "resume: expected a run folder, got absent, which does not exist",
@@ -182,7 +182,7 @@ def test_help_shows_each_option_with_its_default(capsys):
     text = re.sub(r"\s+", " ", capsys.readouterr().out)
     for name, value in vars(TrainConfig()).items():
         assert f"--{name.replace('_', '-')}" in text
-        if value is not None:
+        if value is not None and value is not False:  # a switch is off
             assert f"(default: {value})" in text
 
 

@@ -1,9 +1,11 @@
 """The error boundary: what becomes one line, with which exit code, on which terminal."""
 
+import dataclasses
 import importlib.util
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +15,10 @@ import numpy as np
 import pytest
 
 from polypseg import runtime
+from polypseg.console.parser import given_options
 from polypseg.console.run import is_out_of_memory, one_line, run, tolerate_encoding, warn
 from polypseg.errors import InputError, expect, of_argument, reading, reason
+from polypseg.options import REQUIRED, option
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -169,3 +173,57 @@ def test_jax_without_a_gpu_is_no_error(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     monkeypatch.setattr(keras.distribution, "list_devices", list_devices)
     assert runtime.has_gpu() is False
+
+
+def test_arguments_in_a_message_are_shown_as_they_are_typed(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["a.py"])
+
+    def main():
+        raise InputError("expected `split_dir`, `overwrite` or `FILE 1`, got `", "data_path")
+
+    with pytest.raises(SystemExit):
+        run(main)
+    line = "a.py: error: --data-path: expected --split-dir, --overwrite or `FILE 1`, got `\n"
+    assert capsys.readouterr().err == line
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Everything:
+    """Each kind of option."""
+
+    name: str = option(REQUIRED, "one", "its help, 100 %", "NAME", "--title")
+    count: int = option(3, "one", "how many", "N", below=100)
+    share: float | None = option(None, "two", "of it", "F")
+    flag: bool = option(False, "two", "a switch")
+    several_of: list[float] | None = option(None, "one", "many", "F")
+    file: str = option(REQUIRED, "two", "a file", "FILE", positional=True)
+
+
+def test_options_come_from_the_fields_of_a_dataclass(capsys):
+    words = ["f", "--title=a", "--several_of", "1", "2.5", "--several-of", "3", "--flag"]
+    given = given_options(Everything, "", [*words, "--count", "7", "--share", "0.5"])
+    assert Everything(**given) == Everything(
+        file="f", name="a", count=7, share=0.5, flag=True, several_of=[1, 2.5, 3]
+    )
+    assert given_options(Everything, "", ["f", "--name", "a"]) == {"file": "f", "name": "a"}
+    with pytest.raises(SystemExit):
+        given_options(Everything, "What it does.", ["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    for words in ("What it does.", "its help, 100 %", "how many (default: 3)", "--title NAME"):
+        assert words in shown
+    assert shown.index("one:") < shown.index("many") < shown.index("two:")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["f"], "the following arguments are required: --name"),
+        (["f", "--name", ""], "--name: expected a value, got an empty one"),
+        (["f", "--name", "a", "--count", "100"], "--count: expected a number below 100, got 100"),
+        (["f", "--name", "a", "--count", "x"], "--count: invalid int value: 'x'"),
+        (["f", "--name", "a", "--counts", "1"], "unknown argument --counts 1; did you mean"),
+    ],
+)
+def test_mistakes_in_options(words, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        given_options(Everything, "", words)

@@ -13,7 +13,7 @@ from polypseg.experiment.registry import NETWORKS
 ROOT = Path(__file__).resolve().parent.parent
 LEAVES = {*NETWORKS, "losses", "metrics", "data"}
 SCRIPTS = {"train", "test", "infer_image", "infer_video", "export", "convert"}
-FLOOR = {"errors", "files", "outputs", "runtime"}
+FLOOR = {"errors", "files", "options", "outputs", "runtime"}
 BELOW = LEAVES | {"layers"} | FLOOR
 MAY_IMPORT = {
     "__main__": {"commands", "console"} | FLOOR,
@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "runtime": {"errors"},
     "errors": set(),
+    "options": set(),
 }
 TENSORFLOW = {
     "data/augment.py",

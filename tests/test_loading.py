@@ -90,7 +90,7 @@ def test_the_cache_counts_all_arrays_and_holds_the_same_on_disk(data):
 
 def config_of(data, **options):
     options = {"model": "attention_unet", "input_size": 32} | options
-    return TrainConfig(data_path=str(data), data_split=0.2, **options).check()
+    return TrainConfig(data_path=str(data), data_split=0.2, **options).resolved()
 
 
 @pytest.mark.parametrize("augment, size", [("full", 40), ("flips", 32), ("none", 32)])

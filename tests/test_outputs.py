@@ -34,7 +34,7 @@ def test_two_results_of_one_name_are_refused(one, two, tmp_path):
 def test_what_exists_needs_overwrite_and_the_argument_is_named(tmp_path):
     (tmp_path / "b").symlink_to("nowhere")
     targets = {"out": [tmp_path / "a"], "masks_out": [tmp_path / "b"]}
-    with pytest.raises(InputError, match=r"masks_out: expected a new path \(or --overwrite\)"):
+    with pytest.raises(InputError, match=r"masks_out: expected a new path \(or `overwrite`\)"):
         with claim(targets):
             pass
     with claim(targets, overwrite=True):

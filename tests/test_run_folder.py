@@ -42,7 +42,7 @@ def row(epoch, dice):
 def make(folder, seed=1, **options):
     """A run of three epochs."""
     folder.mkdir(parents=True)
-    config = TrainConfig(data_path="d", **options).check()
+    config = TrainConfig(data_path="d", **options).resolved()
     stems = [stem for part in SPLIT.values() for stem in part]
     random = np.random.default_rng(seed)
     files = {stem: (random.bytes(8).hex(), random.bytes(8).hex()) for stem in stems}
@@ -293,7 +293,7 @@ def test_a_run_that_cannot_be_begun_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "write_text", full)
-    config = TrainConfig(data_path="d").check()
+    config = TrainConfig(data_path="d").resolved()
     with pytest.raises(InputError, match="No space left on device"):
         new_run(tmp_path, "run", config, "checked", {"a": ("0", "1")}, SPLIT)
     assert os.listdir(tmp_path) == []

@@ -5,25 +5,41 @@ python convert.py res2net50_v1b_26w_4s-3cf99910.pth --out res2net50.weights.h5
 python convert.py runs/pranet_res2net50/best.keras --to-pytorch --out PraNet.pth
 """
 
-from polypseg.console.parser import Parser
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from polypseg.console.parser import given_options
+from polypseg.options import REQUIRED, option
 
 
-def parse(arguments=None):
-    parser = Parser(
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Options of `convert.py`."""
+
+    file: str = option(
+        REQUIRED,
+        "input and output",
+        ".pth, .pt or .safetensors; with --to-pytorch .keras",
+        "FILE",
+        positional=True,
+    )
+    out: str = option(
+        REQUIRED,
+        "input and output",
+        ".keras for a PraNet, .weights.h5 for a backbone; with --to-pytorch .pth, .pt or "
+        ".safetensors",
+        "PATH",
+    )
+    to_pytorch: bool = option(False, "input and output", "from Keras to the authors' state dict")
+
+
+def parse(arguments: Sequence[str] | None = None) -> ConvertOptions:
+    """The options of a command line. Raises `InputError`."""
+    description = (
         "Convert the authors' PyTorch PraNet or Res2Net50 to Keras, or a PraNet-Res2Net50 to "
         "PyTorch."
     )
-    group = parser.group("input and output")
-    group("file", metavar="FILE", help=".pth, .pt or .safetensors; with --to-pytorch .keras")
-    group(
-        "--out",
-        required=True,
-        metavar="PATH",
-        help=".keras for a PraNet, .weights.h5 for a backbone; with --to-pytorch .pth, .pt or "
-        ".safetensors",
-    )
-    group("--to-pytorch", action="store_true", help="from Keras to the authors' state dict")
-    return parser.parse(arguments)
+    return ConvertOptions(**given_options(ConvertOptions, description, arguments))
 
 
 def main():
@@ -31,4 +47,4 @@ def main():
 
     from polypseg.pranet.convert import convert
 
-    print(convert(options["file"], options["out"], options.get("to_pytorch", False)))
+    print(convert(options.file, options.out, options.to_pytorch))

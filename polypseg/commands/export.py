@@ -3,65 +3,57 @@
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from polypseg.console.parser import Parser
+from polypseg.console.parser import given_options
 from polypseg.errors import expect
 from polypseg.inference.formats import NAMES
+from polypseg.options import REQUIRED, option
+
+from .network import check_threshold
 
 
-@dataclass
-class Defaults:
-    precision: str = "float32"
-    threshold: float = 0.5
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Options of `export.py`."""
+
+    model: str = option(
+        REQUIRED, "input and output", "run folder, or a .keras file", "RUN", "--model-path"
+    )
+    format: str = option(REQUIRED, "input and output", " | ".join(NAMES), "NAME")
+    out: str | None = option(
+        None,
+        "input and output",
+        "what to write (default: beside the .keras file, of its name)",
+        "PATH",
+    )
+    overwrite: bool = option(False, "input and output", "replace what is there")
+    precision: str = option(
+        "float32",
+        "content",
+        "float32 | float16: of the stored weights; float16 halves the file",
+        "NAME",
+    )
+    all_maps: bool = option(
+        False, "content", "all maps, side outputs first; otherwise the answer only"
+    )
+    threshold: float = option(
+        0.5, "content", "stored with the file, for those who threshold its probabilities", "T"
+    )
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for the first value out of range."""
+        expect(self.format in NAMES, "format", " | ".join(NAMES), self.format)
+        known = self.precision in ("float32", "float16")
+        expect(known, "precision", "float32 or float16", self.precision)
+        check_threshold(self.threshold)
 
 
-def parse(arguments=None):
-    parser = Parser(
-        "Write a trained network for other programs, checked against the original.", Defaults()
-    )
-    group = parser.group("input and output")
-    group(
-        "--model", "--model-path", metavar="RUN", required=True, help="run folder, or a .keras file"
-    )
-    group("--format", metavar="NAME", required=True, help=" | ".join(NAMES))
-    group(
-        "--out", metavar="PATH", help="what to write (default: beside the .keras file, of its name)"
-    )
-    group("--overwrite", action="store_true", help="replace what is there")
-    group = parser.group("content")
-    group(
-        "--precision",
-        metavar="NAME",
-        help="float32 | float16: of the stored weights; float16 halves the file",
-    )
-    group(
-        "--all-maps",
-        action="store_true",
-        help="all maps, side outputs first; otherwise the answer only",
-    )
-    group(
-        "--threshold",
-        type=float,
-        metavar="T",
-        help="stored with the file, for those who cut its probabilities",
-    )
-    given = parser.parse(arguments)
-    options = vars(Defaults()) | given
-    expect(options["format"] in NAMES, "format", " | ".join(NAMES), options["format"])
-    expect(
-        options["precision"] in ("float32", "float16"),
-        "precision",
-        "float32 or float16",
-        options["precision"],
-    )
-    expect(
-        0 <= options["threshold"] <= 1,
-        "threshold",
-        "a probability from 0 to 1",
-        options["threshold"],
-    )
-    return options
+def parse(arguments: Sequence[str] | None = None) -> ExportOptions:
+    """The checked options of a command line. Raises `InputError`."""
+    description = "Write a trained network for other programs, checked against the original."
+    return ExportOptions(**given_options(ExportOptions, description, arguments))
 
 
 def main():
@@ -73,16 +65,16 @@ def main():
     from polypseg.inference.export import TOLERANCE, export
 
     result = export(
-        options["model"],
-        options["format"],
-        options.get("out"),
-        options["precision"],
-        options.get("all_maps", False),
-        options["threshold"],
-        options.get("overwrite", False),
+        options.model,
+        options.format,
+        options.out,
+        options.precision,
+        options.all_maps,
+        options.threshold,
+        options.overwrite,
     )
     print(
         f"agrees with the Keras network: probabilities within {result.probability_difference:.1g}, "
-        f"logits within {result.logit_difference:.1g} ({TOLERANCE[options['precision']]:g} allowed)"
+        f"logits within {result.logit_difference:.1g} ({TOLERANCE[options.precision]:g} allowed)"
     )
     print(f"written: {result.path} ({result.size / 1e6:.1f} MB)")

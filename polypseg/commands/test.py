@@ -2,144 +2,128 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from polypseg.console.parser import Parser
+from polypseg.console.parser import given_options
 from polypseg.console.run import program
 from polypseg.errors import InputError, expect, of_argument
 from polypseg.files import atomic, check_writable, write_text, writing
+from polypseg.options import option
 from polypseg.outputs import claim
+
+from .network import check_threshold
 
 SUBSETS = ("train", "val", "test", "all")
 FILES = ("report.html", "metrics.json", "per_image.csv", "table.md", "table.tex")
 
 
-@dataclass
-class Defaults:
-    subset: str = "test"
-    empty: str = "one"
+@dataclass(frozen=True, kw_only=True)
+class TestOptions:
+    """Options of `test.py`; None where one is not given and depends on others."""
 
+    __test__ = False  # pytest: this is none
 
-def parse(arguments=None):
-    parser = Parser(
-        "Score networks, or maps that any program saved, against masks, at the masks' own size.",
-        Defaults(),
-    )
-    group = parser.group("a network")
-    group(
-        "--model",
+    model: list[str] | None = option(
+        None,
+        "a network",
+        "run folder or model file; several: one table",
+        "RUN",
         "--model-path",
-        nargs="+",
-        metavar="RUN",
-        help="run folder or model file; several: one table",
     )
-    group(
-        "--data-path",
-        nargs="+",
-        metavar="DIR",
-        help="folder with images/ and masks/ (default: that of the run)",
+    data_path: list[str] | None = option(
+        None, "a network", "folder with images/ and masks/ (default: that of the run)", "DIR"
     )
-    group(
-        "--subset",
-        metavar="NAME",
-        help="train | val | test of the run's split, or all pairs of the folder",
+    subset: str | None = option(
+        None,
+        "a network",
+        "train | val | test of the run's split, or all pairs of the folder (default: test)",
+        "NAME",
     )
-    group(
-        "--input-size",
+    input_size: int | None = option(
+        None,
+        "a network",
+        "height and width at which the network runs (default: the run's)",
+        "PX",
         "--inputsize",
-        type=int,
-        metavar="PX",
-        help="height and width at which the network runs (default: the run's)",
     )
-    group("--tta", action="store_true", help="average over the picture and its three flips")
-    group(
-        "--save-predictions",
-        action="store_true",
-        help="write the maps as 8-bit PNG to predictions/ in --out",
+    tta: bool = option(False, "a network", "average over the image and its three flips")
+    save_predictions: bool = option(
+        False, "a network", "write the maps as 8-bit PNG to predictions/ in --out"
     )
-    group = parser.group("or saved maps")
-    group(
-        "--predictions",
-        nargs="+",
-        metavar="DIR",
-        help="maps as grey pictures or .npy, matched with masks by stem",
+    predictions: list[str] | None = option(
+        None,
+        "or saved maps",
+        "maps as grey images or .npy, matched with masks by stem",
+        "DIR",
     )
-    group(
-        "--masks",
-        nargs="+",
-        metavar="DIR",
-        help="masks: one folder, or one for each of --predictions",
+    masks: list[str] | None = option(
+        None, "or saved maps", "masks: one folder, or one for each of --predictions", "DIR"
     )
-    group = parser.group("scores")
-    group(
-        "--threshold",
-        type=float,
-        metavar="T",
-        help="foreground where probability >= T (default: that of the model, else 0.5)",
+    threshold: float | None = option(
+        None,
+        "scores",
+        "foreground where probability >= T (default: that of the model, else 0.5)",
+        "T",
     )
-    group(
-        "--empty",
-        metavar="RULE",
-        help="overlap with an empty mask: skip | one (if nothing is found) | zero",
+    empty: str = option(
+        "one",
+        "scores",
+        "overlap with an empty mask: skip | one (if nothing is found) | zero",
+        "RULE",
     )
-    group(
-        "--resize",
-        action="store_true",
-        help="scale a map of another size than its mask (default: an error)",
+    resize: bool = option(
+        False, "scores", "scale a map of another size than its mask (default: an error)"
     )
-    group(
-        "--stems",
-        nargs="+",
-        metavar="FILE",
-        help="score only these: a stem a line; one file, or one for each data set",
+    stems: list[str] | None = option(
+        None,
+        "scores",
+        "score only these: a stem a line; one file, or one for each data set",
+        "FILE",
     )
-    group(
-        "--names",
-        nargs="+",
-        metavar="NAME",
-        help="of the rows, one for each of --model or --predictions",
+    names: list[str] | None = option(
+        None, "scores", "of the rows, one for each of --model or --predictions", "NAME"
     )
-    group(
-        "--out",
-        metavar="DIR",
-        help="writes report.html, metrics.json, per_image.csv, table.md and table.tex there",
+    out: str | None = option(
+        None,
+        "scores",
+        "writes report.html, metrics.json, per_image.csv, table.md and table.tex there",
+        "DIR",
     )
-    given = parser.parse(arguments)
-    options = {"subset": Defaults.subset, "empty": Defaults.empty} | given
-    threshold = options.get("threshold")
-    if ("model" in given) == ("predictions" in given):
-        raise InputError("give either --model, or --predictions with --masks")
-    of_maps, of_network = (
-        ("masks",),
-        ("data_path", "subset", "input_size", "tta", "save_predictions"),
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for options that are out of range, or not for each other."""
+        if bool(self.model) == bool(self.predictions):
+            raise InputError("give either --model, or --predictions with --masks")
+        other, names = "predictions", ["masks"]
+        if not self.model:
+            other, names = "model", ["data_path", "subset", "input_size", "tta", "save_predictions"]
+        for name in names:
+            if getattr(self, name):
+                raise InputError(f"requires `{other}`", name)
+        expect(self.model or self.masks, "masks", "a folder of masks beside `predictions`")
+        expect(self.out or not self.save_predictions, "save_predictions", "a folder in `out`")
+        expect(self.part in SUBSETS, "subset", ", ".join(SUBSETS), self.part)
+        expect(self.empty in ("skip", "one", "zero"), "empty", "skip, one or zero", self.empty)
+        expect(not (self.stems and self.subset), "stems", "this or `subset`", "both")
+        check_threshold(self.threshold)
+        if self.out:
+            check_writable(self.out, "out")
+
+    @property
+    def part(self) -> str:
+        """The subset that is scored."""
+        return self.subset or "test"
+
+
+def parse(arguments: Sequence[str] | None = None) -> TestOptions:
+    """The checked options of a command line. Raises `InputError`."""
+    description = (
+        "Score networks, or maps that any program saved, against masks, at the masks' own size."
     )
-    other, names = ("predictions", of_maps) if "model" in given else ("model", of_network)
-    for name in names:
-        if name in given:
-            raise InputError(f"requires --{other}", name)
-    expect("model" in given or "masks" in given, "masks", "a folder of masks beside --predictions")
-    expect(
-        "save_predictions" not in given or "out" in given, "save_predictions", "a folder in --out"
-    )
-    expect(options["subset"] in SUBSETS, "subset", ", ".join(SUBSETS), options["subset"])
-    expect(
-        options["empty"] in ("skip", "one", "zero"),
-        "empty",
-        "skip, one or zero",
-        options["empty"],
-    )
-    expect("stems" not in given or "subset" not in given, "stems", "this or --subset", "both")
-    expect(
-        threshold is None or 0 <= threshold <= 1,
-        "threshold",
-        "a probability from 0 to 1",
-        threshold,
-    )
-    if "out" in options:
-        check_writable(options["out"], "out")
-    return options
+    return TestOptions(**given_options(TestOptions, description, arguments))
 
 
 def main():
@@ -147,19 +131,17 @@ def main():
 
     from polypseg.scoring.sources import network_sources, saved_sources  # heavy
 
-    chosen = {name: options.get(name) for name in ("stems", "names")}
-    if "model" in options:
-        sources = network_sources(
-            options["model"], options.get("data_path"), options["subset"], **chosen
-        )
+    chosen = {"stems": options.stems, "names": options.names}
+    if options.model:
+        sources = network_sources(options.model, options.data_path, options.part, **chosen)
     else:
-        sources = saved_sources(options["predictions"], options["masks"], **chosen)
-    if "out" not in options:
+        sources = saved_sources(options.predictions, options.masks, **chosen)
+    if not options.out:
         score(sources, options)
         return
-    out = Path(options["out"])
+    out = Path(options.out)
     targets = [out / name for name in FILES]
-    if "save_predictions" in options:
+    if options.save_predictions:
         for source in sources:
             folder = predictions_of(source, sources, out)
             targets += [folder / f"{item.stem}.png" for item in source.items]
@@ -195,31 +177,31 @@ def score(sources, options):
         disable=None,
     ) as bar:
         for source in sources:
-            threshold, maps = options.get("threshold"), None
+            threshold, maps = options.threshold, None
             maps_of = saved_maps
-            if "model" in options:
-                predictor = opened.get(source.path) or load(source.path, options.get("input_size"))
+            if options.model:
+                predictor = opened.get(source.path) or load(source.path, options.input_size)
                 opened = {source.path: predictor}
                 threshold = predictor.threshold if threshold is None else threshold
-                tta = options.get("tta", False)
+                tta = options.tta
                 source.network = {"input_size": predictor.input_size, "tta": tta}
                 maps_of = partial(predict, predictor, tta=tta)
                 maps = maps_of(source.items)
-                if "save_predictions" in options:
-                    folder = predictions_of(source, sources, Path(options["out"]))
+                if options.save_predictions:
+                    folder = predictions_of(source, sources, Path(options.out))
                     maps = kept(maps, source, folder, kept_maps)
             rules = Rules(
                 0.5 if threshold is None else threshold,
-                options["empty"],
-                options.get("resize", False),
+                options.empty,
+                options.resize,
             )
             results = []
-            with of_argument("data_path" if "model" in options else "predictions"):
+            with of_argument("data_path" if options.model else "predictions"):
                 for result in score_items(source.items, rules, maps):
                     results.append(result)
                     bar.update()
             rows.append(SourceScores(source, rules, results))
-            if "out" in options:
+            if options.out:
                 galleries.append(pictures(source, results, rules, maps_of, len(sources)))
             if all(result.top <= 1 for result in results):
                 bar.write(
@@ -229,7 +211,7 @@ def score(sources, options):
                 )
     print(plain(rows))
     remarks(rows)
-    if "out" in options:
+    if options.out:
         write(rows, galleries, kept_maps, options)
 
 
@@ -278,7 +260,7 @@ def write(rows, galleries, kept_maps, options):
     from polypseg.scoring import tables
     from polypseg.scoring.report import report
 
-    out = Path(options["out"])
+    out = Path(options.out)
     machine = environment()
     shown = {
         name: machine[name] for name in ("commit", "backend", "python", "platform", "processor")

@@ -1,49 +1,75 @@
 """The command line that all commands share: spelling, help, defaults."""
 
 import argparse
+import dataclasses
 import sys
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
 
 from polypseg.errors import InputError, nearest
+from polypseg.options import Option
 
-from .run import program
+from .run import option, program
 
 
-class Parser:
-    """Long options in kebab-case or with underscores; defaults in the help."""
+def given_options(
+    kind: type, description: str, arguments: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Parse a command line.
 
-    def __init__(self, description, defaults=None):
-        self._parser = _OneLineErrors(
-            prog=program(), description=description, allow_abbrev=False, add_help=False
-        )
-        self._defaults = defaults
-        self._parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    Args:
+        kind: a dataclass whose fields are made by `polypseg.options.option`.
+        description: of the command, in its help.
+        arguments: the words of the command line; default: those of this process.
 
-    def group(self, title):
-        """A function that adds options under this title.
+    Returns:
+        The options that were given, by the names of their fields.
 
-        It is `argparse`'s `add_argument` but for this: no value may be empty, or a whole number of
-        `below` or more; an option that takes several values and is given twice has those of both.
-        """
-        group = self._parser.add_argument_group(title)
+    Raises:
+        InputError: an unknown option, one without its value, or a value of another type.
+    """
+    parser = _OneLineErrors(
+        prog=program(), description=description, allow_abbrev=False, add_help=False
+    )
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    groups: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        about: Option = field.metadata["option"]
+        if about.group not in groups:
+            groups[about.group] = parser.add_argument_group(about.group)
+        names = [field.name] if about.positional else [option(field.name), *about.spellings]
+        groups[about.group].add_argument(*names, **_of_field(field, about))
+    words = sys.argv[1:] if arguments is None else arguments
+    return vars(parser.parse_args([_kebab(word) for word in words]))
 
-        def add(*names, help, below=2**31, **kwargs):
-            default = getattr(self._defaults, names[0].strip("-").replace("-", "_"), None)
-            if default is not None:
-                help = f"{help} (default: {default})"
-            if kwargs.get("type") is int:
-                kwargs["type"] = _whole(below)
-            elif "type" not in kwargs and "action" not in kwargs:
-                kwargs["type"] = _text
-            if kwargs.get("nargs") == "+":
-                kwargs["action"] = "extend"
-            group.add_argument(*names, default=argparse.SUPPRESS, help=help, **kwargs)
 
-        return add
+def _of_field(field: dataclasses.Field, about: Option) -> dict[str, Any]:
+    """The keywords of `add_argument`. No value may be empty; one option given twice has the last
+    value, or, where it takes several, those of both.
+    """
+    kind, text = _value_type(field.type), about.help.replace("%", "%%")
+    if not any(field.default is none for none in (dataclasses.MISSING, None, False)):
+        text += f" (default: {field.default})"
+    if kind is bool:
+        return {"action": "store_true", "default": argparse.SUPPRESS, "help": text}
+    several = typing.get_origin(kind) is list
+    if several:
+        kind = typing.get_args(kind)[0]
+    found = {"metavar": about.metavar, "default": argparse.SUPPRESS, "help": text}
+    if not about.positional:
+        found["required"] = field.default is dataclasses.MISSING
+    if several:
+        found |= {"nargs": "+", "action": "extend"}
+    parsers = {int: _whole(about.below), float: float}
+    return found | {"type": parsers.get(kind, _text)}
 
-    def parse(self, arguments=None):
-        """The options that were given, as a dict."""
-        arguments = sys.argv[1:] if arguments is None else arguments
-        return vars(self._parser.parse_args([_kebab(argument) for argument in arguments]))
+
+def _value_type(kind: Any) -> Any:
+    """`int` of `int | None`."""
+    kinds = [part for part in typing.get_args(kind) if part is not type(None)]
+    return kinds[0] if isinstance(kind, types.UnionType) else kind
 
 
 def _text(value):

@@ -1,6 +1,7 @@
 """Running a command: a user's mistake becomes one line and exit code 2."""
 
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -18,6 +19,11 @@ def program():
 def option(argument):
     """What the user types for an argument: `--input-size`; a positional one is in capitals."""
     return argument if argument.isupper() else "--" + argument.replace("_", "-")
+
+
+def with_options(message):
+    """A message whose arguments, in backquotes, are what the user types."""
+    return re.sub("`([a-z_]+)`", lambda match: option(match[1]), message)
 
 
 def one_line(text):
@@ -39,7 +45,7 @@ def print_notes():
 
     def show_note(message, category, *where):
         if issubclass(category, Note):
-            warn(f"note: {message}")
+            warn(f"note: {with_options(str(message))}")
         else:
             show(message, category, *where)
 
@@ -71,7 +77,7 @@ def run(main):
         main()
     except InputError as error:
         prefix = f"{option(error.argument)}: " if error.argument else ""
-        warn(f"error: {prefix}{error.message}")
+        warn(f"error: {prefix}{with_options(error.message)}")
         sys.exit(2)
     except KeyboardInterrupt as stop:
         warn("stopped" + (f"; {stop}" if str(stop) else ""))

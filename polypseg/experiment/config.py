@@ -4,57 +4,154 @@ import dataclasses
 import json
 import os
 import re
+import types
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 
 from polypseg.errors import InputError, expect, nearest, reading
+from polypseg.options import option
 
 from .registry import AUGMENTATIONS, BACKBONES, LOSSES, NETWORKS, PRECISIONS
 
 OF_THIS_START = ("resume", "coordinator", "num_processes", "process_id")  # not stored
 
 
-@dataclass
+_OWN_LOSSES = ", ".join(f"{network.loss} for {name}" for name, network in NETWORKS.items())
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """All that a training run depends on; `config.json` of a run folder holds it."""
 
-    data_path: str | None = None
-    split_dir: str | None = None
-    data_split: float = 0.1
-    group_by: str | None = None
-    folds: int | None = None
-    cache_gb: float = 4.0
-    model: str = "pranet"
-    backbone: str = "resnet50"
-    backbone_weights: str = "imagenet"
-    start_from: str | None = None  # a run folder or a .keras file
-    input_size: int = 352
-    multi_scale: list | None = None
-    epochs: int = 40
-    batch_size: int = 16
-    accumulate: int = 1
-    lr: float = 1e-3
-    schedule: str = "cosine"
-    patience: int = 15
-    clip_value: float = 0.5
-    augment: str = "full"
-    ema: float = 0.0
-    loss: str | None = None
-    map_weights: list | None = None
-    precision: str = "float32"
-    seed: int = 12
-    deterministic: bool = False
-    trained_model_path: str = "runs"
-    logdir: str | None = None
-    devices: str = "one"
-    resume: str | None = None  # the run folder
-    coordinator: str | None = None
-    num_processes: int | None = None
-    process_id: int | None = None
+    data_path: str | None = option(
+        None, "data", "folder with images/ and masks/, files matched by stem", "DIR"
+    )
+    split_dir: str | None = option(
+        None,
+        "data",
+        "given split: a folder with train.txt, val.txt, test.txt; their common prefix; or a CSV "
+        "stem,subset",
+        "PATH",
+        "--split-file",
+    )
+    data_split: float = option(
+        0.1, "data", "without --split-dir: fraction for val, and again for test", "F"
+    )
+    group_by: str | None = option(
+        None,
+        "data",
+        "images whose stems match alike (one patient) are never split",
+        "REGEX",
+    )
+    folds: int | None = option(
+        None, "data", "cross-validation: K runs, each tested on another Kth of the images", "K"
+    )
+    cache_gb: float = option(
+        4.0, "data", "decoded images beyond this size go to a temporary file", "GB"
+    )
+    model: str = option("pranet", "network", " | ".join(NETWORKS), "NAME")
+    backbone: str = option("resnet50", "network", f"of PraNet: {' | '.join(BACKBONES)}", "NAME")
+    backbone_weights: str = option(
+        "imagenet", "network", "imagenet | none | path of a .h5 file", "W"
+    )
+    start_from: str | None = option(
+        None,
+        "network",
+        "begin with the weights of a trained network: a run folder or a .keras file, which also "
+        "says --model, --backbone and --input-size",
+        "PATH",
+    )
+    input_size: int = option(
+        352, "network", "height and width the network sees", "PX", "--inputsize"
+    )
+    multi_scale: list[float] | None = option(
+        None,
+        "network",
+        "train on each batch at these multiples of the input size, one step each; PraNet's "
+        "authors: 0.75 1 1.25",
+        "F",
+    )
+    epochs: int = option(40, "training", "passes over the training images", "N", "--epoch")
+    batch_size: int = option(16, "training", "images a step", "N", "--batchsize")
+    accumulate: int = option(
+        1,
+        "training",
+        "add up the gradients of N steps: an effective batch N times as large",
+        "N",
+    )
+    lr: float = option(1e-3, "training", "highest learning rate of Adam", "LR")
+    schedule: str = option(
+        "cosine",
+        "training",
+        "cosine | constant, after a warm-up; step: a tenth every 50 epochs, as PraNet's authors",
+        "NAME",
+    )
+    patience: int = option(
+        15, "training", "stop after N epochs without a better validation Dice", "N"
+    )
+    clip_value: float = option(
+        0.5, "training", "clip each gradient to [-C, C]; 0: off", "C", "--gclip"
+    )
+    augment: str = option(
+        "full",
+        "training",
+        "full (flips, turns, zoom, colour, blur) | flips (and quarter turns) | none",
+        "NAME",
+    )
+    ema: float = option(
+        0.0,
+        "training",
+        "validate and keep the moving average of the weights, momentum M; 0: off",
+        "M",
+    )
+    loss: str | None = option(
+        None, "training", f"{' | '.join(LOSSES)} (default: {_OWN_LOSSES})", "NAME"
+    )
+    map_weights: list[float] | None = option(
+        None, "training", "weight of each side output, coarse to fine (default: 1)", "W"
+    )
+    precision: str = option("float32", "training", " | ".join(PRECISIONS), "NAME")
+    seed: int = option(
+        12, "training", "of split, order, augmentation and initial weights", "N", below=2**32
+    )
+    deterministic: bool = option(
+        False, "training", "the same numbers bit for bit on the same machine; slower"
+    )
+    trained_model_path: str = option("runs", "run", "where the run folder is made", "DIR")
+    logdir: str | None = option(None, "run", "TensorBoard logs (default: in the run folder)", "DIR")
+    resume: str | None = option(
+        None,
+        "run",
+        "go on with an interrupted run; beside it only --data-path, if the data have moved, "
+        "--cache-gb and --devices",
+        "RUN",
+    )
+    devices: str = option(
+        "one",
+        "several devices",
+        "one | all: each batch is divided among all GPUs, of all processes under KERAS_BACKEND=jax",
+        "NAME",
+    )
+    coordinator: str | None = option(
+        None,
+        "several devices",
+        "where the processes meet: the first one's address (Slurm says it by itself)",
+        "HOST:PORT",
+    )
+    num_processes: int | None = option(None, "several devices", "how many there are", "N")
+    process_id: int | None = option(
+        None,
+        "several devices",
+        "which one this is, from 0; the first one writes the run folder",
+        "I",
+    )
 
-    def check(self):
-        """Raise `InputError` for the first value out of range; fill in what depends on the
-        model.
+    def resolved(self) -> "TrainConfig":
+        """The same, checked, with the network's own loss where none is given.
+
+        Raises:
+            InputError: the first value that is out of range.
         """
         expect(self.data_path, "data_path", "a folder with images/ and masks/")
         for name, value in dataclasses.asdict(self).items():
@@ -64,7 +161,7 @@ class TrainConfig:
                 expect(value < 2**31, name, "a number below 2^31", value)
         expect(self.model in NETWORKS, "model", f"one of {', '.join(NETWORKS)}", self.model)
         network = NETWORKS[self.model]
-        self.loss = self.loss or network.loss
+        loss = self.loss or network.loss
         size, stride = self.input_size, network.stride
         expect(
             0 < self.data_split < 0.5,
@@ -98,7 +195,7 @@ class TrainConfig:
             expect(
                 not self.split_dir,
                 "folds",
-                "no --split-dir beside it, since the folds are drawn",
+                "no `split_dir` beside it, since the folds are drawn",
                 self.split_dir,
             )
         scales = self.multi_scale
@@ -108,7 +205,7 @@ class TrainConfig:
             expect(
                 good,
                 "multi_scale",
-                f"factors of --input-size up to 4 that leave {stride} px or more",
+                f"factors of `input_size` up to 4 that leave {stride} px or more",
                 _join(scales),
             )
         expect(1 <= self.epochs <= 100_000, "epochs", "1 to 100000", self.epochs)
@@ -130,7 +227,7 @@ class TrainConfig:
             self.augment,
         )
         expect(0 <= self.ema < 1, "ema", "0 (off), or a momentum below 1 as 0.99", self.ema)
-        expect(self.loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}", self.loss)
+        expect(loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}", loss)
         weights = self.map_weights
         if weights is not None:
             numbers = all(_fits(weight, float) and 0 <= weight <= 1e9 for weight in weights)
@@ -156,9 +253,10 @@ class TrainConfig:
             self.num_processes,
         )
         expect(0 <= self.seed < 2**32, "seed", "a whole number of 0 or more", self.seed)
-        return self
+        return dataclasses.replace(self, loss=loss)
 
-    def to_json(self):
+    def to_json(self) -> str:
+        """The content of `config.json`."""
         values = dataclasses.asdict(self)
         return (
             json.dumps(
@@ -213,9 +311,12 @@ def _without_twins(pairs):
 
 
 def _fits(value, kind):
-    if kind is float:
-        kind = int | float
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    """Whether a value from JSON is of a field's type; that of a list's items is checked later."""
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    kinds = tuple(typing.get_origin(part) or part for part in kinds)
+    if float in kinds:
+        kinds += (int,)
+    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
 
 def _words(kind):
@@ -223,7 +324,7 @@ def _words(kind):
         "int": "a whole number",
         "float": "a number",
         "str": "text",
-        "list": "a list",
+        "list[float]": "a list",
         "bool": "true or false",
         "None": "null",
     }

@@ -108,7 +108,7 @@ def open_run(path: str | Path, argument: str = "model") -> Run:
     config = read_config(folder / "config.json", argument)
     _check_digests(folder, config, argument)
     try:
-        TrainConfig(**config).check()
+        TrainConfig(**config).resolved()
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}", argument) from error
     read_environment(folder, argument)

@@ -56,7 +56,7 @@ def started_from(options: dict[str, Any]) -> dict[str, Any]:
     """
     if options.get("backbone_weights", "none") != "none":
         raise InputError(
-            "cannot be given beside start_from, which brings all weights", "backbone_weights"
+            "cannot be given beside `start_from`, which brings all weights", "backbone_weights"
         )
     path, of_network = find_trained(options["start_from"])
     names = ["model"]

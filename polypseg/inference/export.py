@@ -146,7 +146,7 @@ def check_target(source, form, out, overwrite):
     for path in filter(os.path.isdir, form.parts(out)):  # of files the claim is the judge
         if not overwrite:
             raise InputError(
-                f"expected a new path (or --overwrite), got {path}, which exists", "out"
+                f"expected a new path (or `overwrite`), got {path}, which exists", "out"
             )
         if not form.recognises(path):
             raise InputError(

@@ -86,7 +86,7 @@ class Predictor:
         """
         if len(self.maps) == 1:
             raise ValueError(
-                "expected a network with side maps (or a file exported with --all-maps), got the "
+                "expected a network with side maps (or a file exported with `all_maps`), got the "
                 "answer only"
             )
         return [np.stack(maps, axis=-1) for maps in self._predict(images, slice(None))]

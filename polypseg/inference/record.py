@@ -36,7 +36,7 @@ class Record:
         self.rows: dict[str, dict[str, str]] = {}  # by the name of the mask
         if (folder / SETTINGS).exists() and not anew:
             self._compare(settings)
-            with reading(folder / TABLE, "a table of infer_image.py (or --overwrite)", "out"):
+            with reading(folder / TABLE, "a table of infer_image.py (or `overwrite`)", "out"):
                 rows = [*self._table(), *self._journal()]
                 if any(row.keys() != rows[0].keys() or not row.keys() >= _NEEDED for row in rows):
                     raise ValueError("rows without the columns that it has")
@@ -48,7 +48,7 @@ class Record:
 
     def _compare(self, settings: Mapping[str, Any]) -> None:
         path = self.folder / SETTINGS
-        with reading(path, "what infer_image.py wrote about its network (or --overwrite)", "out"):
+        with reading(path, "what infer_image.py wrote about its network (or `overwrite`)", "out"):
             begun = json.loads(path.read_text(encoding="utf-8"))
             other = [name for name in _SAME if begun[name] != settings[name]]
             was = {"model": begun["model"]} | {name: begun[name] for name in _SAME[1:]}
@@ -56,7 +56,7 @@ class Record:
             network = "{model} at {input_size} px, threshold {threshold}"
             raise InputError(
                 f"expected the network that began {self.folder}, {network.format(**was)}, got "
-                f"{network.format(**settings)}; give another folder, or --overwrite to do all anew",
+                f"{network.format(**settings)}; give another folder, or `overwrite` to do all anew",
                 "out",
             )
 

@@ -115,7 +115,7 @@ def score_item(item, map_, rules):
         if not rules.resize:
             raise InputError(
                 f"{name}: expected the size of its mask, {_size(mask)}, got {_size(given)}; "
-                "--resize scales the map"
+                "`resize` scales the map"
             )
         given = resize_map(given, mask.shape)
     try:

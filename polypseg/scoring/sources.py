@@ -180,13 +180,13 @@ def saved_sources(predictions, masks, stems=None, names=None):
     expect(
         len(masks) in (1, len(predictions)),
         "masks",
-        f"one folder, or one for each of {len(predictions)} --predictions",
+        f"one folder, or one for each of {len(predictions)} `predictions`",
         f"{len(masks)} folders",
     )
     expect(
         names is None or len(names) == len(predictions),
         "names",
-        f"a name for each of {len(predictions)} --predictions",
+        f"a name for each of {len(predictions)} `predictions`",
         names and " ".join(names),
     )
     masks = list(masks) * len(predictions) if len(masks) == 1 else masks

@@ -136,7 +136,7 @@ def _check_groups(split, groups):
     parted = sorted(group for group, names in subsets.items() if len(names) > 1)
     if parted:
         raise InputError(
-            f"expected each group in one subset of --split-dir, got {len(parted)} "
+            f"expected each group in one subset of `split_dir`, got {len(parted)} "
             f"parted, {parted[0]} among them"
         )
 

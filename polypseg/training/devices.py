@@ -41,7 +41,7 @@ def join(config):
         )
     if config.devices != "all" or keras.backend.backend() != "jax" or not several:
         for name in given:
-            expect(config.devices == "all", name, "--devices all beside it", given[name])
+            expect(config.devices == "all", name, "`devices` all beside it", given[name])
             backend = keras.backend.backend()
             expect(
                 False,
@@ -125,7 +125,7 @@ def spread(config):
         expect(
             config.accumulate == 1,
             "accumulate",
-            "1 beside --devices all under TensorFlow",
+            "1 beside `devices` all under TensorFlow",
             config.accumulate,
         )
         with tf.distribute.MirroredStrategy([device.name for device in devices]).scope():

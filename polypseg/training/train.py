@@ -56,7 +56,7 @@ def train(config, data=None, folder=None, progress=None, signals=None):
         Interrupted: by Ctrl-C or SIGTERM.
         What was saved before is kept in each case.
     """
-    config.check()
+    config = config.resolved()
     expect(config.folds is None, "folds", "none, since cross_validate trains folds", config.folds)
     data = load_data(config) if data is None else data
     progress = Progress() if progress is None else progress

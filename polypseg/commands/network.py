@@ -1,0 +1,57 @@
+"""Options that the commands which run a network on images share."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from polypseg.errors import expect
+from polypseg.options import REQUIRED, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """A network, and how it is run."""
+
+    model: str = option(
+        REQUIRED,
+        "input",
+        "run folder, .keras file, or what the export command wrote",
+        "PATH",
+        "--model-path",
+    )
+    input_size: int | None = option(
+        None,
+        "network",
+        "height and width at which the network runs (default: the run's)",
+        "PX",
+        "--inputsize",
+    )
+    threshold: float | None = option(
+        None,
+        "network",
+        "a pixel is foreground where its probability is at least T (default: the model's)",
+        "T",
+    )
+    batch_size: int = option(8, "network", "images a call of the network", "N", "--batchsize")
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for the first value out of range."""
+        check_threshold(self.threshold)
+        expect(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raise `InputError` for a number that is no probability."""
+    good = threshold is None or 0 <= threshold <= 1
+    expect(good, "threshold", "a probability from 0 to 1", threshold)
+
+
+def settings(options: NetworkOptions, predictor: Any) -> dict[str, Any]:
+    """How a network was run, for the file that says so beside its results."""
+    threshold = predictor.threshold if options.threshold is None else options.threshold
+    return {
+        "model": options.model,
+        "digest": predictor.digest,
+        "engine": predictor.engine,
+        "input_size": predictor.input_size,
+        "threshold": threshold,
+    }
