@@ -50,14 +50,16 @@ def fold_splits(
 
     splits = []
     for part in parts:
-        rest = [name for name in drawn if name not in set(part)]
+        tested = set(part)
+        rest = [name for name in drawn if name not in tested]
         if len(rest) < 2:
             raise InputError(
                 "expected 2 groups or more outside each fold, to train and to validate on, got 1 "
                 f"with folds={folds}"
             )
         val = _take({name: len(members[name]) for name in rest}, fraction * len(stems))
-        train = [name for name in rest if name not in set(val)]
+        validated = set(val)
+        train = [name for name in rest if name not in validated]
         chosen = {"train": train, "val": val, "test": part}
         splits.append(
             {

@@ -3,6 +3,7 @@
 import csv
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -486,3 +487,101 @@ def test_what_the_folder_says_of_itself_is_checked(name, text, tmp_path):
     assert "--out: expected" in result.stderr and "--overwrite" in result.stderr
     assert contents(tmp_path / "o") == before
     assert infer(*arguments, "--overwrite").returncode == 0
+
+
+def test_maps_of_an_image_that_has_changed_go(tmp_path):
+    """With --probability, changed, without, and with it again: never that of the old image."""
+    draw(tmp_path / "in" / "a.png", seed=1)
+    draw(tmp_path / "in" / "b.png", seed=2)
+    arguments = ("--image", tmp_path / "in", "--out", tmp_path / "o")
+    assert infer(*arguments, "--probability", "--panel").returncode == 0
+    new, _ = draw(tmp_path / "in" / "a.png", seed=3)
+    assert infer(*arguments).returncode == 0
+    maps = tmp_path / "o" / "probabilities"
+    assert os.listdir(maps) == ["b.png"] == os.listdir(tmp_path / "o" / "panels")
+    result = infer(*arguments, "--probability")
+    assert result.returncode == 0 and "1 done before" in result.stdout
+    grey = cv2.imread(str(maps / "a.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_allclose(grey / 65535, new, atol=0.51 / 65535)
+
+
+def test_another_network_leaves_nothing_of_the_first(tmp_path):
+    for index in range(3):
+        draw(tmp_path / "in" / f"{index}.png", seed=index)
+    assert infer("--image", tmp_path / "in", "--out", tmp_path / "o", "--panel").returncode == 0
+    arguments = ("--image", tmp_path / "in" / "1.png", "--out", tmp_path / "o", "--overwrite")
+    result = infer(*arguments, env=os.environ | {"STUB_DIGEST": "other"})
+    assert result.returncode == 0, result.stderr
+    files = {str(path.relative_to(tmp_path / "o")) for path in (tmp_path / "o").rglob("*.*")}
+    assert files == {"masks/1.png", "overlays/1.png", "regions.csv", "settings.json"}
+
+
+def test_overwrite_of_one_image_keeps_the_others_of_the_same_network(tmp_path):
+    for index in range(3):
+        draw(tmp_path / "in" / f"{index}.png", seed=index)
+    assert infer("--image", tmp_path / "in", "--out", tmp_path / "o").returncode == 0
+    assert (
+        infer(
+            "--image", tmp_path / "in" / "1.png", "--out", tmp_path / "o", "--overwrite"
+        ).returncode
+        == 0
+    )
+    assert sorted(row["mask"] for row in table(tmp_path / "o")) == [
+        f"masks/{index}.png" for index in range(3)
+    ]
+
+
+def test_overwrite_loses_nothing_where_nothing_can_be_read(tmp_path):
+    draw(tmp_path / "in" / "a.png")
+    assert infer("--image", tmp_path / "in", "--out", tmp_path / "o").returncode == 0
+    before = contents(tmp_path / "o")
+    (tmp_path / "bad.png").write_text("x")
+    result = infer("--image", tmp_path / "bad.png", "--out", tmp_path / "o", "--overwrite")
+    assert result.returncode == 2
+    for name, (content, _) in before.items():
+        assert (tmp_path / "o" / name).read_bytes() == content
+
+
+def test_a_journal_that_was_cut_off_twice_is_read(tmp_path):
+    for index in range(6):
+        draw(tmp_path / "in" / f"{index}.png", seed=index)
+    for count in (2, 4):
+        infer_until(tmp_path / "in", count, tmp_path / "o")
+        journal = tmp_path / "o" / ".regions.jsonl"
+        journal.write_bytes(journal.read_bytes()[:-20])
+    result = infer("--image", tmp_path / "in", "--out", tmp_path / "o")
+    assert result.returncode == 0, result.stderr
+    assert len(table(tmp_path / "o")) == 6
+
+
+def test_names_that_depend_on_the_other_images_do_not_double_the_table(tmp_path):
+    draw(tmp_path / "p" / "s1" / "a.png", seed=1)
+    draw(tmp_path / "p" / "s1" / "b.png", seed=2)
+    arguments = ("--image", tmp_path / "p" / "**" / "*.png", "--out", tmp_path / "o")
+    assert infer(*arguments).returncode == 0
+    draw(tmp_path / "p" / "s2" / "a.png", seed=3)
+    result = infer(*arguments)
+    assert result.returncode == 0 and "2 done before" in result.stdout, result.stderr
+    masks = [row["mask"] for row in table(tmp_path / "o")]
+    assert masks == ["masks/a.png", "masks/b.png", "masks/s2/a.png"]
+
+
+def test_the_same_file_by_another_path_is_the_same(tmp_path):
+    draw(tmp_path / "in" / "a.png", seed=1)
+    assert infer("--image", "in", "--out", "o", cwd=tmp_path).returncode == 0
+    new, _ = draw(tmp_path / "in" / "a.png", seed=2)
+    result = infer("--image", tmp_path / "in", "--out", "o", "--threshold", 0.5, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(read_mask(tmp_path / "o" / "masks" / "a.png"), new >= 0.5)
+    shutil.copytree(tmp_path / "in", tmp_path / "e1")
+    result = infer("--image", "e1", "--out", "o", cwd=tmp_path)
+    assert result.returncode == 0 and "1 done before" in result.stdout
+    assert [row["file"] for row in table(tmp_path / "o")] == ["e1/a.png"]
+
+
+def test_an_empty_mask_file_is_not_done(tmp_path):
+    draw(tmp_path / "in" / "a.png", seed=1)
+    assert infer("--image", tmp_path / "in", "--out", tmp_path / "o").returncode == 0
+    (tmp_path / "o" / "masks" / "a.png").write_bytes(b"")
+    assert infer("--image", tmp_path / "in", "--out", tmp_path / "o").returncode == 0
+    assert read_mask(tmp_path / "o" / "masks" / "a.png").shape == (53, 71)

@@ -212,10 +212,10 @@ def test_the_second_batch_is_read_while_the_network_runs_on_the_first(
     items, _ = draw(tmp_path, 9)
     read_image, reads, overlapped = module.read_image, threading.Event(), []
 
-    def read(path):
+    def read(path, data=None):
         if path == items[5].image:
             reads.set()
-        return read_image(path)
+        return read_image(path, data)
 
     class Waits(Stub):
         def __call__(self, images):

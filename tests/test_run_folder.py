@@ -108,7 +108,7 @@ def comment(name, content):
 
 def of_another_run(name):
     def change(folder):
-        other = make(folder.parent / "other", seed=2)
+        other = make(folder.parent / "other")  # of the same options and data
         shutil.copy(other / name, folder / name)
 
     return change
@@ -150,7 +150,7 @@ DAMAGE = {
     "digests empty": (text(DIGEST, "{}"), "of other files"),
     "digests of a list": (text(DIGEST, "[1]"), "digest.json"),
     "digests no JSON": (text(DIGEST, "x"), "digest.json"),
-    "digests edited": (edit(DIGEST, '": "', '": "0'), CHANGED),
+    "digests edited": (edit(DIGEST, '.txt": "', '.txt": "0'), CHANGED),
     "environment a list": (text("environment.json", "[]"), "environment.json"),
     "environment resumed": (text("environment.json", '{"resumed": 3}'), "environment.json"),
     "environment no JSON": (text("environment.json", "{"), "environment.json"),
@@ -297,3 +297,13 @@ def test_a_run_that_cannot_be_begun_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left on device"):
         new_run(tmp_path, "run", config, "checked", {"a": ("0", "1")}, SPLIT)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_loss_that_is_not_finite_does_not_close_the_run(run):
+    """It was stopped for it, and its best network is good."""
+    path = run / "history.csv"
+    rows = [row(index, dice) for index, dice in enumerate(DICE, 1)]
+    rows[2]["val_loss"] = float("nan")
+    write_history(path, rows)
+    network(run / "last.keras", 3)
+    assert np.isnan(open_run(run).history[2]["val_loss"])

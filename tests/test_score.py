@@ -1,6 +1,7 @@
 """`test.py` on maps that a program saved, and on a network, run for real on drawn pictures."""
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -13,12 +14,15 @@ import cv2
 import numpy as np
 import pytest
 
-from polypseg.data.images import read_mask
+from polypseg import __version__
+from polypseg.data.images import read_image, read_mask, write_png
+from polypseg.errors import InputError, Note
 from polypseg.metrics import DataSetScores, score
 from polypseg.metrics.table import PRANET, THRESHOLD
-from polypseg.scoring.sources import network_sources
+from polypseg.scoring.sources import network_sources, saved_sources
 
 ROOT = Path(__file__).resolve().parent.parent
+BEFORE = ROOT / "tests" / "data" / "before_rooms"
 
 
 def score_py(*arguments, **environment):
@@ -423,3 +427,62 @@ def test_data_sets_of_one_name_and_a_run_with_a_dot_in_its(network, tmp_path):
     assert len({(source.model, source.data) for source in both}) == 2
     for name, source in zip("ab", both):
         assert f"{name}/bowel" in source.data
+
+
+def test_other_images_of_the_runs_names_are_not_its_split(tmp_path):
+    """Two data sets that number their images alike: the split is of one of them."""
+    ours = BEFORE / "data"
+    theirs = tmp_path / "theirs"
+    shutil.copytree(ours, theirs)
+    stem = (BEFORE / "finished" / "split" / "test.txt").read_text().split()[0]
+    with pytest.warns(Note):
+        assert len(network_sources([BEFORE / "finished"], [theirs], "test")[0].items) == 1
+    image = read_image(theirs / "images" / f"{stem}.png")
+    write_png(theirs / "images" / f"{stem}.png", 255 - image)
+    with pytest.warns(Note), pytest.raises(InputError, match="got 1 others of the same names"):
+        network_sources([BEFORE / "finished"], [theirs], "test")
+    with pytest.warns(Note):
+        assert len(network_sources([BEFORE / "finished"], [theirs], "all")[0].items) == 16
+        assert len(network_sources([BEFORE / "finished"], [theirs], "val")[0].items) == 1
+
+
+def test_what_has_no_partner_is_told(folders, tmp_path):
+    bowel = shutil.copytree(folders / "bowel", tmp_path / "copy")
+    (bowel / "masks" / "p3.png").unlink()
+    with pytest.warns(Note, match=r"not scored: 1 file in .*first without a mask \(p3.png\)"):
+        (source,) = saved_sources([folders / "results/first"], [bowel / "masks"])
+    assert len(source.items) == 6
+    (bowel / "images" / "p5.jpg").unlink()
+    with pytest.warns(
+        Note, match=r"not scored: 2 files in .*copy without a partner \(p3.jpg, p5.png"
+    ):
+        (source,) = network_sources([BEFORE / "pranet.keras"], [bowel], "all")
+    assert len(source.items) == 5
+
+
+def test_metrics_json_says_what_was_scored(network, tmp_path):
+    out, model = tmp_path / "o", network / "net.keras"
+    arguments = ["--model", model, "--data-path", network / "bowel", "--subset", "all"]
+    result = score_py(*arguments, "--tta", "--threshold", 0.25, "--out", out)
+    assert result.returncode == 0, result.stderr
+    settings = json.loads((out / "metrics.json").read_text())["settings"]
+    masks = sorted((network / "bowel" / "masks").iterdir())
+
+    def blake(data):
+        return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+    of_masks = blake("".join(blake(path.read_bytes()) for path in masks).encode())
+    assert settings == {
+        "model": str(model),
+        "digest": blake(blake(model.read_bytes()).encode()),
+        "data": str(network / "bowel" / "masks"),
+        "masks_digest": of_masks,
+        "subset": "all",
+        "input_size": 32,
+        "tta": True,
+        "threshold": 0.25,
+        "empty": "one",
+        "resize": False,
+        "empty_masks": 0,
+        "polypseg": __version__,
+    }

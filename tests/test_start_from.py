@@ -1,5 +1,7 @@
 """`train.py --start-from`: a new run that begins with a trained network."""
 
+import dataclasses
+import json
 import shutil
 import sys
 import warnings
@@ -15,8 +17,10 @@ from polypseg.attention_unet import AttentionUNet
 from polypseg.commands import train
 from polypseg.commands.train import parse
 from polypseg.errors import InputError
-from polypseg.experiment.config import read_config
-from polypseg.experiment.trained import find_trained
+from polypseg.experiment.config import TrainConfig, read_config
+from polypseg.experiment.run import begin_run, open_run
+from polypseg.experiment.trained import find_trained, note_seen, start_path
+from polypseg.files import file_digest
 from polypseg.pranet import PraNet
 from polypseg.training.build import build_model
 
@@ -135,3 +139,52 @@ def test_a_run_goes_on_as_a_new_one(monkeypatch, capsys, tmp_path):
     for one, two in zip(*(model.trainable_weights for model in models), strict=True):
         np.testing.assert_allclose(np.array(one), np.array(two), atol=1e-7)
     assert find_trained(new).path == new / "best.keras"
+    assert (new / "start.keras").read_bytes() == before[old / "best.keras"]
+
+
+def test_a_run_that_was_begun_needs_its_source_no_more(networks, tmp_path):
+    """Killed in its first epoch, it begins again with the network that it keeps."""
+    source = tmp_path / "source.keras"
+    shutil.copy(networks / "unet.keras", source)
+    config = parse(["--data-path", "d", "--start-from", str(source)])
+    folder = tmp_path / "run"
+    folder.mkdir()
+    split = {"train": ["a"], "val": ["b"], "test": ["c"]}
+    files = dict.fromkeys("abc", ("0", "1"))
+    begin_run(folder, config, "checked", files, split, start_path(config))
+    source.unlink()
+    resumed = dataclasses.replace(config, resume=str(folder))
+    saved = keras.saving.load_model(networks / "unet.keras", compile=False)
+    for one, two in zip(weights(build_model(resumed, 10)), weights(saved), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert open_run(folder).config["start_from"] == str(source)
+    (folder / "start.keras").unlink()
+    with pytest.raises(InputError, match="start.keras"):
+        open_run(folder)
+
+
+@pytest.mark.parametrize("subset, told", [("train", True), ("val", True), ("test", False)])
+def test_images_that_the_network_knows_are_told(subset, told):
+    stems = (BEFORE / "finished" / "split" / f"{subset}.txt").read_text().split()
+    image = BEFORE / "data" / "images" / f"{stems[0]}.png"
+    config = TrainConfig(data_path="d", start_from=str(BEFORE / "finished"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        note_seen(config, [file_digest(image), "0"])
+    notes = [str(w.message) for w in caught if "known to" in str(w.message)]
+    assert len(notes) == told and all(note.startswith("1 images") for note in notes)
+
+
+def test_a_cross_validation_is_not_one_network(tmp_path):
+    shutil.copytree(BEFORE / "folds", tmp_path / "folds")
+    with pytest.raises(InputError, match="start_from: expected one run, got the cross-validation"):
+        find_trained(tmp_path / "folds")
+
+
+def test_the_weights_of_a_backbone_beside_a_start_from_a_file_are_refused(networks, tmp_path):
+    values = {"data_path": "d", "start_from": str(networks / "pranet.keras"), "epochs": 3}
+    (tmp_path / "c.json").write_text(json.dumps(values))
+    config = parse(["--config", str(tmp_path / "c.json")])
+    assert (config.backbone, config.backbone_weights, config.epochs) == ("mobilenetv2", "none", 3)
+    with pytest.raises(InputError, match="backbone_weights: cannot be given beside `start_from`"):
+        parse(["--config", str(tmp_path / "c.json"), "--backbone-weights", "imagenet"])

@@ -75,7 +75,7 @@ def main():
     ]
     outputs = [out / TABLE, *(path for job in jobs for path in job.targets.values())]
     refuse_data_set(out, "out")
-    with claim({"out": outputs}, paths, overwrite=True, folder=out):
+    with claim({"out": [*outputs, out / SETTINGS]}, paths, overwrite=True, folder=out):
         taken = [path for path in outputs if os.path.lexists(path)]
         if taken and not options.overwrite and not os.path.exists(out / SETTINGS):
             more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
@@ -106,11 +106,11 @@ def segment_images(jobs, options):
     written, problems = 0, []
     choices = (how["threshold"], problems, options.batch_size, options.panel)
     with tqdm(total=len(left), unit=" images", leave=False, disable=None) as bar:
-        for rows in segment(left, predictor, *choices):
+        for rows in segment(left, predictor, *choices, begin=record.begin):
             record.add(rows)
             written += len(rows)
             bar.update(written + len(problems) - bar.n)
-    record.finish(jobs)
+    record.finish()
     if written or not problems:
         before = len(jobs) - len(left)
         print(

@@ -184,7 +184,11 @@ def score(sources, options):
                 opened = {source.path: predictor}
                 threshold = predictor.threshold if threshold is None else threshold
                 tta = options.tta
-                source.network = {"input_size": predictor.input_size, "tta": tta}
+                source.network |= {
+                    "digest": predictor.digest,
+                    "input_size": predictor.input_size,
+                    "tta": tta,
+                }
                 maps_of = partial(predict, predictor, tta=tta)
                 maps = maps_of(source.items)
                 if options.save_predictions:

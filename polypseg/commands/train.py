@@ -34,7 +34,7 @@ def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
     if "resume" in given:
         return resumed_config(given)
     from_file = read_config(given.pop("config")) if "config" in given else {}
-    if "start_from" not in given:
+    if not (from_file | given).get("start_from"):
         return TrainConfig(**(from_file | given)).resolved()
 
     from polypseg.experiment.trained import started_from  # heavy: after the arguments

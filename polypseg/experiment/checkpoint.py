@@ -92,7 +92,8 @@ def read_history(path: Path, argument: str = "resume") -> list[dict[str, Any]]:
     """The rows of `history.csv`, one for each epoch from 1; [] where there is none.
 
     Raises:
-        InputError: a row or a column is missing, or a value is no finite number.
+        InputError: a row or a column is missing, a value is no number, or a validation Dice is not
+            finite.
     """
     if not os.path.lexists(path):
         return []
@@ -102,7 +103,8 @@ def read_history(path: Path, argument: str = "resume") -> list[dict[str, Any]]:
             for cells in csv.DictReader(file, strict=True):
                 row: dict[str, Any] = {key: float(value) for key, value in cells.items()}
                 lacking = [name for name in COLUMNS if name not in row]
-                broken = [name for name, value in row.items() if not math.isfinite(value)]
+                # Others may be nan, in a run that was stopped for it.
+                broken = not math.isfinite(row.get("val_dice", math.nan))
                 if lacking or broken or row["epoch"] != len(rows) + 1:
                     raise ValueError(f"row {len(rows) + 1} is {', '.join(cells.values())}")
                 rows.append(row | {"epoch": len(rows) + 1})

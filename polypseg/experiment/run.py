@@ -2,6 +2,8 @@
 
 import json
 import os
+import secrets
+import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from typing import Any
 
 from polypseg.data.splits import SUBSETS, write_split
 from polypseg.errors import InputError, Note, reading
-from polypseg.files import digest, file_digest, remove, write_text
+from polypseg.files import atomic, digest, file_digest, remove, write_text
 
 from .checkpoint import Saved, best_row, history_digest, read_history, read_saved, saving
 from .config import TrainConfig, read_config
@@ -19,6 +21,8 @@ from .fingerprints import FILES, read_fingerprints, write_fingerprints
 from .run_folder import create_run, find_run
 
 DIGEST = "digest.json"
+_RUN = "run"
+START = "start.keras"  # the network that the run began with
 LISTS = tuple(f"split/{subset}.txt" for subset in SUBSETS)
 
 
@@ -48,6 +52,7 @@ def begin_run(
     found: str,
     files: Mapping[str, tuple[str, str]],
     split: Mapping[str, Sequence[str]] | None = None,
+    start: Path | None = None,
 ) -> None:
     """Write what stays as it is in a run folder; `config.json`, which makes it one, comes last.
 
@@ -57,6 +62,7 @@ def begin_run(
         found: what the check of the data found, in words.
         files: stem -> hashes of image and mask.
         split: stems of each subset; None for a cross-validation.
+        start: the `.keras` file that the run begins with, where there is one: it is copied.
     """
     with saving(folder):
         write_environment(folder)
@@ -64,10 +70,18 @@ def begin_run(
             write_split(folder / "split", split)
         write_text(folder / "data.txt", f"{found}\n")
         write_fingerprints(folder, files)
-        names = (*(LISTS if split is not None else ()), "data.txt", FILES)
+        names = [*(LISTS if split is not None else ()), "data.txt", FILES]
+        if start:
+            with atomic(folder / START) as temporary:
+                try:
+                    os.link(start, temporary)  # no file of a run is ever changed, only replaced
+                except OSError:
+                    shutil.copyfile(start, temporary)
+            names.append(START)
         text = config.to_json()
         digests = {name: file_digest(folder / name) for name in names}
         digests["config.json"] = digest(text.encode())
+        digests[_RUN] = secrets.token_hex(8)  # two runs of the same options and data differ in it
         write_text(folder / DIGEST, json.dumps(digests, indent=2) + "\n")
         write_text(folder / "config.json", text)
 
@@ -79,11 +93,12 @@ def new_run(
     found: str,
     files: Mapping[str, tuple[str, str]],
     split: Mapping[str, Sequence[str]] | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Begin a run in a folder of a free name; where that fails, none is left."""
     folder = create_run(parent, name)
     try:
-        begin_run(folder, config, found, files, split)
+        begin_run(folder, config, found, files, split, start)
     except BaseException:
         remove(folder)
         raise
@@ -133,11 +148,13 @@ def _check_digests(folder: Path, config: dict[str, Any], argument: str) -> None:
             stacklevel=1,
         )
         return
-    needed = {"config.json", "data.txt", FILES, *(() if config.get("folds") else LISTS)}
+    needed = {_RUN, "config.json", "data.txt", FILES, *(() if config.get("folds") else LISTS)}
+    needed |= {START} if config.get("start_from") else set()
     with reading(path, "the digests of a run", argument):
         digests = json.loads(path.read_text(encoding="utf-8"))
         if digests.keys() != needed:
             raise ValueError("of other files")
+    del digests[_RUN]
     for name, wanted in digests.items():
         with reading(folder / name, "a file of the run as it was written", argument):
             if file_digest(folder / name) != wanted:

@@ -53,7 +53,7 @@ def find_run(path, argument="model"):
             f"expected a run folder (one with config.json), got {path} with {found} inside",
             argument,
         )
-    if argument == "model" and (runs[0] / "fold-1").is_dir():
+    if argument != "resume" and (runs[0] / "fold-1").is_dir():
         raise InputError(
             f"expected one run, got the cross-validation {runs[0]}; name a fold, as "
             f"{runs[0]}/fold-1",

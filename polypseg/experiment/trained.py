@@ -2,14 +2,18 @@
 
 import json
 import os
+import warnings
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polypseg.errors import InputError, expect, reading
+from polypseg.errors import InputError, Note, expect, reading
 
+from .config import TrainConfig
+from .fingerprints import FILES, read_fingerprints
 from .registry import NETWORKS
-from .run import open_run
+from .run import LISTS, START, open_run
 
 
 class Trained(NamedTuple):
@@ -45,6 +49,42 @@ def _options_of(path: Path) -> dict[str, Any]:
         kept = {key: saved["config"].get(key) for key in ("backbone", "input_size")}
         expect(name in NETWORKS, "start_from", f"a network, {' or '.join(NETWORKS)}", path)
     return {"model": name} | {key: value for key, value in kept.items() if value is not None}
+
+
+def start_path(config: TrainConfig) -> Path | None:
+    """The file that a run begins with, where there is one; a run that is resumed has it itself.
+    Raises `InputError`.
+    """
+    if not config.start_from:
+        return None
+    own = Path(config.resume, START) if config.resume else None
+    return own if own and own.exists() else find_trained(config.start_from).path
+
+
+def note_seen(config: TrainConfig, hashes: Iterable[str | None]) -> None:
+    """Give a `Note` where the run that is begun with was trained on images, or chosen by some, that
+    this one is validated or tested on.
+
+    Args:
+        hashes: of the image files that it is validated or tested on.
+    """
+    if not config.start_from or not os.path.isdir(config.start_from):
+        return
+    folder = open_run(config.start_from, "start_from").folder
+    if not os.path.exists(folder / FILES):
+        return
+    files, known = read_fingerprints(folder, "start_from"), set()
+    for name in LISTS[:2]:  # train and val
+        stems = (folder / name).read_text(encoding="utf-8").split("\n")
+        known |= {files[stem][0] for stem in stems if stem}
+    seen = len(known.intersection(hashes))
+    if seen:
+        warnings.warn(
+            f"{seen} images to validate or test on are known to {config.start_from}, which was "
+            "trained on them or chosen by them: scores on them say little about new images",
+            Note,
+            stacklevel=1,
+        )
 
 
 def started_from(options: dict[str, Any]) -> dict[str, Any]:

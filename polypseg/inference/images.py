@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from polypseg.data.images import IMAGE_SUFFIXES, read_image, write_png
+from polypseg.data.images import IMAGE_SUFFIXES, read_bytes, read_image, write_png
 from polypseg.drawing.overlay import overlay
 from polypseg.drawing.panel import panel
 from polypseg.errors import InputError
-from polypseg.files import writing
+from polypseg.files import digest, writing
 
 from .predict import predictions, read_ahead
 from .regions import find_regions
@@ -90,7 +90,7 @@ def output_names(paths):
     return found
 
 
-def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False):
+def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False, begin=lambda: None):
     """Run the network over pictures and write what is found; reading, the network and writing
     overlap.
 
@@ -101,15 +101,20 @@ def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False):
         problems: a list that gets a line for each picture that cannot be read.
         batch_size: pictures a call of the network.
         all_maps: write pages of all maps of the network, not of the answer alone.
+        begin: called before the first file is written.
 
     Yields:
         Lists of rows of the table, a row for each picture that was written.
     """
     run = predictor.all_maps if all_maps and len(predictor.maps) > 1 else predictor
 
+    digests = {}
+
     def read(job):
         try:
-            return read_image(job.path)
+            data = read_bytes(job.path)
+            digests[job.path] = digest(data)
+            return read_image(job.path, data)
         except InputError as error:
             problems.append(str(error))
 
@@ -120,11 +125,16 @@ def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False):
     def done(found):
         maps, milliseconds = np.atleast_3d(found.maps), found.milliseconds
         job = found.item._replace(image=found.image, maps=maps, milliseconds=milliseconds)
-        return write(job, predictor, threshold)
+        return write(job, predictor, threshold) | {"digest": digests.pop(job.path)}
 
     def writing(batches):
+        begun = False
         for batch in batches:
-            yield list(pool.map(done, [found for found in batch if found.maps is not None]))
+            batch = [found for found in batch if found.maps is not None]
+            if batch and not begun:
+                begin()
+                begun = True
+            yield list(pool.map(done, batch))
 
     with ThreadPoolExecutor() as pool:
         yield from Stages({"network": network, "writing": writing}, depth=1)

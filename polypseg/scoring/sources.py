@@ -1,11 +1,13 @@
 """What is to be scored: the pictures of a network's split, or the maps that a program saved."""
 
 import os
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from polypseg.errors import InputError, expect, of_argument, reading
+from polypseg.errors import InputError, Note, expect, of_argument, reading
+from polypseg.experiment.fingerprints import FILES, fingerprints, read_fingerprints
 from polypseg.experiment.run import open_run
 from polypseg.inference.formats import exported_as
 
@@ -44,7 +46,7 @@ class Source:
     items: list
     path: Path  # of the network, or the folder of maps
     config: dict | None = None  # of the run
-    network: dict = field(default_factory=dict)  # how it was run: input_size, tta
+    network: dict = field(default_factory=dict)  # what was scored: subset, input_size, tta, ...
 
 
 def network_sources(models, data_paths, subset, stems=None, names=None):
@@ -80,12 +82,14 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
             )
         for data_path, listed in zip(data_paths or [config["data_path"]], lists):
             with of_argument("data_path"):
-                pairs, _ = find_pairs(data_path)
+                pairs, orphans = find_pairs(data_path)
+            _note_left_out(orphans, f"in {data_path} without a partner")
             chosen, part = pairs, ""
             if listed:
                 chosen = _listed(pairs, listed, data_path)
             elif subset != "all":
                 chosen, part = _split(folder, subset, pairs, data_path), f" {subset}"
+                _check_same(folder, chosen, data_path)
             sources.append(
                 Source(
                     names[index] if names else (folder or path).name,
@@ -93,9 +97,32 @@ def network_sources(models, data_paths, subset, stems=None, names=None):
                     [Item(pair.stem, pair.mask, pair.image) for pair in chosen],
                     path,
                     config,
+                    {"subset": "listed" if listed else subset},
                 )
             )
     return _told_apart(sources)
+
+
+def _note_left_out(files, which):
+    if files:
+        names = ", ".join(Path(file).name for file in files[:3])
+        more = ", ..." if len(files) > 3 else ""
+        count = f"{len(files)} file{'s' * (len(files) > 1)}"
+        warnings.warn(f"not scored: {count} {which} ({names}{more})", Note, stacklevel=1)
+
+
+def _check_same(folder, pairs, data_path):
+    """Raise `InputError` where files of the run's names are others than the run's."""
+    if not os.path.exists(folder / FILES):  # an early version
+        return
+    begun, now = read_fingerprints(folder, "model"), fingerprints(pairs)
+    other = [stem for stem in now if now[stem] != begun[stem]]
+    if other:
+        raise InputError(
+            f"expected the run's images, got {len(other)} others of the same names in {data_path} "
+            f"({', '.join(other[:3])}): score them with `subset` all, or with `stems`",
+            "data_path",
+        )
 
 
 def _told_apart(sources):
@@ -217,6 +244,9 @@ def saved_sources(predictions, masks, stems=None, names=None):
                 f"got {len(wanted) - len(missing)} in {maps_folder}; missing: {', '.join(missing)}",
                 "predictions",
             )
+        extra = [maps[stem] for stem in sorted(maps.keys() - wanted.keys())]
+        if not listed:
+            _note_left_out(extra, f"in {maps_folder} without a mask")
         images = _pictures_beside(masks_folder)
         data = _telling_name(masks_folder)
         sources.append(

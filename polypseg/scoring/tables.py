@@ -3,7 +3,8 @@
 import json
 import math
 
-from polypseg.files import csv_text
+from polypseg import __version__
+from polypseg.files import csv_text, digest, file_digest
 from polypseg.metrics.table import METRICS
 
 PROTOCOLS = ("pranet", "threshold")  # in the order in which their tables are shown
@@ -148,11 +149,7 @@ def metrics_json(rows):
     """One result with the keys of `DataSetScores.result`, or several below "results"; nan becomes
     null.
     """
-    results = [
-        row.total
-        | {"settings": row.rules._asdict() | {"empty_masks": row.empty} | row.source.network}
-        for row in rows
-    ]
+    results = [row.total | {"settings": scored(row)} for row in rows]
     named = [
         {"model": row.source.model, "data": row.source.data} | result
         for row, result in zip(rows, results)
@@ -161,6 +158,21 @@ def metrics_json(rows):
         json.dumps(without_nan(results[0] if len(rows) == 1 else {"results": named}), indent=2)
         + "\n"
     )
+
+
+def scored(row):
+    """What was scored, and how: for `metrics.json`."""
+    source = row.source
+    masks = "".join(file_digest(item.mask) for item in source.items)
+    return {
+        ("maps" if source.items[0].map else "model"): str(source.path),
+        "data": str(source.items[0].mask.parent),
+        "masks_digest": digest(masks.encode()),
+        **row.rules._asdict(),
+        "empty_masks": row.empty,
+        **source.network,
+        "polypseg": __version__,
+    }
 
 
 def per_image_csv(rows):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from polypseg.errors import InputError, expect, reading
 from polypseg.experiment.registry import NETWORKS, load_networks
-from polypseg.experiment.trained import find_trained
+from polypseg.experiment.trained import start_path
 from polypseg.losses import SegmentationLoss
 from polypseg.metrics.streaming import MeanDice, MeanIoU
 
@@ -20,8 +20,9 @@ STEP_DECAY = 50  # epochs; PraNet's authors
 def build_model(config, steps, devices=1):
     """A new network, compiled as it is trained; `steps` is the length of an epoch."""
     network = NETWORKS[config.model].build(config)
-    if config.start_from:
-        _take_weights(network, find_trained(config.start_from).path)
+    start = start_path(config)
+    if start:
+        _take_weights(network, start)
     model = _compile(config, network, _optimizer(config, steps), devices)
     # Left to the first step, TensorFlow would trace that step twice.
     model.optimizer.build(model.trainable_variables)

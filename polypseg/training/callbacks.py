@@ -96,6 +96,10 @@ class RunFolder(keras.callbacks.Callback):
             name: float(f"{float(value):.9g}") for name, value in numbers.items()
         }
         row["seconds"] = round(time.perf_counter() - self.started, 2)
+        if not math.isfinite(row["val_loss"]):  # the last step may have made it so
+            raise NonFiniteLoss(
+                f"the validation loss became {row['val_loss']} in epoch {epoch + 1}"
+            )
         history = [*self.history, row]
         with saving(self.folder):
             path = self.folder / "history.csv"

@@ -13,8 +13,9 @@ import numpy as np
 
 from polypseg.errors import reading
 from polypseg.experiment.checkpoint import saving
-from polypseg.experiment.run import new_run
+from polypseg.experiment.run import START, new_run
 from polypseg.experiment.run_folder import hold_run
+from polypseg.experiment.trained import note_seen, start_path
 from polypseg.files import csv_text, write_text
 from polypseg.inference.predictor import Predictor
 from polypseg.scoring.evaluation import evaluate
@@ -46,7 +47,9 @@ def cross_validate(config, folds, progress=None, signals=None):
         folder = Path(config.resume)
     else:
         name, data = f"{run_name(config)}_folds", folds[0]
-        folder = new_run(config.trained_model_path, name, config, data.found, data.files)
+        parent, start = config.trained_model_path, start_path(config)
+        note_seen(config, (image for image, _ in data.files.values()))
+        folder = new_run(parent, name, config, data.found, data.files, start=start)
     rows, validation = [], []
     with hold_run(folder):
         for number, data in enumerate(folds, 1):
@@ -59,6 +62,7 @@ def cross_validate(config, folds, progress=None, signals=None):
                 group_by=None,
                 split_dir=str(target / "split"),
                 trained_model_path=str(folder),
+                start_from=str(folder / START) if config.start_from else None,
                 resume=str(target) if begun else None,
             )
             _, best = train(fold_config, data, target, progress, signals)

@@ -23,6 +23,7 @@ from polypseg.experiment.environment import write_environment
 from polypseg.experiment.registry import NETWORKS, PRECISIONS
 from polypseg.experiment.run import begin_run, new_run, open_run
 from polypseg.experiment.run_folder import hold_run
+from polypseg.experiment.trained import note_seen, start_path
 from polypseg.runtime import command
 
 from .build import build_model, saved_model
@@ -81,6 +82,8 @@ def train(config, data=None, folder=None, progress=None, signals=None):
                 )
                 batches = _batches(config, data, len(history), devices) if trains else None
                 if not config.resume:  # only now that all has been read and built
+                    tested = [*data.subsets["val"], *data.subsets["test"]]
+                    note_seen(config, (data.files[pair.stem][0] for pair in tested))
                     folder = _begin(config, data, folder)
                     stack.enter_context(hold_run(folder))
                 else:
@@ -179,10 +182,11 @@ def _begin(config, data, folder):
     files = {stem: data.files[stem] for part in split.values() for stem in part}
     if folder is None:
         name = run_name(config)
-        return new_run(config.trained_model_path, name, config, data.found, files, split)
+        parent, start = config.trained_model_path, start_path(config)
+        return new_run(parent, name, config, data.found, files, split, start)
     with saving(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    begin_run(folder, config, data.found, files, split)
+    begin_run(folder, config, data.found, files, split, start_path(config))
     return folder
 
 

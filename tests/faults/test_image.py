@@ -232,7 +232,7 @@ ROWS = [
     fault("--out a", WRITABLE, link("a", "a")),
     fault("--out a", f"{WRITABLE}a/masks", put("a/masks")),
     fault("--out a", f"{WRITABLE}a/overlays", put("a/overlays"), new="a/masks*"),
-    fault("--out a --overwrite", f"{WRITABLE}a (Is a dir", folder("a/regions.csv")),
+    fault("--out a --overwrite", f"{WRITABLE}a (regions.csv is a folder)", folder("a/regions.csv")),
     fault("--out a", f"{NEW}a/masks/a.png", put("a/masks/a.png")),
     fault("--out a", f"{NEW}a/masks/a.png", folder("a/masks/a.png")),
     fault("--out a", f"{NEW}a/regions.csv", put("a/regions.csv")),
