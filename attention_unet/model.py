@@ -3,13 +3,13 @@
 import keras
 from keras import layers
 
-from polypseg.layers import BatchNorm, Normalize
+from polypseg.layers import BatchNorm, ImageModel, Normalize
 
 from .layers import AttentionGate, ConvBlock
 
 
 @keras.saving.register_keras_serializable(package="polypseg")
-class AttentionUNet(keras.Model):
+class AttentionUNet(ImageModel):
     """U-Net of five levels with attention gates on its skips.
 
     Oktay et al., MIDL 2018, arXiv:1804.03999, in the form published on OpenGenus
@@ -23,6 +23,9 @@ class AttentionUNet(keras.Model):
         dropout: rate after each block of convolutions.
         gate_channels: of the attention gates.
         input_size: height and width it is meant to run at; kept in the file, not enforced.
+
+    Raises:
+        ValueError: when called, images whose height or width is no multiple of 16.
 
     Example:
         >>> AttentionUNet()(np.zeros((1, 96, 80, 3))).shape
@@ -57,10 +60,3 @@ class AttentionUNet(keras.Model):
             "input_size": input_size,
         }
         self.input_size = input_size
-
-    def get_config(self):
-        return {"name": self.name} | self.config
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)

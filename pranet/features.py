@@ -42,8 +42,7 @@ def build_backbone(name, weights=None):
         if weights == "imagenet":
             raise InputError(
                 f"expected a file of {name} weights, because Keras has none to download, got "
-                "imagenet; make one with convert.py, or give none for random weights",
-                "backbone_weights",
+                "imagenet; make one with convert.py, or give none for random weights"
             )
         taps = build()
         _load(taps, weights, "weights that convert.py made of a Res2Net50-v1b-26w-4s checkpoint")
@@ -58,8 +57,7 @@ def _network(name, build, weights):
         except Exception as error:
             raise InputError(
                 f"expected ImageNet weights for {name} to be downloaded, got an error "
-                f"({reason(error)}); give the path of a file, or none for random weights",
-                "backbone_weights",
+                f"({reason(error)}); give the path of a file, or none for random weights"
             ) from error
     network = build(input_shape=(None, None, 3), include_top=False, weights=None)
     _load(network, weights, f"weights of keras.applications.{build.__name__} without its top")
@@ -71,11 +69,10 @@ def _load(network, weights, what):
     if weights is None:
         return
     if not os.path.isfile(weights):
-        raise InputError(f"expected a file of {what}, got {weights}", "backbone_weights")
+        raise InputError(f"expected a file of {what}, got {weights}")
     if str(weights).endswith(".keras"):
         raise InputError(
-            f"expected a file of {what}, got {weights}, a complete network, for `start_from`",
-            "backbone_weights",
+            f"expected a file of {what}, got {weights}, a complete network, for `start_from`"
         )
     for variable in network.weights:
         variable.assign(np.full(variable.shape, np.nan, "float32"))
@@ -84,15 +81,12 @@ def _load(network, weights, what):
             warnings.simplefilter("ignore")
             network.load_weights(weights)
     except Exception as error:
-        raise InputError(
-            f"expected {what}, got {weights}, which does not fit", "backbone_weights"
-        ) from error
+        raise InputError(f"expected {what}, got {weights}, which does not fit") from error
     missing = [v.path for v in network.weights if np.isnan(keras.ops.convert_to_numpy(v)).any()]
     if missing:
         raise InputError(
             f"expected {what}, got {weights}, which has no numbers for {len(missing)} of "
-            f"{len(network.weights)}, {missing[0]} among them",
-            "backbone_weights",
+            f"{len(network.weights)}, {missing[0]} among them"
         )
 
 

@@ -1,18 +1,20 @@
 """PraNet as a Keras model: image in, four maps of logits out."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from polypseg.layers import Upsample
+from polypseg.errors import expect, of_argument
+from polypseg.layers import ImageModel, Upsample
 
 from .features import build_backbone
 from .layers import RFB, PartialDecoder, ReverseAttention
 
 
 @keras.saving.register_keras_serializable(package="polypseg")
-class PraNet(keras.Model):
+class PraNet(ImageModel):
     """Parallel reverse attention network.
 
     Fan et al., MICCAI 2020, arXiv:2006.11392.
@@ -24,12 +26,14 @@ class PraNet(keras.Model):
     Args:
         backbone: `"resnet50"`, `"mobilenetv2"` or `"res2net50"`.
         channels: of the RFBs and the partial decoder.
-        backbone_weights: None (random), `"imagenet"` or the path of a `.h5` file.
+        weights: of the backbone: None (random), `"imagenet"` or the path of a `.h5` file.
             Not part of the saved configuration: a saved model brings its weights.
         input_size: height and width it is meant to run at; kept in the file, not enforced.
+        backbone_weights: another name of `weights`, that of `TrainConfig` and `train.py`.
 
     Raises:
-        ValueError: unknown backbone, weights that are missing or do not fit.
+        ValueError: unknown backbone, weights that are missing, do not fit or are given twice; when
+            called, images whose height or width is no multiple of 32.
 
     Example:
         >>> model = PraNet("mobilenetv2")
@@ -41,9 +45,19 @@ class PraNet(keras.Model):
     maps = ("global map", "stride 32", "stride 16", "answer")  # the channels of the logits
 
     def __init__(
-        self, backbone="resnet50", channels=32, backbone_weights=None, input_size=None, **kwargs
+        self,
+        backbone: str = "resnet50",
+        channels: int = 32,
+        weights: str | Path | None = None,
+        input_size: int | None = None,
+        *,
+        backbone_weights: str | Path | None = None,
+        **kwargs: Any,
     ):
-        network = build_backbone(backbone, backbone_weights)
+        if backbone_weights is not None:
+            expect(weights is None, "weights", "one of weights and backbone_weights", "both")
+        with of_argument("weights" if backbone_weights is None else "backbone_weights"):
+            network = build_backbone(backbone, weights if weights else backbone_weights)
         image = keras.Input((None, None, 3), name="image")
         x2, x3, x4 = network(image)  # strides 8, 16, 32
 
@@ -76,9 +90,6 @@ class PraNet(keras.Model):
         # What a converted checkpoint holds beside the weights, see official.py
         self.official_unused = {}
 
-    def get_config(self):
-        return {"name": self.name} | self.config
-
     def save_assets(self, folder):
         if self.official_unused:
             np.savez(Path(folder) / "official_unused.npz", **self.official_unused)
@@ -88,10 +99,6 @@ class PraNet(keras.Model):
         if file.is_file():
             with np.load(file) as arrays:
                 self.official_unused = dict(arrays)
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="polypseg")

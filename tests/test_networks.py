@@ -13,6 +13,7 @@ import pytest
 from contract import LARGE, NETWORKS, REGISTERED
 
 from polypseg.attention_unet import AttentionUNet
+from polypseg.errors import InputError
 from polypseg.pranet import PraNet
 from polypseg.pranet.backbones import BACKBONES
 from polypseg.pranet.features import build_backbone
@@ -183,11 +184,16 @@ def test_backbone_weights_from_a_file(tmp_path):
         input_shape=(None, None, 3), include_top=False, weights=None
     )
     theirs.save_weights(tmp_path / "w.weights.h5")
-    ours = PraNet("mobilenetv2", backbone_weights=str(tmp_path / "w.weights.h5"))
-    np.testing.assert_array_equal(
-        ours.get_layer("mobilenetv2").get_layer("features").get_layer("Conv1").get_weights()[0],
-        theirs.get_layer("Conv1").get_weights()[0],
-    )
+    for name in ("weights", "backbone_weights"):
+        ours = PraNet("mobilenetv2", **{name: str(tmp_path / "w.weights.h5")})
+        np.testing.assert_array_equal(
+            ours.get_layer("mobilenetv2").get_layer("features").get_layer("Conv1").get_weights()[0],
+            theirs.get_layer("Conv1").get_weights()[0],
+        )
+        with pytest.raises(ValueError, match=f"^{name}: expected a file .*, got absent.h5"):
+            PraNet("mobilenetv2", **{name: "absent.h5"})
+    with pytest.raises(ValueError, match="expected one of weights and backbone_weights, got both"):
+        PraNet("mobilenetv2", weights="absent.h5", backbone_weights="absent.h5")
     with pytest.raises(ValueError, match="does not fit"):
         build_backbone("resnet50", tmp_path / "w.weights.h5")
     with pytest.raises(ValueError, match="expected a file"):
@@ -217,9 +223,31 @@ def test_imagenet_weights_that_cannot_be_downloaded(monkeypatch):
 
     monkeypatch.setattr(keras.applications, "MobileNetV2", fail)
     with pytest.raises(
-        ValueError, match="backbone_weights: expected ImageNet weights .* give the path of a file"
+        ValueError, match="^weights: expected ImageNet weights .* give the path of a file"
     ):
-        build_backbone("mobilenetv2", "imagenet")
+        PraNet("mobilenetv2", weights="imagenet")
+
+
+@pytest.mark.parametrize(
+    "build, stride", [(lambda: AttentionUNet(filters=2), 16), (lambda: PraNet("mobilenetv2"), 32)]
+)
+def test_images_of_another_size_than_multiples_of_the_stride(build, stride):
+    model = build()
+    model.compile("adam", "mse")
+    for height, width in ((100, 2 * stride), (stride, stride + 1)):
+        x = np.zeros((1, height, width, 3), "float32")
+        for call in (
+            model,
+            lambda x: model(keras.Input(x.shape[1:])),
+            lambda x: model.predict(x, verbose=0),
+            lambda x: model.fit(x, x[..., :1], verbose=0),
+        ):
+            with pytest.raises(InputError) as caught:
+                call(x)
+            assert str(caught.value) == (
+                f"expected images whose height and width are multiples of {stride}, got {height} x "
+                f"{width} pixels"
+            )
 
 
 def test_unknown_backbone():

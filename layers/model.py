@@ -1,0 +1,46 @@
+"""What the networks have in common as Keras models."""
+
+from typing import Any
+
+import keras
+
+from polypseg.errors import InputError
+
+
+class ImageModel(keras.Model):
+    """A functional model of images `(B, H, W, 3)`, H and W multiples of its `stride`.
+
+    A subclass has `stride` and sets `config`, the arguments that rebuild it.
+
+    Raises:
+        InputError: when it is called or traced (`predict`, `fit`), images of another size.
+    """
+
+    stride: int
+    config: dict[str, Any]
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        self._check_size(inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def stateless_call(self, *args: Any, **kwargs: Any) -> Any:
+        """As Keras's, which does not pass `__call__`; JAX trains and predicts by it."""
+        self._check_size(args[2] if len(args) > 2 else kwargs["inputs"])
+        return super().stateless_call(*args, **kwargs)
+
+    def _check_size(self, inputs):
+        """Of what is known of the shape: nothing is added to a compiled step."""
+        shape = getattr(keras.tree.flatten(inputs)[0], "shape", ())
+        height, width = shape[1:3] if len(shape) == 4 else (None, None)
+        if (height or 0) % self.stride or (width or 0) % self.stride:
+            raise InputError(
+                f"expected images whose height and width are multiples of {self.stride}, got "
+                f"{height} x {width} pixels"
+            )
+
+    def get_config(self):
+        return {"name": self.name} | self.config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
