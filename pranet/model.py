@@ -88,7 +88,7 @@ class PraNet(ImageModel):
         self.config = {"backbone": backbone, "channels": channels, "input_size": input_size}
         self.input_size = input_size
         # What a converted checkpoint holds beside the weights, see official.py
-        self.official_unused = {}
+        self.official_unused: dict[str, np.ndarray] = {}
 
     def save_assets(self, folder):
         if self.official_unused:
