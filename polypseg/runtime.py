@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from functools import cache
 
 from polypseg.errors import InputError, expect
 
@@ -115,6 +116,22 @@ def quiet():
             sys.stderr.flush()
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+@cache
+def _first_process(library):
+    return os.getpid()
+
+
+def expect_process(library: str) -> None:
+    """Raise `InputError` in a process that is forked from the one where this was first called: the
+    library's threads are not in it, and it would wait for them for ever.
+    """
+    if os.getpid() != _first_process(library):
+        raise InputError(
+            f"expected the process that first ran {library}, got one forked from it, which would "
+            'hang; start processes by multiprocessing.get_context("spawn")'
+        )
 
 
 def load_tensorflow():

@@ -8,7 +8,7 @@ import numpy as np
 
 from polypseg.errors import InputError, expect, reading
 from polypseg.experiment.registry import load_networks
-from polypseg.runtime import check_backend, has_gpu, load_tensorflow
+from polypseg.runtime import check_backend, expect_process, has_gpu, load_tensorflow
 
 
 class KerasEngine:
@@ -22,6 +22,7 @@ class KerasEngine:
             raise InputError(
                 f"expected a run folder or a .keras file, got {path}, which does not exist", "model"
             )
+        expect_process("Keras or TensorFlow")
         self.model = load_model(path)
         self.input_size = getattr(self.model, "input_size", None)
         if not self.input_size:
@@ -39,6 +40,7 @@ class KerasEngine:
         self.input_size = input_size
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
+        expect_process("Keras or TensorFlow")
         return np.asarray(self.model.predict_on_batch(batch), np.float32)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from polypseg.errors import InputError
+from polypseg.runtime import expect_process
 
 from .base import KEY, ExportedEngine, Format, load_package, readable, signature
 
@@ -37,6 +38,7 @@ class OpenVINOEngine(ExportedEngine):
     """
 
     def __init__(self, path: Path, precision: str | None = None):
+        expect_process("OpenVINO")
         openvino = load_package("openvino", "openvino", path)
         core = openvino.Core()
         with readable(path):
@@ -74,6 +76,7 @@ class OpenVINOEngine(ExportedEngine):
         node.output(0).replace(node.input_value(0))
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
+        expect_process("OpenVINO")
         if len(batch) == 1:
             return self._request.infer({0: batch}, share_inputs=True)[0]
         if self._queue is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from polypseg.runtime import load_tensorflow
+from polypseg.runtime import expect_process, load_tensorflow
 
 from .base import KEY, ExportedEngine, Format, logits_of, readable
 
@@ -22,6 +22,7 @@ class SavedModelEngine(ExportedEngine):
     name = "TensorFlow SavedModel"
 
     def __init__(self, path: Path):
+        expect_process("Keras or TensorFlow")
         load_tensorflow()
         import tensorflow as tf
 
@@ -31,6 +32,7 @@ class SavedModelEngine(ExportedEngine):
             self._loaded = tf.saved_model.load(path)  # kept: it owns the weights
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
+        expect_process("Keras or TensorFlow")
         return logits_of(self._loaded.serve(batch)["probability"].numpy())
 
 
