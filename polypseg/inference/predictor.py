@@ -1,6 +1,7 @@
 """The one arrow from pixels to probability."""
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,18 @@ from polypseg.files import digest, file_digest
 
 from .formats import NAMES, exported_as, format_of
 from .formats.keras import KerasEngine
+from .inputs import OneImage, as_image, is_one
+from .predict import predictions
 
 
 class Predictor:
-    """A trained network that takes pictures of any size, whatever runs it.
+    """A trained network that takes images of any size, whatever runs it.
 
-    Picture -> network's size (by area) -> logits -> picture's size (bilinear) -> sigmoid.
+    Image -> network's size (by area) -> logits -> image's size (bilinear) -> sigmoid.
+
+    It can be pickled; the other process opens the file anew, when it first uses it. Processes that
+    are forked (multiprocessing's "fork") can run ONNX and TensorFlow Lite files alone, others raise
+    `InputError` there.
 
     Attributes:
         input_size: height and width at which the network runs.
@@ -31,7 +38,7 @@ class Predictor:
 
     Example:
         >>> predictor = Predictor.load("runs/pranet_resnet50")
-        >>> probability = predictor([image])[0]  # float32 (H, W) in [0, 1]
+        >>> probability = predictor("image.jpg")  # float32 (H, W) in [0, 1]
     """
 
     def __init__(self, engine, path=None):
@@ -54,7 +61,14 @@ class Predictor:
         Raises:
             InputError: another file, a missing package, a size that it cannot run at.
         """
-        return cls(open_engine(path, input_size), path)
+        return cls(open_engine(path, input_size), Path(path).absolute())
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._path is None:
+            raise TypeError(
+                "expected a Predictor of Predictor.load to pickle, got one without a path"
+            )
+        return self.__dict__ | {"_engine": None}
 
     @property
     def digest(self) -> str:
@@ -69,16 +83,26 @@ class Predictor:
             files = form.parts(path)
         return digest("".join(map(file_digest, files)).encode())
 
-    def __call__(self, images):
-        """Probabilities for a list of `(H, W, 3)` uint8 RGB pictures of any sizes, run as one
-        batch.
+    def __call__(self, images: OneImage | Sequence[OneImage] | Iterator[OneImage]) -> Any:
+        """Probabilities of one image or of several, of any sizes.
+
+        Args:
+            images: one image: an RGB `(H, W, 3)` or grey `(H, W)` uint8 array (OpenCV's BGR looks
+                the same and has to be turned round before), a PIL image, or the path of a file. Or
+                several: a list or a tuple of these, which is run as one batch, an `(N, H, W, 3)`
+                uint8 array, or a generator.
 
         Returns:
-            A list of `(H, W)` float32 arrays in [0, 1].
-        """
-        return [maps[0] for maps in self._predict(images, slice(-1, None))]
+            Of one image its `(H, W)` float32 array in [0, 1]; of several a list of these. Of a
+            generator a generator, which runs at most 8 images at a time, when their maps are asked
+            for.
 
-    def all_maps(self, images):
+        Raises:
+            InputError: what is no image.
+        """
+        return self._each(images, self._answers)
+
+    def all_maps(self, images: OneImage | Sequence[OneImage] | Iterator[OneImage]) -> Any:
         """As a call, but `(H, W, S)`: all maps, in the order of `maps`.
 
         Raises:
@@ -89,12 +113,28 @@ class Predictor:
                 "expected a network with side maps (or a file exported with `all_maps`), got the "
                 "answer only"
             )
+        return self._each(images, self._stacks)
+
+    def _each(self, images, network):
+        if isinstance(images, Iterator):
+            pairs = ((None, as_image(image, index)) for index, image in enumerate(images))
+            return (found.maps for batch in predictions(pairs, network) for found in batch)
+        if is_one(images):
+            return network([as_image(images)])[0]
+        return network([as_image(image, index) for index, image in enumerate(images)])
+
+    def _answers(self, images):
+        return [maps[0] for maps in self._predict(images, slice(-1, None))]
+
+    def _stacks(self, images):
         return [np.stack(maps, axis=-1) for maps in self._predict(images, slice(None))]
 
     def _predict(self, images, channels):
-        """For each picture a list of its maps."""
+        """For each `(H, W, 3)` uint8 image a list of its maps."""
         if not images:
             return []
+        if self._engine is None:  # unpickled
+            self._engine = open_engine(self._path, self.input_size)
         logits = np.moveaxis(self._engine.logits(self._batch(images))[..., channels], -1, 1)
         return [
             [_invert(_enlarge(answer, image.shape[:2])) for answer in maps]

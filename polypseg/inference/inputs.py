@@ -1,0 +1,85 @@
+"""What callers have, as images: arrays, Pillow's images, paths."""
+
+import os
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from polypseg.data.images import read_image
+from polypseg.errors import InputError, reading
+
+OneImage = np.ndarray | Image.Image | str | os.PathLike
+
+
+def is_one(given: Any) -> bool:
+    """Whether this is one image, or nothing that holds images. Decided by type and dimensions."""
+    if isinstance(given, np.ndarray):
+        return given.ndim != 4 or given.size == 0
+    return not isinstance(given, list | tuple)
+
+
+def as_image(given: OneImage, index: int | None = None) -> np.ndarray:
+    """An image as RGB `(H, W, 3)` uint8; such an array is returned as it is.
+
+    Args:
+        given: that, grey `(H, W)` or `(H, W, 1)` uint8, a PIL image (turned upright, alpha over
+            black, 16 bits scaled, as `read_image` does), or the path of a file.
+        index: its place among several, for the message.
+
+    Raises:
+        InputError: something else, an empty array, a file that is no image.
+    """
+    if isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.size:
+        if given.ndim == 3 and given.shape[2] == 3:
+            return given
+        if given.ndim == 2 or given.shape[2:] == (1,):
+            return np.dstack([given] * 3)
+    elif isinstance(given, Image.Image) and given.mode not in ("I", "F"):
+        with reading("a PIL image", "a complete image", _argument(index)):
+            return _of_pillow(given)
+    elif isinstance(given, str | os.PathLike):
+        return read_image(given)
+    raise InputError(
+        "expected an RGB (H, W, 3) or grey (H, W) uint8 array, a PIL image or a path"
+        + (", or a list, a tuple, an (N, H, W, 3) array or a generator of these" * (index is None))
+        + f", got {_described(given)}",
+        _argument(index),
+    )
+
+
+def _argument(index):
+    return "images" if index is None else f"images[{index}]"
+
+
+def _of_pillow(image):
+    image.load()  # which turns a TIFF upright by itself
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return np.dstack([((np.array(image).astype(np.uint32) + 128) // 257).astype(np.uint8)] * 3)
+    if image.has_transparency_data:
+        samples = np.array(image.convert("RGBA")).astype(np.uint32)
+        return ((samples[..., :3] * samples[..., 3:] + 127) // 255).astype(np.uint8)
+    return np.array(image.convert("RGB"))
+
+
+def _described(given):
+    """In a few words, with the way out where it is clear."""
+    if given is None:
+        return "None"
+    if isinstance(given, Image.Image):
+        return f"a PIL image of mode {given.mode}"
+    if not isinstance(given, np.ndarray):
+        return f"an object of type {type(given).__name__}"
+    what = f"an array {given.shape} {given.dtype}"
+    if given.size == 0:
+        return f"{what}, which is empty"
+    if given.dtype.kind == "f":
+        return f'{what}; where it is in 0..1, give (255 * array).round().astype("uint8")'
+    if given.dtype != np.uint8 or given.ndim != 3:
+        return what
+    if given.shape[2] == 4:
+        return f"{what}; leave the alpha channel out: array[..., :3]"
+    if given.shape[0] in (1, 3):
+        return f"{what}; put the channels last: np.moveaxis(array, 0, -1)"
+    return what
