@@ -102,7 +102,7 @@ def read_split(path: str | os.PathLike, stems: Iterable[str]) -> Split:
     return split
 
 
-def write_split(folder: str | os.PathLike, split: Split) -> None:
+def write_split(folder: str | os.PathLike, split: Mapping[str, Iterable[str]]) -> None:
     """Write `train.txt`, `val.txt` and `test.txt`, one stem a line, for `read_split`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

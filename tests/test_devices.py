@@ -210,7 +210,7 @@ def test_what_cannot_be_spread_is_refused(monkeypatch):
         InputError, match="coordinator: expected KERAS_BACKEND=jax, since tensorflow"
     ):
         join(config)
-    with pytest.raises(InputError, match="process_id: expected --devices all beside it, got 1"):
+    with pytest.raises(InputError, match="process_id: expected `devices` all beside it, got 1"):
         join(parse_train(["--data-path", ".", "--process-id", "1"]))
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with (

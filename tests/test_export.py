@@ -112,7 +112,7 @@ def test_a_file_answers_as_the_keras_network(kind, trained, pictures, tmp_path):
     tolerance = 0.03 if "bfloat16" in predictor.engine else 1e-4
     for answer, truth in zip(predictor(pictures), answers(trained, pictures)):
         np.testing.assert_allclose(answer, truth, atol=tolerance)
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="`overwrite`"):
         export(trained, kind, written.path)
 
 

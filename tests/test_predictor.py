@@ -1,8 +1,11 @@
 """`Predictor` over every engine, on small networks written by hand, against NumPy."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from polypseg.inference.formats.base import logits_of
 from polypseg.inference.predictor import Predictor, sigmoid
 
 ROOT = Path(__file__).resolve().parent.parent
+BEFORE = ROOT / "tests" / "data" / "before_rooms"
 SIZE = 24
 NAMES = ("coarse", "answer")
 WEIGHTS = np.float32(
@@ -252,3 +256,17 @@ def test_sigmoid_and_its_inverse():
     # Half a unit in the last place of p, 2**-25 near 1, is worth 2**-25 / (1 - p).
     np.testing.assert_allclose(back, z, atol=1e-5 + 2**-24 * (1 + np.exp(9.0)))
     assert np.isfinite(logits_of(np.float32([[0.0, 1.0]]))).all()
+
+
+def test_a_network_that_was_replaced_since_has_no_digest(tmp_path):
+    with tarfile.open(BEFORE / "exports.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    path = tmp_path / "attention_unet.onnx"
+    predictor = Predictor.load(path)
+    content = path.read_bytes()
+    first = hashlib.blake2b(content, digest_size=8).hexdigest()
+    assert predictor.digest == hashlib.blake2b(first.encode(), digest_size=8).hexdigest()
+    (tmp_path / "new").write_bytes(content + b" ")
+    os.replace(tmp_path / "new", path)
+    with pytest.raises(InputError, match="model: expected the files of .*onnx as they were loaded"):
+        predictor.digest  # noqa: B018

@@ -214,7 +214,7 @@ def test_given_lists_that_part_a_patient_are_refused(data, tmp_path):
     assert len(load_data(parse_train([*arguments, r"\d{4}$"])).subsets["train"]) == 16
     with pytest.raises(
         InputError,
-        match="group_by: expected each group in one subset of --split-dir, got 1 parted, 001",
+        match="group_by: expected each group in one subset of `split_dir`, got 1 parted, 001",
     ):
         load_data(parse_train([*arguments, r"\d{3}(?=\d$)"]))
 

@@ -57,7 +57,7 @@ def _of_field(field: dataclasses.Field, about: Option) -> dict[str, Any]:
     several = typing.get_origin(kind) is list
     if several:
         kind = typing.get_args(kind)[0]
-    found = {"metavar": about.metavar, "default": argparse.SUPPRESS, "help": text}
+    found: dict[str, Any] = {"metavar": about.metavar, "default": argparse.SUPPRESS, "help": text}
     if not about.positional:
         found["required"] = field.default is dataclasses.MISSING
     if several:

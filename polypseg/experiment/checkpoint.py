@@ -97,7 +97,7 @@ def read_history(path: Path, argument: str = "resume") -> list[dict[str, Any]]:
     """
     if not os.path.lexists(path):
         return []
-    rows = []
+    rows: list[dict[str, Any]] = []
     with reading(path, "the history of a run", argument):
         with open(path, newline="", encoding="utf-8") as file:
             for cells in csv.DictReader(file, strict=True):

@@ -41,8 +41,8 @@ class Predictor:
         >>> probability = predictor("image.jpg")  # float32 (H, W) in [0, 1]
     """
 
-    def __init__(self, engine, path=None):
-        self._engine, self._path = engine, path
+    def __init__(self, engine, path=None, stamps=None):
+        self._engine, self._path, self._stamps = engine, path, stamps
         self.input_size = engine.input_size
         self.threshold = engine.threshold
         self.maps = tuple(engine.maps)
@@ -61,7 +61,9 @@ class Predictor:
         Raises:
             InputError: another file, a missing package, a size that it cannot run at.
         """
-        return cls(open_engine(path, input_size), Path(path).absolute())
+        path = Path(path).absolute()
+        stamps = _stamps(path)  # before it is read
+        return cls(open_engine(path, input_size), path, stamps)
 
     def __getstate__(self) -> dict[str, Any]:
         if self._path is None:
@@ -72,16 +74,19 @@ class Predictor:
 
     @property
     def digest(self) -> str:
-        """Of the network's files, 16 hexadecimal digits; of a run that is its `best.keras`."""
-        path = Path(self._path)
-        form = exported_as(path)
-        if form is None:
-            files = [path if path.is_file() else open_run(path).best]
-        elif path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file())
-        else:
-            files = form.parts(path)
-        return digest("".join(map(file_digest, files)).encode())
+        """Of the network's files, 16 hexadecimal digits; of a run that is its `best.keras`.
+
+        Raises:
+            InputError: they are others by now than those that were loaded.
+        """
+        found = digest("".join(map(file_digest, self._stamps)).encode())
+        if _stamps(self._path) != self._stamps:
+            raise InputError(
+                f"expected the files of {self._path} as they were loaded, got others: they have "
+                "been changed since",
+                "model",
+            )
+        return found
 
     def __call__(self, images: OneImage | Sequence[OneImage] | Iterator[OneImage]) -> Any:
         """Probabilities of one image or of several, of any sizes.
@@ -177,6 +182,23 @@ def open_engine(path: str | Path, input_size: int | None = None) -> Any:
     if input_size is not None:
         engine.resize(input_size)
     return engine
+
+
+def _stamps(path):
+    """The files of a network, each with what changes when it is replaced."""
+    form = exported_as(path) if os.path.exists(path) else None
+    if form is None:
+        inside = [path / "best.keras", *sorted(path.glob("*/best.keras"))]  # of the only run
+        files = [path] if os.path.isfile(path) else [file for file in inside if file.is_file()][:1]
+    elif path.is_dir():
+        files = sorted(path.rglob("*"))
+    else:
+        files = form.parts(path)
+    return {
+        file: (status.st_ino, status.st_size, status.st_mtime_ns)
+        for file in files
+        if os.path.isfile(file) and (status := file.stat())
+    }
 
 
 def _enlarge(logits, size):
