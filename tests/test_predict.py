@@ -21,6 +21,7 @@ from polypseg.inference.images import Job, segment
 from polypseg.inference.predict import predict, predictions, read_ahead
 from polypseg.inference.video import Frame
 from polypseg.inference.video_stages import video_stages
+from polypseg.scoring import evaluation
 from polypseg.scoring.evaluation import Rules, evaluate, score_items
 from polypseg.scoring.sources import Item
 
@@ -354,6 +355,30 @@ def test_threads_are_gone_after_an_error_in_scoring(workers, tmp_path):
     with pytest.raises(InputError, match="bad.png"):
         list(evaluate(Stub(), items, batch_size=2))
     assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("wait, alone", [(0.0, 3), (0.5, 9)])
+def test_other_processes_do_not_help_a_slow_network(wait, alone, monkeypatch):
+    """A score takes 0.4 s; after more than a second of them the others are shared out."""
+    now, shared = 0.0, []
+
+    def maps():
+        nonlocal now
+        for _ in range(9):
+            now += wait
+            yield None
+
+    def score(item, map_, rules):
+        nonlocal now
+        now += 0.4
+        return item
+
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "thread_time", lambda: now)
+    monkeypatch.setattr(evaluation, "score_item", score)
+    monkeypatch.setattr(evaluation, "_share_out", lambda jobs, workers: shared.extend(jobs) or [])
+    assert list(score_items(range(9), Rules(), maps(), workers=2)) == list(range(alone))
+    assert len(shared) == 9 - alone
 
 
 INTERRUPTED = """
