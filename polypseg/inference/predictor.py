@@ -61,9 +61,8 @@ class Predictor:
         Raises:
             InputError: another file, a missing package, a size that it cannot run at.
         """
-        path = Path(path).absolute()
-        stamps = _stamps(path)  # before it is read
-        return cls(open_engine(path, input_size), path, stamps)
+        stamps = _stamps(Path(path).absolute())  # before it is read
+        return cls(open_engine(path, input_size), Path(path).absolute(), stamps)
 
     def __getstate__(self) -> dict[str, Any]:
         if self._path is None:
@@ -186,7 +185,9 @@ def open_engine(path: str | Path, input_size: int | None = None) -> Any:
 
 def _stamps(path):
     """The files of a network, each with what changes when it is replaced."""
-    form = exported_as(path) if os.path.exists(path) else None
+    if not os.path.exists(path):
+        return {}
+    form = exported_as(path)
     if form is None:
         inside = [path / "best.keras", *sorted(path.glob("*/best.keras"))]  # of the only run
         files = [path] if os.path.isfile(path) else [file for file in inside if file.is_file()][:1]
