@@ -585,3 +585,71 @@ def test_an_empty_mask_file_is_not_done(tmp_path):
     (tmp_path / "o" / "masks" / "a.png").write_bytes(b"")
     assert infer("--image", tmp_path / "in", "--out", tmp_path / "o").returncode == 0
     assert read_mask(tmp_path / "o" / "masks" / "a.png").shape == (53, 71)
+
+
+def test_another_kind_of_file_leaves_the_ones_that_are_there(tmp_path):
+    """First --probability, then --panel: the maps are still those of the image."""
+    draw(tmp_path / "in" / "a.png", seed=1)
+    arguments = ("--image", tmp_path / "in", "--out", tmp_path / "o")
+    assert infer(*arguments, "--probability").returncode == 0
+    before = contents(tmp_path / "o" / "probabilities")
+    for more in ((), ("--overwrite",)):
+        assert infer(*arguments, "--panel", *more).returncode == 0
+        assert contents(tmp_path / "o" / "probabilities") == before
+        assert os.listdir(tmp_path / "o" / "panels") == ["a.png"]
+
+
+def test_an_image_keeps_the_name_of_its_mask(tmp_path):
+    """Changed or with another kind of file, too; and the table has each image once."""
+    draw(tmp_path / "p" / "s1" / "a.png", seed=1)
+    arguments = ("--image", tmp_path / "p" / "**" / "*.png", "--out", tmp_path / "o")
+    arguments += ("--threshold", 0.5)
+    assert infer(*arguments).returncode == 0
+    drawn = {
+        "masks/a.png": draw(tmp_path / "p" / "s1" / "a.png", seed=2)[0],
+        "masks/s2/a.png": draw(tmp_path / "p" / "s2" / "a.png", seed=3)[0],
+    }
+    for more in ((), ("--panel",)):
+        assert infer(*arguments, *more).returncode == 0
+        assert [row["mask"] for row in table(tmp_path / "o")] == list(drawn)
+        for name, probability in drawn.items():
+            np.testing.assert_array_equal(read_mask(tmp_path / "o" / name), probability >= 0.5)
+    assert infer(*arguments, "--overwrite").returncode == 0
+    found = sorted((tmp_path / "o" / "masks").rglob("*.png"))
+    now = [path.relative_to(tmp_path / "o").as_posix() for path in found]
+    assert now == ["masks/s1/a.png", "masks/s2/a.png"]
+    assert [row["mask"] for row in table(tmp_path / "o")] == now
+
+
+def test_overwrite_takes_the_names_of_other_images(tmp_path):
+    draw(tmp_path / "x" / "a.png", seed=1)
+    new, _ = draw(tmp_path / "y" / "a.png", seed=2)
+    assert infer("--image", tmp_path / "x", "--out", tmp_path / "o").returncode == 0
+    arguments = ("--image", tmp_path / "y", "--out", tmp_path / "o", "--overwrite")
+    result = infer(*arguments, "--threshold", 0.5)
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(read_mask(tmp_path / "o" / "masks" / "a.png"), new >= 0.5)
+    assert [row["file"] for row in table(tmp_path / "o")] == [str(tmp_path / "y" / "a.png")]
+
+
+@pytest.mark.parametrize("name", ["settings.json", ".regions.jsonl", "regions.csv"])
+def test_overwrite_killed_after_damage_goes_on(name, tmp_path):
+    """Rows of before, whose network nobody knows, are not taken for done."""
+    for index in range(4):
+        draw(tmp_path / "in" / f"{index}.png", seed=index)
+    arguments = ("--image", tmp_path / "in", "--out", tmp_path / "o")
+    assert infer(*arguments, env=os.environ | {"STUB_DIGEST": "other"}).returncode == 0
+    (tmp_path / "o" / name).write_text("{\n")
+    process = subprocess.Popen(
+        [*map(str, (*COMMAND, *arguments, "--overwrite", "--batch-size", 1))],
+        env=os.environ | {"STUB_SECONDS": "0.2"},
+    )
+    journal = tmp_path / "o" / ".regions.jsonl"
+    while process.poll() is None and not (journal.exists() and '"mask"' in journal.read_text()):
+        pass
+    process.kill()
+    process.wait()
+    result = infer(*arguments)
+    assert result.returncode == 0, result.stderr
+    done = int(result.stdout.partition("; ")[2].split()[0])
+    assert 1 <= done < 4 and len(table(tmp_path / "o")) == 4

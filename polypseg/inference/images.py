@@ -107,7 +107,6 @@ def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False, 
         Lists of rows of the table, a row for each picture that was written.
     """
     run = predictor.all_maps if all_maps and len(predictor.maps) > 1 else predictor
-
     digests = {}
 
     def read(job):
@@ -131,7 +130,9 @@ def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False, 
         begun = False
         for batch in batches:
             batch = [found for found in batch if found.maps is not None]
-            if batch and not begun:
+            if not batch:
+                continue
+            if not begun:
                 begin()
                 begun = True
             yield list(pool.map(done, batch))
@@ -154,7 +155,7 @@ def write(job, predictor, threshold):
         facts = (
             f"{width} x {height} pixels   ·   {predictor.engine}, {job.milliseconds:.1f} ms   ·   "
         )
-        facts += f"{count} region{'s' * (count != 1)}, {100 * fraction:.1f} % of the picture"
+        facts += f"{count} region{'s' * (count != 1)}, {100 * fraction:.1f} % of the image"
         facts += f", mean probability {confidence}" if confidence else ""
         return panel(job.image, job.maps, predictor.maps, threshold, job.path.name, facts)
 

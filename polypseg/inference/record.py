@@ -40,25 +40,25 @@ class Record:
         self.folder, self._settings, self._anew = folder, settings, anew
         self.rows: dict[str, dict[str, str]] = {}  # by the name of the mask
         self._others: list[dict[str, str]] = []  # made with other settings
-        self._unsaved: list[dict[str, str]] = []  # of the journal
-        self._todo: list[Any] = []
+        self._goes_on = False  # with the table and the journal that are there
         for name in (TABLE, SETTINGS, _JOURNAL):
             if os.path.isdir(folder / name):
                 raise cannot_write(folder, IsADirectoryError(f"{name} is a folder"), "out")
-        if os.path.lexists(folder / SETTINGS):
-            try:
-                other = self._difference()
-                rows = self._read()
-            except InputError:
-                if not anew:
-                    raise
-                other, rows = "", []
-            if other and not anew:
-                raise InputError(other, "out")
-            if other:
-                self._others = rows
-            else:
-                self.rows = {row["mask"].casefold(): row for row in rows}
+        if not os.path.lexists(folder / SETTINGS):
+            return
+        try:
+            difference, rows = self._difference(), self._read()
+        except InputError:
+            if not anew:
+                raise
+            return
+        if difference and not anew:
+            raise InputError(difference, "out")
+        if difference:
+            self._others = rows
+        else:
+            self._goes_on = True
+            self.rows = {row["mask"].casefold(): row for row in rows}
 
     def _difference(self) -> str:
         """Say how the settings that began the folder differ from these, or nothing."""
@@ -68,68 +68,83 @@ class Record:
             same = all(begun[name] == self._settings[name] for name in _SAME)
             words = "{model} ({digest}) at {input_size} px, threshold {threshold}"
             was, now = words.format(**begun), words.format(**self._settings)
+        if same:
+            return ""
         return (
-            ""
-            if same
-            else (
-                f"expected the network that began {self.folder}, {was}, got {now}; give another "
-                "folder, or `overwrite` to do all anew"
-            )
+            f"expected the network that began {self.folder}, {was}, got {now}; give another "
+            "folder, or `overwrite` to do all anew"
         )
 
     def _read(self) -> list[dict[str, str]]:
         """The rows of the table, and then of the journal, which count more."""
-        rows: list[dict[str, str]] = []
         path = self.folder / TABLE
+        rows: list[dict[str, str]] = []
         if os.path.lexists(path):
             with reading(path, _EXPECTED, "out"):
                 with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
                     rows = list(csv.DictReader(file, strict=True))
                 _check(rows)
+        with reading(self.folder / _JOURNAL, _EXPECTED, "out"):
+            rows += [json.loads(line) for line in self._journal()]
+            _check(rows)
+        return rows
+
+    def _journal(self) -> list[str]:
+        """The complete lines of the journal: a kill may have cut off the last one."""
         path = self.folder / _JOURNAL
-        if os.path.lexists(path):
-            with reading(path, _EXPECTED, "out"):
-                lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a kill cut off the last
-                self._unsaved = [json.loads(line) for line in lines]
-                _check(rows + self._unsaved)
-        return rows + self._unsaved
+        return path.read_text(encoding="utf-8").split("\n")[:-1] if os.path.lexists(path) else []
 
     def missing(self, jobs: Iterable[Any]) -> list[Any]:
-        """The jobs that are not done, or whose image has changed since. Raises `InputError` where
-        a mask of that name belongs to another image.
-        """
-        jobs = list(jobs)
-        by_file = {os.path.abspath(row["file"]): row for row in self.rows.values()}
-        with ThreadPoolExecutor() as pool:
-            done = list(pool.map(lambda job: self._done(job, by_file), jobs))
-        self._todo = [job for job, row in zip(jobs, done) if row is None]
-        self._rows_of = {job.path: row for job, row in zip(jobs, done) if row is not None}
-        self._jobs = {job.path: job for job in jobs}
-        return self._todo
+        """The jobs that are not done, or whose image has changed since.
 
-    def _done(self, job: Any, by_file: Mapping[str, dict[str, str]]) -> dict[str, str] | None:
-        """The row of a job that is done; it may have got another name when there were others."""
-        name, file = self._name(job), os.path.abspath(job.path)
-        own = self.rows.get(name.casefold())
+        An image that has a mask keeps its name, even if `output_names`, which goes by the images
+        that are there, gives another one now.
+
+        Raises:
+            InputError: a mask of that name belongs to another image.
+        """
+        by_file = {os.path.abspath(row["file"]): row for row in self.rows.values()}
+        self._jobs = {job.path: self._named(job, by_file) for job in jobs}
+        with ThreadPoolExecutor() as pool:
+            states = list(zip(self._jobs.values(), pool.map(self._state, self._jobs.values())))
+        self._stale = [job for job, state in states if state == "stale"]
+        return [job for job, state in states if state != "done"]
+
+    def _named(self, job: Any, by_file: Mapping[str, dict[str, str]]) -> Any:
+        row = by_file.get(os.path.abspath(job.path))
+        if row is None or row["mask"] == self._name(job):
+            return job
+        if self._anew:
+            self._others.append(self.rows.pop(row["mask"].casefold()))
+            return job
+        files = self._files(row["mask"])
+        return job._replace(targets={kind: files[kind] for kind in job.targets})
+
+    def _state(self, job: Any) -> str:
+        """`"done"`; `"lacking"`: files of its image are not there; or `"stale"`: there are none of
+        this image as it is now.
+        """
+        name = self._name(job)
+        row = self.rows.get(name.casefold())
         try:
             digest = file_digest(job.path)
         except OSError:  # said when it is read
-            return None
-        for row in (own, by_file.get(file)):
-            if row and row["digest"] == digest and not self._anew and self._complete(job, row):
-                return row
-        if own and own["digest"] != digest and os.path.abspath(own["file"]) != file:
+            return "lacking"
+        if row is None:
+            return "stale"
+        if row["digest"] == digest:
+            row["file"] = str(job.path)  # as it is called now
+            return "done" if not self._anew and self._is_complete(job) else "lacking"
+        if not self._anew and os.path.abspath(row["file"]) != os.path.abspath(job.path):
             raise InputError(
                 f"expected a folder without masks of other images, got {self.folder / name}, which "
-                f"is of {own['file']}",
+                f"is of {row['file']}",
                 "out",
             )
-        return None
+        return "stale"
 
-    def _complete(self, job: Any, row: Mapping[str, str]) -> bool:
-        """Whether all that the job asks for is there under the name of the row's mask."""
-        paths = self._files(row["mask"])
-        return all(os.path.isfile(paths[k]) and os.path.getsize(paths[k]) for k in job.targets)
+    def _is_complete(self, job: Any) -> bool:
+        return all(os.path.isfile(p) and os.path.getsize(p) for p in job.targets.values())
 
     def _name(self, job: Any) -> str:
         return job.targets["masks"].relative_to(self.folder).as_posix()
@@ -140,45 +155,38 @@ class Record:
 
     def begin(self) -> None:
         """To be called before the first file is written: what is there and no longer true goes."""
+        stale = [self._name(job) for job in self._stale] + [row["mask"] for row in self._others]
+        for mask in stale:
+            self.rows.pop(mask.casefold(), None)
         with writing(self.folder, "out"):
-            for row in self._others:
-                for path in self._files(row["mask"]).values():
-                    remove(path)
-            if self._others:
+            journal = self._journal() if self._goes_on else []
+            if not self._goes_on:
                 (self.folder / TABLE).unlink(missing_ok=True)
-            for job in self._todo:  # of an image that has changed, of a network before this one
-                for kind, path in self._files(self._name(job)).items():
-                    if kind not in job.targets:
-                        remove(path)
+            for path in (path for mask in stale for path in self._files(mask).values()):
+                remove(path)
             write_text(self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
-            if os.path.lexists(self.folder / _JOURNAL):
-                rows = [] if self._others else self._unsaved
-                write_text(self.folder / _JOURNAL, _lines(rows))
+            if journal:
+                write_text(self.folder / _JOURNAL, "".join(f"{line}\n" for line in journal))
+            else:
+                (self.folder / _JOURNAL).unlink(missing_ok=True)
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Images whose files are complete: the rows that `segment` gives."""
-        rows = [
-            {"file": str(row["file"]), "mask": self._name(self._jobs[row["file"]])}
-            | {key: str(value) for key, value in row.items() if key != "file"}
-            for row in rows
-        ]
+        done = []
+        for row in rows:
+            row = {"file": row["file"], "mask": self._name(self._jobs[row["file"]])} | row
+            done.append({key: str(value) for key, value in row.items()})
         path = self.folder / _JOURNAL
-        if rows:
-            with writing(path, "out"), open(path, "a", encoding="utf-8") as file:
-                file.write(_lines(rows))
-        self.rows |= {row["mask"].casefold(): row for row in rows}
+        with writing(path, "out"), open(path, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in done)
+        self.rows |= {row["mask"].casefold(): row for row in done}
 
     def finish(self) -> None:
         """Write the table: first the rows of the jobs, in order, then the others."""
-        first = [
-            self._rows_of.get(path) or self.rows.get(self._name(job).casefold())
-            for path, job in self._jobs.items()
-        ]
-        for path, row in self._rows_of.items():
-            row["file"] = str(path)  # as it is called now
-        rows = list({id(row): row for row in [*first, *self.rows.values()] if row}.values())
-        if not rows or not (self.folder / SETTINGS).exists():
+        if not self.rows:
             return
+        keys = dict.fromkeys(self._name(job).casefold() for job in self._jobs.values())
+        rows = [self.rows[key] for key in keys | dict.fromkeys(self.rows) if key in self.rows]
         cells = ([row[head] for head in rows[0]] for row in rows)
         with writing(self.folder, "out"):
             write_text(self.folder / TABLE, csv_text(rows[0], cells))
@@ -190,7 +198,3 @@ def _check(rows: list[dict[str, str]]) -> None:
     for row in rows:
         if row.keys() != rows[0].keys() or not row.keys() >= _NEEDED or None in row.values():
             raise ValueError("a row without the columns that it should have")
-
-
-def _lines(rows: Iterable[dict[str, str]]) -> str:
-    return "".join(json.dumps(row) + "\n" for row in rows)
