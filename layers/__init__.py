@@ -17,4 +17,4 @@ __getattr__ = lazy(
 )
 
 if __name__ == "layers":
-    alias(__name__, "batch_norm", "blocks")
+    alias(__name__, "batch_norm", "blocks", "model")

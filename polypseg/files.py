@@ -29,7 +29,7 @@ def cannot_write(path: Path, error: BaseException, argument: str) -> InputError:
     )
 
 
-def check_writable(parent: str | Path, argument: str = "trained_model_path") -> None:
+def check_writable(parent: str | Path, argument: str) -> None:
     """Raise `InputError` now rather than after the data have been read."""
     folder = Path(parent).absolute()
     with writing(folder, argument):  # a name that is too long

@@ -13,7 +13,7 @@ class Option:
 
     Attributes:
         group: title of its group in the help.
-        help: one line; the default is added.
+        help: one line, other arguments in backquotes; the default is added.
         metavar: stands for the value.
         spellings: others than that of the field's name, `"--inputsize"`.
         below: a whole number is smaller than that.

@@ -1,5 +1,6 @@
 """The loop from images through the network to maps, as `test.py`, images and videos use it."""
 
+import signal
 import subprocess
 import sys
 import threading
@@ -415,6 +416,8 @@ def test_ctrl_c_ends_test_py_in_one_line(tmp_path):
         text=True,
         cwd=ROOT,
         timeout=60,
+        # Ignored, and so by children, where the tests run in the background.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert (result.returncode, result.stdout) == (130, "")
     assert result.stderr.endswith(": stopped\n") and result.stderr.count("\n") == 1

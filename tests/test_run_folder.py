@@ -175,8 +175,8 @@ DAMAGE = {
     "history of another loss": (edit("history.csv", "0.242", "0.142"), "which has been changed"),
     "another best epoch": (edit("history.csv", "0.4", "0.9"), "history.csv, which has been"),
     "last copied over best": (copied("last.keras", "best.keras"), "of epoch 2, the best one"),
-    "best of another run": (of_another_run("best.keras"), "best.keras, of another"),
-    "last of another run": (of_another_run("last.keras"), "last.keras, of another"),
+    "best of another run": (of_another_run("best.keras"), "best.keras, which is of another"),
+    "last of another run": (of_another_run("last.keras"), "last.keras, which is of another"),
     "best truncated": (lambda f: (f / "best.keras").write_bytes(b"PK\3\4"), "best.keras"),
     "best empty": (text("best.keras", ""), "best.keras"),
     **{

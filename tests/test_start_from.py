@@ -175,6 +175,14 @@ def test_images_that_the_network_knows_are_told(subset, told):
     assert len(notes) == told and all(note.startswith("1 images") for note in notes)
 
 
+def test_a_run_whose_options_are_few_is_taken(tmp_path):
+    """As early versions, or hands, left it: what it does not say is the default."""
+    shutil.copy(BEFORE / "pranet.keras", tmp_path / "best.keras")
+    (tmp_path / "config.json").write_text('{"data_path": "d", "backbone": "mobilenetv2"}')
+    found = find_trained(tmp_path).options
+    assert found == {"model": "pranet", "backbone": "mobilenetv2", "input_size": 352}
+
+
 def test_a_cross_validation_is_not_one_network(tmp_path):
     shutil.copytree(BEFORE / "folds", tmp_path / "folds")
     with pytest.raises(InputError, match="start_from: expected one run, got the cross-validation"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from polypseg.console.parser import given_options
 from polypseg.console.run import program
 from polypseg.errors import InputError, expect, of_argument
-from polypseg.files import atomic, check_writable, write_text, writing
+from polypseg.files import atomic, write_text, writing
 from polypseg.options import option
 from polypseg.outputs import claim
 
@@ -109,8 +109,6 @@ class TestOptions:
         expect(self.empty in ("skip", "one", "zero"), "empty", "skip, one or zero", self.empty)
         expect(not (self.stems and self.subset), "stems", "this or `subset`", "both")
         check_threshold(self.threshold)
-        if self.out:
-            check_writable(self.out, "out")
 
     @property
     def part(self) -> str:

@@ -66,7 +66,8 @@ def resumed_config(given):
 
 def main():
     config = parse()
-    check_writable(config.resume or config.trained_model_path)
+    where = "resume" if config.resume else "trained_model_path"
+    check_writable(getattr(config, where), where)
 
     load_tensorflow()  # heavy: after the arguments
     from polypseg.training.devices import join, one_run_folder

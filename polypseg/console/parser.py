@@ -11,7 +11,7 @@ from typing import Any
 from polypseg.errors import InputError, nearest
 from polypseg.options import Option
 
-from .run import option, program
+from .run import option, program, with_options
 
 
 def given_options(
@@ -49,7 +49,7 @@ def _of_field(field: dataclasses.Field, about: Option) -> dict[str, Any]:
     """The keywords of `add_argument`. No value may be empty; one option given twice has the last
     value, or, where it takes several, those of both.
     """
-    kind, text = _value_type(field.type), about.help.replace("%", "%%")
+    kind, text = _value_type(field.type), with_options(about.help).replace("%", "%%")
     if not any(field.default is none for none in (dataclasses.MISSING, None, False)):
         text += f" (default: {field.default})"
     if kind is bool:

@@ -36,7 +36,7 @@ class TrainConfig:
         "--split-file",
     )
     data_split: float = option(
-        0.1, "data", "without --split-dir: fraction for val, and again for test", "F"
+        0.1, "data", "without `split_dir`: fraction for val, and again for test", "F"
     )
     group_by: str | None = option(
         None,
@@ -59,7 +59,7 @@ class TrainConfig:
         None,
         "network",
         "begin with the weights of a trained network: a run folder or a .keras file, which also "
-        "says --model, --backbone and --input-size",
+        "says `model`, `backbone` and `input_size`",
         "PATH",
     )
     input_size: int = option(
@@ -123,8 +123,8 @@ class TrainConfig:
     resume: str | None = option(
         None,
         "run",
-        "go on with an interrupted run; beside it only --data-path, if the data have moved, "
-        "--cache-gb and --devices",
+        "go on with an interrupted run; beside it only `data_path`, if the data have moved, "
+        "`cache_gb` and `devices`",
         "RUN",
     )
     devices: str = option(

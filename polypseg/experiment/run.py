@@ -73,10 +73,7 @@ def begin_run(
         names = [*(LISTS if split is not None else ()), "data.txt", FILES]
         if start:
             with atomic(folder / START) as temporary:
-                try:
-                    os.link(start, temporary)  # no file of a run is ever changed, only replaced
-                except OSError:
-                    shutil.copyfile(start, temporary)
+                shutil.copyfile(start, temporary)
             names.append(START)
         text = config.to_json()
         digests = {name: file_digest(folder / name) for name in names}
@@ -176,10 +173,13 @@ def _check_networks(run: Run, best: Saved, last: Saved, argument: str) -> None:
     own = run_id(run.folder)
     for saved, path in ((last, run.folder / "last.keras"), (best, run.best)):
         if saved.run != own and os.path.exists(path):
-            raise InputError(f"expected a network of this run, got {path}, of another", argument)
+            raise InputError(
+                f"expected a network of this run, got {path}, which is of another", argument
+            )
         if saved.epoch > len(run.history):
             raise InputError(
-                f"expected one of {len(run.history)} epochs, got {path}, of epoch {saved.epoch}",
+                f"expected a network of one of the {len(run.history)} epochs in history.csv, got "
+                f"{path}, which is of epoch {saved.epoch}",
                 argument,
             )
     history = run.folder / "history.csv"
@@ -196,7 +196,7 @@ def _check_networks(run: Run, best: Saved, last: Saved, argument: str) -> None:
     right = [best_row(part)["epoch"] for part in (rows, rows[:-1]) if part]
     if best.epoch != right[0] and (right[0] != len(rows) or best.epoch != right[-1]):
         raise InputError(
-            f"expected the network of epoch {right[0]}, the best one, got {run.best}, of epoch "
-            f"{best.epoch}",
+            f"expected the network of epoch {right[0]}, the best one, got {run.best}, which is of "
+            f"epoch {best.epoch}",
             argument,
         )

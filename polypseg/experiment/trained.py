@@ -34,8 +34,9 @@ def find_trained(path: str | Path) -> Trained:
         return Trained(path, _options_of(path))
     run = open_run(path, "start_from")
     expect(run.best.is_file(), "start_from", "a run with a finished epoch", run.folder)
+    config = TrainConfig(**run.config)  # an early one lacks some
     names = ("model", "backbone", "input_size")
-    return Trained(run.best, {name: run.config[name] for name in names if name in run.config})
+    return Trained(run.best, {name: getattr(config, name) for name in names})
 
 
 def _options_of(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The one arrow from pixels to probability."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from polypseg.experiment.run_folder import similar_run
 from polypseg.files import digest, file_digest
 
 from .formats import NAMES, exported_as, format_of
+from .formats.base import Format
 from .formats.keras import KerasEngine
 from .inputs import OneImage, as_image, is_one
 from .predict import predictions
@@ -61,7 +62,7 @@ class Predictor:
         Raises:
             InputError: another file, a missing package, a size that it cannot run at.
         """
-        stamps = _stamps(Path(path).absolute())  # before it is read
+        stamps = _stamps(find_network(path)[1])  # before it is read
         return cls(open_engine(path, input_size), Path(path).absolute(), stamps)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class Predictor:
             InputError: they are others by now than those that were loaded.
         """
         found = digest("".join(map(file_digest, self._stamps)).encode())
-        if _stamps(self._path) != self._stamps:
+        if _stamps(self._stamps) != self._stamps:
             raise InputError(
                 f"expected the files of {self._path} as they were loaded, got others: they have "
                 "been changed since",
@@ -161,45 +162,45 @@ def open_engine(path: str | Path, input_size: int | None = None) -> Any:
     Raises:
         InputError: a file that is none of these, a missing package, a size that it cannot run at.
     """
-    path = Path(path)
-    if not os.path.exists(path):  # which also takes names that are too long
-        similar = similar_run(path)
-        raise InputError(
-            f"expected a run folder or a model file, got {path}, which does not exist{similar}",
-            "model",
-        )
-    exported = exported_as(path)
-    if exported and exported.open:
-        engine: Any = exported.open(path)
-    elif path.suffix == ".keras" or path.is_dir():
-        engine = KerasEngine(path if path.suffix == ".keras" else open_run(path).best)
-    else:
-        suffixes = ", ".join(filter(None, (format_of(name).suffix for name in NAMES)))
-        raise InputError(
-            f"expected a run folder, a SavedModel folder, .keras, {suffixes}, got {path}", "model"
-        )
+    form, files = find_network(path)
+    engine: Any = form.open(Path(path)) if form and form.open else KerasEngine(files[0])
     if input_size is not None:
         engine.resize(input_size)
     return engine
 
 
-def _stamps(path):
-    """The files of a network, each with what changes when it is replaced."""
-    if not os.path.exists(path):
-        return {}
+def find_network(path: str | Path) -> tuple[Format | None, list[Path]]:
+    """The format of a network, None for Keras's own, and its files; of a run its `best.keras`.
+
+    Raises:
+        InputError: there is no network.
+    """
+    path = Path(path)
+    if not os.path.exists(path):  # which also takes names that are too long
+        raise InputError(
+            "expected a run folder or a model file, "
+            f"got {path}, which does not exist{similar_run(path)}",
+            "model",
+        )
     form = exported_as(path)
-    if form is None:
-        inside = [path / "best.keras", *sorted(path.glob("*/best.keras"))]  # of the only run
-        files = [path] if os.path.isfile(path) else [file for file in inside if file.is_file()][:1]
-    elif path.is_dir():
-        files = sorted(path.rglob("*"))
-    else:
-        files = form.parts(path)
-    return {
-        file: (status.st_ino, status.st_size, status.st_mtime_ns)
-        for file in files
-        if os.path.isfile(file) and (status := file.stat())
-    }
+    if form and form.open:
+        return form, sorted(path.rglob("*")) if path.is_dir() else form.parts(path)
+    if path.suffix == ".keras" or path.is_dir():
+        return None, [path if path.suffix == ".keras" else open_run(path).best]
+    suffixes = ", ".join(filter(None, (format_of(name).suffix for name in NAMES)))
+    raise InputError(
+        f"expected a run folder, a SavedModel folder, .keras, {suffixes}, got {path}", "model"
+    )
+
+
+def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, int, int]]:
+    """What changes when a file is replaced."""
+    found = {}
+    for file in map(Path.absolute, files):
+        if os.path.isfile(file):
+            status = file.stat()
+            found[file] = status.st_ino, status.st_size, status.st_mtime_ns
+    return found
 
 
 def _enlarge(logits, size):

@@ -28,7 +28,7 @@ def _write_sheet(path, predictor, ranked, threshold=0.5, each=4):
     rows = []
     for scored in evaluate(predictor, [pair for _, pair in chosen], threshold, batch_size=each):
         pair, prediction = scored.pair, scored.probability >= threshold
-        caption = f"{pair.stem[:16]}  Dice {scored.scores['dice']:.3f}"
+        caption = f"{pair.stem}  Dice {scored.scores['dice']:.3f}"
         rows.append((read_image(pair.image), read_mask(pair.mask), prediction, caption))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, sheet(rows, columns=each))

@@ -39,7 +39,6 @@ WRITTEN = "--model: expected a file of the run as it was written, got run/split/
 OPTIONS = "--model: expected a JSON object with option names as keys, got run/config.json"
 FILES = "out out/report.html out/metrics.json out/per_image.csv out/table.md"
 MORE = f"{FILES} out/table.tex out/predictions"
-SAVED = "--out: expected a writable place with room on the disk, got "
 EITHER = "give either --model, or --predictions with --masks"
 PROBABILITY = "--threshold: expected a probability from 0 to 1, got "
 NUMBERS = f"--predictions: {NPY}: expected a NumPy array of numbers"
@@ -180,13 +179,13 @@ OF_MAPS = [
     right("--stems a", scored(2), put("a", "\ufeffsynthetic_0003\r\nsynthetic_0004\r\n")),
     # Where the tables go.
     fault("--out ''", "--out: expected a value, got an empty one"),
-    fault("--out notes.txt", "--out: expected a writable folder, got notes.txt"),
-    fault("--out notes.txt/a", "--out: expected a writable folder, got notes.txt/a"),
-    fault("--out /dev/null", "--out: expected a writable folder"),
+    fault("--out notes.txt", f"{WRITABLE}notes.txt"),
+    fault("--out notes.txt/a", f"{WRITABLE}notes.txt/a"),
+    fault("--out /dev/null", f"{WRITABLE}/dev/null"),
     fault("--out /proc/a", "--out: expected a writable"),
     fault(f"--out {LONG}", "--out: expected"),
-    fault("--out a", "--out: expected a writable folder, got a", link("a", "nothing")),
-    fault("--out a", "--out: expected a writable folder, got a", link("a", "a")),
+    fault("--out a", f"{WRITABLE}a", link("a", "nothing")),
+    fault("--out a", f"{WRITABLE}a", link("a", "a")),
     fault("--out a/b", "--out: expected", folder("a"), unreadable("a")),
     fault("", WRITABLE, folder("out/report.html")),
     fault("", WRITABLE, folder("out/table.tex"), new=FILES),
@@ -253,8 +252,8 @@ OF_NETWORKS = [
     fault("", f"--data-path: {IMAGE}: expected the size of its mask, 9 x 7", image(MASK)),
     # Where the predictions go.
     fault("--save-predictions", "--out: expected other files than are read", masks_in_out),
-    fault("--save-predictions", SAVED, put("out/predictions"), new=MORE),
-    fault("--save-predictions", SAVED, no_room(os, "replace", "*.png"), new=MORE),
+    fault("--save-predictions", WRITABLE, put("out/predictions"), new=MORE),
+    fault("--save-predictions", WRITABLE, no_room(os, "replace", "*.png"), new=MORE),
     right("--model net.onnx --model net.tflite", models("net.onnx", "net.tflite")),
     right("--model net.onnx net.tflite --save-predictions", models("net.onnx", "net.tflite")),
 ]
