@@ -11,8 +11,10 @@ import numpy as np
 from polypseg.errors import InputError
 
 from .images import resize_image, resize_mask
+from .masks import MaskFile
 from .pairs import Pair
-from .verify import Hashes, Report, read_once
+from .problems import Report
+from .verify import Hashes, read_once
 
 # Training images are kept larger than the network's input, so that zooming in
 # shows detail instead of blur.
@@ -63,6 +65,7 @@ def load(
     cache_gb: float = 4.0,
     orphans: Iterable[Path] = (),
     split: Mapping[str, Sequence[str]] | None = None,
+    masks: Mapping[str, MaskFile] | None = None,
 ) -> Loaded:
     """Check, hash and decode pairs in one pass, in threads.
 
@@ -73,6 +76,7 @@ def load(
     Args:
         wanted: some of the pairs, and height and width of their `Arrays`, for each that is wanted.
         orphans, split: as for `verify`.
+        masks: from `read_masks` of these pairs, where they have been read.
 
     Raises:
         InputError: no room for the temporary files.
@@ -83,7 +87,7 @@ def load(
         for pair in part:
             stems.setdefault(pair.stem, len(stems))
     in_memory = sum(4 * size**2 * len(stems) for size, stems in rows.items()) <= cache_gb * 1e9
-    kept = {
+    arrays_by_size = {
         size: Arrays(
             _empty((len(stems), size, size, 3), in_memory),
             _empty((len(stems), size, size, 1), in_memory),
@@ -91,16 +95,18 @@ def load(
         for size, stems in rows.items()
     }
 
-    def keep(pair, image, mask):
+    def store(pair: Pair, image: np.ndarray, mask: np.ndarray) -> None:
         for size, stems in rows.items():
             if pair.stem in stems:
                 row = stems[pair.stem]
-                kept[size].images[row] = resize_image(image, (size, size))
-                kept[size].masks[row, :, :, 0] = resize_mask(mask, (size, size))
+                arrays_by_size[size].images[row] = resize_image(image, (size, size))
+                arrays_by_size[size].masks[row, :, :, 0] = resize_mask(mask, (size, size))
 
-    report, files = read_once(pairs, orphans, split, keep=keep)
+    report, files = read_once(pairs, orphans, split, on_pair=store, masks=masks)
     arrays = [
-        kept[size]._replace(rows=np.array([rows[size][pair.stem] for pair in part], np.int64))
+        arrays_by_size[size]._replace(
+            rows=np.array([rows[size][pair.stem] for pair in part], np.int64)
+        )
         for part, size in wanted
     ]
     return Loaded(report, files, arrays)

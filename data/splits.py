@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests: drawn by a seed, or read from lists.
+"""The lists of a split: which images train, validate and test.
 
 A split is a dict `{"train": [...], "val": [...], "test": [...]}` of sorted stems.
 """
@@ -6,55 +6,16 @@ A split is a dict `{"train": [...], "val": [...], "test": [...]}` of sorted stem
 import csv
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from polypseg.errors import InputError, reading
-from polypseg.files import write_text
+from polypseg.files import csv_text, write_text
 
 from .images import IMAGE_SUFFIXES
 
 Split = dict[str, list[str]]
 SUBSETS = ("train", "val", "test")
-
-
-def random_split(
-    stems: Iterable[str],
-    fraction: float,
-    seed: int,
-    groups: Mapping[str, str] | None = None,
-) -> Split:
-    """Draw `fraction` of the stems for val, as many for test, and leave the others to train.
-
-    Without groups this is scikit-learn's `train_test_split(..., test_size=int(fraction * n),
-    random_state=seed)` called twice over the sorted stems, the second time on what the first one
-    left, so that the published 80/10/10 split of Kvasir-SEG comes out for `seed=12`.
-
-    With `groups` (stem -> group, see `group_names`) the frames of a group stay together. Groups
-    are taken in an order drawn with the seed; val, then test, takes each that brings its number
-    of frames closer to `fraction * n`, and the smallest one if none does.
-
-    Raises:
-        InputError: a fraction outside (0, 0.5), a stem twice or without a group, fewer than three
-            groups, or too few stems to give every part one.
-    """
-    stems = sorted(stems)
-    _check_unique(stems, "stems")
-    if not 0 < fraction < 0.5:
-        raise InputError(f"expected a fraction in (0, 0.5), got fraction={fraction}")
-    if groups is not None:
-        return _grouped_split(stems, fraction, seed, groups)
-    count = int(fraction * len(stems))
-    if count < 1:  # train gets the rest, which is never empty because fraction < 0.5
-        raise InputError(
-            "expected stems for each of train, val and test, "
-            f"got {len(stems)} stems and fraction={fraction}"
-        )
-    rest, val = _draw(stems, count, seed)
-    train, test = _draw(rest, count, seed)
-    return {"train": sorted(train), "val": sorted(val), "test": sorted(test)}
 
 
 def group_names(stems: Iterable[str], pattern: str) -> dict[str, str]:
@@ -73,7 +34,7 @@ def group_names(stems: Iterable[str], pattern: str) -> dict[str, str]:
     found = {stem: match[first] for stem in stems if (match := expression.search(stem))}
     strangers = [stem for stem in stems if found.get(stem) is None]
     if strangers:
-        raise InputError(f"expected {pattern!r} to match every stem, got {_some(strangers)}")
+        raise InputError(f"expected {pattern!r} to match every stem, got {some(strangers)}")
     return found
 
 
@@ -94,8 +55,8 @@ def read_split(path: str | os.PathLike, stems: Iterable[str]) -> Split:
     drawn = [stem for subset in SUBSETS for stem in split[subset]]
     strangers = [stem for stem in drawn if stem not in known]
     if strangers:
-        raise InputError(f"split {path}: expected stems of the data, got {_some(strangers)}")
-    _check_unique(drawn, f"split {path}")
+        raise InputError(f"split {path}: expected stems of the data, got {some(strangers)}")
+    check_unique(drawn, f"split {path}")
     for subset in ("train", "val"):
         if not split[subset]:
             raise InputError(f"split {path}: expected stems for {subset}, got none")
@@ -111,42 +72,27 @@ def write_split(folder: str | os.PathLike, split: Mapping[str, Iterable[str]]) -
         write_text(folder / f"{subset}.txt", text)
 
 
-def _draw(items: list[str], count: int, seed: int) -> tuple[list[str], list[str]]:
-    # RandomState, not Generator: this is the stream that scikit-learn's splits are drawn from.
-    order = np.random.RandomState(seed).permutation(len(items))
-    return [items[i] for i in order[count:]], [items[i] for i in order[:count]]
+def write_folds(path: str | os.PathLike, folds: Sequence[Mapping[str, Iterable[str]]]) -> None:
+    """Write the splits of a cross-validation as a CSV file for `read_folds`: a row a stem, with its
+    subset in each fold.
+    """
+    subsets = [{stem: name for name in SUBSETS for stem in split[name]} for split in folds]
+    names = [f"fold-{number}" for number in range(1, len(folds) + 1)]
+    rows = ([stem, *(of[stem] for of in subsets)] for stem in sorted(subsets[0]))
+    write_text(Path(path), csv_text(["stem", *names], rows))
 
 
-def _grouped_split(
-    stems: list[str], fraction: float, seed: int, groups: Mapping[str, str]
-) -> Split:
-    strangers = [stem for stem in stems if stem not in groups]
-    if strangers:
-        raise InputError(f"expected a group for every stem, got none for {_some(strangers)}")
-    members: dict[str, list[str]] = {}
-    for stem in stems:
-        members.setdefault(groups[stem], []).append(stem)
-    if len(members) < 3:
-        raise InputError(f"expected at least 3 groups, got {len(members)}: {_some(members)}")
-    names = sorted(members)
-    left = [names[i] for i in np.random.RandomState(seed).permutation(len(names))]
-    split = {}
-    for subset, parts_after in (("val", 2), ("test", 1)):
-        sizes = {name: len(members[name]) for name in left}
-        taken = _fill(sizes, fraction * len(stems), len(left) - parts_after)
-        split[subset] = sorted(stem for name in taken for stem in members[name])
-        left = [name for name in left if name not in taken]
-    return {"train": sorted(stem for name in left for stem in members[name]), **split}
-
-
-def _fill(sizes: dict[str, int], target: float, most: int) -> list[str]:
-    taken: list[str] = []
-    count = 0
-    for name, size in sizes.items():
-        if len(taken) < most and abs(count + size - target) < abs(count - target):
-            taken.append(name)
-            count += size
-    return taken or [min(sizes, key=lambda name: sizes[name])]
+def read_folds(path: str | os.PathLike) -> list[Split]:
+    """What `write_folds` wrote. Raises `InputError`."""
+    path = Path(path)
+    with reading(path, "a CSV file stem,fold-1,fold-2,..."):
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            (_, *names), *rows = csv.reader(file, strict=True)
+        splits: list[Split] = [{subset: [] for subset in SUBSETS} for _ in names]
+        for stem, *subsets in rows:
+            for split, subset in zip(splits, subsets, strict=True):
+                split[subset].append(stem)
+    return splits
 
 
 def _read_lists(path: Path) -> dict[str, list[str]]:
@@ -191,17 +137,17 @@ def _stem(entry: str, known: set[str]) -> str:
     return entry[: -len(suffix)] if is_file_name else entry
 
 
-def _check_unique(stems: list[str], where: str) -> None:
+def check_unique(stems: list[str], where: str) -> None:
     seen, twice = set(), {}
     for stem in stems:
         if stem in seen:
             twice[stem] = True
         seen.add(stem)
     if twice:
-        raise InputError(f"{where}: expected every stem once, got twice {_some(twice)}")
+        raise InputError(f"{where}: expected every stem once, got twice {some(twice)}")
 
 
-def _some(names: Iterable[str]) -> str:
+def some(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more

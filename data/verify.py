@@ -4,68 +4,19 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from polypseg.files import digest
 
-from .images import binarise, read_bytes, read_grey, read_image
+from .images import read_bytes, read_image
+from .masks import MaskFile, read_masks
 from .pairs import Pair
+from .problems import Problem, Report
 
 # Of the image file and of the mask file; None for one that cannot be read.
 Hashes = tuple[str | None, str | None]
-
-
-class Problem(NamedTuple):
-    """What is wrong with a file: severity `error` or `warning`, message `kind: detail`."""
-
-    severity: str
-    path: Path
-    message: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `verify` found in `checked` pairs. `str(report)` is short, `text(None)` complete."""
-
-    problems: tuple[Problem, ...]
-    checked: int
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        return tuple(problem for problem in self.problems if problem.severity == "error")
-
-    @property
-    def warnings(self) -> tuple[Problem, ...]:
-        return tuple(problem for problem in self.problems if problem.severity == "warning")
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def text(self, limit: int | None = 5) -> str:
-        """The problems by severity and kind; `limit` files of each kind, `None` for all."""
-        counts = [
-            _count(self.checked, "pair"),
-            _count(len(self.errors), "error"),
-            _count(len(self.warnings), "warning"),
-        ]
-        lines = ["checked {}: {}, {}".format(*counts)]
-        kinds: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        for severity, path, message in self.errors + self.warnings:
-            kind, _, detail = message.partition(": ")
-            kinds.setdefault((severity, kind), []).append((str(path), detail))
-        for (severity, kind), files in kinds.items():
-            shown = files[:limit]
-            width = max(len(path) for path, _ in shown)
-            lines += ["", f"{_count(len(files), severity)}: {kind}"]
-            lines += [f"  {path:{width}}  {detail}".rstrip() for path, detail in shown]
-            if len(files) > len(shown):
-                lines.append(f"  and {len(files) - len(shown)} more")
-        return "\n".join(lines)
 
 
 def verify(
@@ -96,16 +47,19 @@ def read_once(
     orphans: Iterable[Path] = (),
     split: Mapping[str, Sequence[str]] | None = None,
     workers: int | None = os.cpu_count(),
-    keep: Callable[[Pair, np.ndarray, np.ndarray], None] | None = None,
+    on_pair: Callable[[Pair, np.ndarray, np.ndarray], None] | None = None,
+    masks: Mapping[str, MaskFile] | None = None,
 ) -> tuple[Report, dict[str, Hashes]]:
     """`verify`, which opens each file once, and the hashes of the files by stem.
 
     Args:
-        keep: called in the threads with each pair that can be decoded, its image `(H, W, 3)` and
+        on_pair: called in the threads with each pair that can be decoded, its image `(H, W, 3)` and
             its mask in {0, 1} `(H, W)`, both uint8.
+        masks: from `read_masks` of these pairs, where they have been read.
     """
+    masks = read_masks(pairs, workers) if masks is None else masks
     with ThreadPoolExecutor(workers) as pool:
-        results = list(pool.map(lambda pair: _read_pair(pair, keep), pairs))
+        results = list(pool.map(lambda pair: _read_image(pair, masks[pair.stem], on_pair), pairs))
     problems = [problem for found, _, _ in results for problem in found]
     problems += [Problem("warning", path, "file without a partner") for path in orphans]
     problems += _same_pictures(pairs, [pixels for _, pixels, _ in results], split)
@@ -113,64 +67,28 @@ def read_once(
     return Report(tuple(problems), len(pairs)), files
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _read_pair(
-    pair: Pair, keep: Callable[[Pair, np.ndarray, np.ndarray], None] | None
+def _read_image(
+    pair: Pair, mask: MaskFile, on_pair: Callable[[Pair, np.ndarray, np.ndarray], None] | None
 ) -> tuple[list[Problem], bytes | None, Hashes]:
-    problems: list[Problem] = []
-    image, image_hash = _read(read_image, pair.image, problems)
-    grey, mask_hash = _read(read_grey, pair.mask, problems)
-    if image is not None and grey is not None and image.shape[:2] != grey.shape:
-        sizes = "{1} x {0} and {3} x {2}".format(*image.shape[:2], *grey.shape)
-        kind = "image and mask differ in size (width x height)"
-        problems.append(Problem("error", pair.mask, f"{kind}: {sizes}"))
-    if grey is not None:
-        mask = binarise(grey)
-        problems += _mask_problems(pair.mask, grey, mask)
-        if keep and image is not None:
-            keep(pair, image, mask)
-    return problems, None if image is None else _digest(image), (image_hash, mask_hash)
-
-
-def _read(
-    reader: Callable[[Path, bytes], np.ndarray], path: Path, problems: list[Problem]
-) -> tuple[np.ndarray | None, str | None]:
+    """What is wrong with a pair, the digest of its decoded image, the hashes of its files."""
     found = None
     try:
-        data = read_bytes(path)
+        data = read_bytes(pair.image)
         found = digest(data)
-        return reader(path, data), found
+        image = read_image(pair.image, data)
     except ValueError as error:
-        reason = str(error).removeprefix(f"{path}: ")
-    problems.append(Problem("error", path, f"file cannot be read: {reason}"))
-    return None, found
-
-
-def _mask_problems(path: Path, grey: np.ndarray, mask: np.ndarray) -> list[Problem]:
-    reason = _third_level(grey)
-    if reason:
-        return [Problem("error", path, f"mask is not near two levels: {reason}")]
-    if not mask.any():
-        return [Problem("warning", path, "mask without foreground")]
-    if mask.all():
-        return [Problem("warning", path, "mask without background")]
-    return []
-
-
-def _third_level(grey: np.ndarray) -> str:
-    """Say why this is no mask, or nothing; the rule stands in `verify`."""
-    top = int(grey.max())
-    if top <= 1:
-        return ""
-    if top <= 127:
-        return f"its brightest level is {top}, neither 1 nor above 127"
-    between = cv2.inRange(grey, 33, top - 33)
-    share = cv2.countNonZero(between) / grey.size
-    block = share and cv2.erode(between, np.ones((7, 7), np.uint8), borderValue=0).any()
-    return f"{share:.1%} of it lies between 32 and {top - 32}" if block or share > 0.25 else ""
+        reason = str(error).removeprefix(f"{pair.image}: ")
+        problem = Problem("error", pair.image, f"file cannot be read: {reason}")
+        return [problem, *mask.problems], None, (found, mask.digest)
+    problems = list(mask.problems)
+    if mask.shape is not None:
+        if image.shape[:2] != mask.shape:
+            sizes = "{1} x {0} and {3} x {2}".format(*image.shape[:2], *mask.shape)
+            kind = "image and mask differ in size (width x height)"
+            problems.insert(0, Problem("error", pair.mask, f"{kind}: {sizes}"))
+        if on_pair:
+            on_pair(pair, image, mask.mask())
+    return problems, _digest(image), (found, mask.digest)
 
 
 def _digest(image: np.ndarray) -> bytes:

@@ -9,57 +9,15 @@ import tiny
 from opened import images_among, images_in, opened
 
 from polypseg.commands.train import parse as parse_train
-from polypseg.data.folds import fold_splits
+from polypseg.data.splits import read_folds
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
 from polypseg.experiment.run_folder import find_run
 from polypseg.inference.predictor import Predictor
+from polypseg.training import datasets
 from polypseg.training import folds as folds_module
 from polypseg.training import train as training
 from polypseg.training.datasets import load_folds
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_every_frame_is_tested_once_and_no_group_is_parted(seed):
-    rng = np.random.default_rng(seed)
-    sizes = rng.integers(1, 7, rng.integers(3, 13)).tolist()
-    folds, fraction = int(rng.integers(2, 6)), rng.uniform(0.05, 0.45)
-    groups = {
-        f"p{number}-{frame}": f"p{number}"
-        for number, size in enumerate(sizes)
-        for frame in range(size)
-    }
-    if len(sizes) < folds:
-        with pytest.raises(ValueError, match="groups"):
-            fold_splits(groups, folds, fraction, seed, groups)
-        return
-    try:
-        splits = fold_splits(groups, folds, fraction, seed, groups)
-    except ValueError as error:  # one half is one group
-        assert folds == 2 and "2 groups or more outside each fold" in str(error)
-        assert max(sizes) >= sum(sizes) - max(sizes) or len(sizes) == 3
-        return
-    assert splits == fold_splits(reversed(list(groups)), folds, fraction, seed, groups)
-    assert sorted(stem for split in splits for stem in split["test"]) == sorted(groups)
-    for split in splits:
-        assert sorted(split["train"] + split["val"] + split["test"]) == sorted(groups)
-        assert all(split.values())
-        where = [{groups[stem] for stem in part} for part in split.values()]
-        assert sum(map(len, where)) == len(sizes), "a group lies in two subsets"
-
-
-def test_parts_are_even_and_drawn_by_the_seed():
-    stems = [f"s{number:02}" for number in range(23)]
-    splits = fold_splits(stems, 5, 0.1, 3)
-    assert sorted(len(split["test"]) for split in splits) == [4, 4, 5, 5, 5]
-    assert {len(split["val"]) for split in splits} == {2}
-    assert splits != fold_splits(stems, 5, 0.1, 4)
-    with pytest.raises(ValueError, match="at least 2 folds"):
-        fold_splits(stems, 1, 0.1, 3)
-    with pytest.raises(
-        ValueError, match="expected at least 2 folds and 24 pictures, got folds=24 and 23"
-    ):
-        fold_splits(stems, 24, 0.1, 3)
 
 
 def test_no_file_is_read_again_for_a_fold(tmp_path, monkeypatch):
@@ -134,12 +92,21 @@ def test_a_cross_validation_goes_on_with_the_fold_it_was_stopped_in(tmp_path, mo
     ):
         find_run(tmp_path / "runs")
 
+    # What is drawn now is not drawn again.
+    stored = read_folds(folder / "folds.csv")
+    monkeypatch.setattr(datasets, "fold_splits", None)
+    monkeypatch.setattr(datasets, "earlier_fold_splits", None)
     left = [
         fold.arrays["train"].length for fold in load_folds(parse_train(["--resume", str(folder)]))
     ]
     assert left[0] == 0 and min(left[1:]) > 0, "nothing is decoded for the fold that is done"
     found, summary = validate("--resume", folder)
     assert found == folder and (folder / "fold-1" / "last.keras").stat().st_mtime_ns == first
+    for number, split in enumerate(stored, 1):
+        of_fold = folder / f"fold-{number}" / "split"
+        assert split == {
+            name: (of_fold / f"{name}.txt").read_text().split() for name in ("train", "val", "test")
+        }
     rows = rows_of(folder / "out_of_fold.csv")
     assert sorted(row["stem"] for row in rows) == sorted(
         path.stem for path in (tmp_path / "data" / "images").iterdir()

@@ -47,7 +47,7 @@ def make(folder, seed=1, **options):
     random = np.random.default_rng(seed)
     files = {stem: (random.bytes(8).hex(), random.bytes(8).hex()) for stem in stems}
     folds = config.folds is not None
-    begin_run(folder, config, "checked 6 pairs", files, None if folds else SPLIT)
+    begin_run(folder, config, "checked 6 pairs", files, [SPLIT] * (config.folds or 1))
     if not folds:
         write_history(folder / "history.csv", [row(i, d) for i, d in enumerate(DICE, 1)])
         network(folder / "best.keras", 2)
@@ -295,7 +295,7 @@ def test_a_run_that_cannot_be_begun_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "write_text", full)
     config = TrainConfig(data_path="d").resolved()
     with pytest.raises(InputError, match="No space left on device"):
-        new_run(tmp_path, "run", config, "checked", {"a": ("0", "1")}, SPLIT)
+        new_run(tmp_path, "run", config, "checked", {"a": ("0", "1")}, [SPLIT])
     assert os.listdir(tmp_path) == []
 
 

@@ -2,88 +2,22 @@ import csv
 
 import numpy as np
 import pytest
-from sklearn.model_selection import train_test_split
 
-from polypseg.data.splits import SUBSETS, group_names, random_split, read_split, write_split
+from polypseg.data.draw_splits import fold_splits, random_split
+from polypseg.data.splits import (
+    group_names,
+    read_folds,
+    read_split,
+    write_folds,
+    write_split,
+)
+from polypseg.errors import InputError
 
 
 def names(count, seed=0):
     """Random stems in no order."""
     letters = np.random.default_rng(seed).integers(97, 123, (count, 8))
     return [f"{bytes(row.astype(np.uint8)).decode()}{i}" for i, row in enumerate(letters)]
-
-
-@pytest.mark.parametrize("seed", [0, 12, 2**31])
-@pytest.mark.parametrize(
-    "count, fraction", [(10, 0.1), (37, 0.2), (100, 0.29), (641, 0.1), (9, 0.49)]
-)
-def test_random_split_is_scikit_learns(count, fraction, seed):
-    stems = names(count)
-    size = int(fraction * count)
-    rest, val = train_test_split(sorted(stems), test_size=size, random_state=seed)
-    train, test = train_test_split(rest, test_size=size, random_state=seed)
-    expected = {"train": sorted(train), "val": sorted(val), "test": sorted(test)}
-    assert random_split(stems, fraction, seed) == expected
-    assert random_split(reversed(stems), fraction, seed) == expected
-
-
-@pytest.mark.parametrize("fraction", [0, 0.5, -0.1, 1, float("nan")])
-def test_a_fraction_outside_0_to_one_half_is_refused(fraction):
-    with pytest.raises(ValueError, match=f"got fraction={fraction}"):
-        random_split(names(50), fraction, 1)
-
-
-def test_a_split_with_an_empty_part_is_refused():
-    with pytest.raises(ValueError, match="got 9 stems and fraction=0.1"):
-        random_split(names(9), 0.1, 1)
-    with pytest.raises(ValueError, match="got 0 stems"):
-        random_split([], 0.1, 1)
-    with pytest.raises(ValueError, match="twice b"):
-        random_split(["a", "b", "c", "b"], 0.3, 1)
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_groups_stay_together_and_the_sizes_come_close(seed):
-    rng = np.random.default_rng(seed)
-    stems = names(int(rng.integers(100, 400)), seed)
-    groups = {stem: f"g{rng.integers(0, 40)}" for stem in stems}
-    split = random_split(stems, 0.15, seed, groups)
-    assert sorted(sum(split.values(), [])) == sorted(stems)
-    assert all(split[subset] == sorted(split[subset]) for subset in SUBSETS)
-    parts = [{groups[stem] for stem in split[subset]} for subset in SUBSETS]
-    assert sum(map(len, parts)) == len(set.union(*parts))
-    target = 0.15 * len(stems)
-    left = [groups[stem] for stem in stems]
-    for part, subset in ((parts[1], "val"), (parts[2], "test")):
-        # No other group that was left would have brought the part closer.
-        left = [group for group in left if group not in part]
-        missing = target - len(split[subset])
-        assert all(abs(missing - left.count(group)) >= abs(missing) for group in set(left))
-    assert random_split(stems[::-1], 0.15, seed, groups) == split
-
-
-def test_the_seed_draws_the_groups():
-    stems = [f"{group:02d}-{i}" for group in range(30) for i in range(3)]
-    groups = group_names(stems, r"^\d+")
-    drawn = {tuple(random_split(stems, 0.1, seed, groups)["val"]) for seed in range(8)}
-    assert len(drawn) > 5 and {len(val) for val in drawn} == {9}
-
-
-def test_every_part_gets_a_group_however_few_there_are():
-    sizes = {"a": 40, "b": 3, "c": 5, "d": 52}
-    stems = [f"{group}{i}" for group, size in sizes.items() for i in range(size)]
-    groups = {stem: stem[0] for stem in stems}
-    for seed in range(10):
-        for fraction in (0.01, 0.25, 0.49):
-            split = random_split(stems, fraction, seed, groups)
-            assert all(split.values()) and sum(map(len, split.values())) == 100
-    for seed in range(10):  # every group is too big for one hundredth: the smallest ones
-        split = random_split(stems, 0.01, seed, groups)
-        assert {split["val"][0][0], split["test"][0][0]} == {"b", "c"}
-    with pytest.raises(ValueError, match="at least 3 groups, got 2: a, b"):
-        random_split(["a1", "a2", "b1"], 0.3, 1, {"a1": "a", "a2": "a", "b1": "b"})
-    with pytest.raises(ValueError, match="none for c1"):
-        random_split(["a1", "b1", "c1"], 0.3, 1, {"a1": "a", "b1": "b"})
 
 
 def test_group_names_are_the_capturing_group_or_the_match():
@@ -161,3 +95,21 @@ def test_nothing_at_the_path_is_told(tmp_path):
     (tmp_path / "val.txt").write_bytes(b"\xff\xfe\x00a")
     with pytest.raises(ValueError, match="UTF-8"):
         read_split(tmp_path, ["a"])
+
+
+def test_written_folds_read_back(tmp_path):
+    stems = ["a,b", "ö", 'q"', " c", *names(30)]
+    folds = fold_splits(stems, 4, 0.1, 7)
+    write_folds(tmp_path / "folds.csv", folds)
+    assert read_folds(tmp_path / "folds.csv") == folds
+    with open(tmp_path / "folds.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["stem"] for row in rows] == sorted(stems)
+    assert [row["stem"] for row in rows if row["fold-3"] == "test"] == folds[2]["test"]
+
+
+@pytest.mark.parametrize("row", ["a,train", "a,train,test,val", "a,train,other"])
+def test_damaged_folds_are_refused(tmp_path, row):
+    (tmp_path / "folds.csv").write_text(f"stem,fold-1,fold-2\n{row}\n")
+    with pytest.raises(InputError, match="folds.csv"):
+        read_folds(tmp_path / "folds.csv")

@@ -151,7 +151,7 @@ def test_a_run_that_was_begun_needs_its_source_no_more(networks, tmp_path):
     folder.mkdir()
     split = {"train": ["a"], "val": ["b"], "test": ["c"]}
     files = dict.fromkeys("abc", ("0", "1"))
-    begin_run(folder, config, "checked", files, split, start_path(config))
+    begin_run(folder, config, "checked", files, [split], start_path(config))
     source.unlink()
     resumed = dataclasses.replace(config, resume=str(folder))
     saved = keras.saving.load_model(networks / "unet.keras", compile=False)

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from polypseg.data.pairs import Pair, find_pairs
-from polypseg.data.verify import Problem, Report, verify
+from polypseg.data.problems import Problem, Report
+from polypseg.data.verify import verify
 
 
 @pytest.fixture

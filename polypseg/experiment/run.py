@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polypseg.data.splits import SUBSETS, write_split
+from polypseg.data.splits import SUBSETS, write_folds, write_split
 from polypseg.errors import InputError, Note, reading
 from polypseg.files import atomic, digest, file_digest, remove, write_text
 
@@ -24,6 +24,7 @@ DIGEST = "digest.json"
 _RUN = "run"
 START = "start.keras"  # the network that the run began with
 LISTS = tuple(f"split/{subset}.txt" for subset in SUBSETS)
+FOLDS = "folds.csv"  # the lists of a cross-validation
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def begin_run(
     config: TrainConfig,
     found: str,
     files: Mapping[str, tuple[str, str]],
-    split: Mapping[str, Sequence[str]] | None = None,
+    splits: Sequence[Mapping[str, Sequence[str]]],
     start: Path | None = None,
 ) -> None:
     """Write what stays as it is in a run folder; `config.json`, which makes it one, comes last.
@@ -61,16 +62,19 @@ def begin_run(
         config: what is trained.
         found: what the check of the data found, in words.
         files: stem -> hashes of image and mask.
-        split: stems of each subset; None for a cross-validation.
+        splits: stems of each subset, `[{"train": ..., "val": ..., "test": ...}]`; one split for
+            each fold of a cross-validation.
         start: the `.keras` file that the run begins with, where there is one: it is copied.
     """
     with saving(folder):
         write_environment(folder)
-        if split is not None:
-            write_split(folder / "split", split)
+        if config.folds:
+            write_folds(folder / FOLDS, splits)
+        else:
+            write_split(folder / "split", splits[0])
         write_text(folder / "data.txt", f"{found}\n")
         write_fingerprints(folder, files)
-        names = [*(LISTS if split is not None else ()), "data.txt", FILES]
+        names = [*((FOLDS,) if config.folds else LISTS), "data.txt", FILES]
         if start:
             with atomic(folder / START) as temporary:
                 shutil.copyfile(start, temporary)
@@ -89,13 +93,13 @@ def new_run(
     config: TrainConfig,
     found: str,
     files: Mapping[str, tuple[str, str]],
-    split: Mapping[str, Sequence[str]] | None = None,
+    splits: Sequence[Mapping[str, Sequence[str]]],
     start: Path | None = None,
 ) -> Path:
     """Begin a run in a folder of a free name; where that fails, none is left."""
     folder = create_run(parent, name)
     try:
-        begin_run(folder, config, found, files, split, start)
+        begin_run(folder, config, found, files, splits, start)
     except BaseException:
         remove(folder)
         raise
@@ -149,6 +153,7 @@ def _check_digests(folder: Path, config: dict[str, Any], argument: str) -> None:
     needed |= {START} if config.get("start_from") else set()
     with reading(path, "the digests of a run", argument):
         digests = json.loads(path.read_text(encoding="utf-8"))
+        needed |= digests.keys() & {FOLDS}  # not stored in earlier versions
         if digests.keys() != needed:
             raise ValueError("of other files")
     del digests[_RUN]

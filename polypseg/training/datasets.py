@@ -1,17 +1,23 @@
 """The data of a run: found, split, checked and decoded; the folds of a cross-validation."""
 
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from polypseg.data.folds import fold_splits
+from polypseg.data.draw_splits import fold_splits, random_split
+from polypseg.data.earlier_folds import earlier_fold_splits
 from polypseg.data.loading import Arrays, load, training_size
+from polypseg.data.masks import MaskFile, read_masks
 from polypseg.data.pairs import Pair, find_pairs
-from polypseg.data.splits import group_names, random_split, read_split
-from polypseg.data.verify import Hashes, Report
+from polypseg.data.problems import Report
+from polypseg.data.splits import Split, group_names, read_folds, read_split
+from polypseg.data.verify import Hashes
 from polypseg.errors import InputError, of_argument, reading
 from polypseg.experiment.checkpoint import is_complete, read_history, saved_epoch
 from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.fingerprints import check_unchanged, fingerprints, read_fingerprints
+from polypseg.experiment.run import FOLDS
 
 
 class BadFiles(InputError):
@@ -40,7 +46,12 @@ class Data(NamedTuple):
     arrays: dict[str, Arrays]
 
     @property
-    def found(self):
+    def split(self) -> Split:
+        """The stems of each subset."""
+        return {name: [pair.stem for pair in part] for name, part in self.subsets.items()}
+
+    @property
+    def found(self) -> str:
         """The report in words, every file named."""
         return self.report if isinstance(self.report, str) else self.report.text(None)
 
@@ -54,6 +65,7 @@ def load_data(config: TrainConfig) -> Data:
     """
     pairs, orphans, stems = _find(config)
     given = Path(config.resume, "split") if config.resume else config.split_dir
+    masks = None
     if given:
         with of_argument("resume" if config.resume else "split_dir"):
             split = read_split(given, stems)
@@ -61,12 +73,15 @@ def load_data(config: TrainConfig) -> Data:
             with of_argument("group_by"):
                 _check_groups(split, group_names(stems, config.group_by))
     else:
+        masks = read_masks(pairs)
+        groups = _groups(config, stems)
         with of_argument("group_by" if config.group_by else "data_split"):
-            groups = group_names(stems, config.group_by) if config.group_by else None
-            split = random_split(stems, config.data_split, config.seed, groups)
+            split = random_split(
+                stems, config.data_split, config.seed, groups, _with_foreground(masks)
+            )
     subsets = _subsets(pairs, split)
     used = [pair for part in subsets.values() for pair in part]
-    return _load(config, used, orphans, [(config.resume, subsets)], split)[0]
+    return _load(config, used, orphans, [(config.resume, subsets)], split, masks)[0]
 
 
 def load_folds(config: TrainConfig) -> list[Data]:
@@ -74,15 +89,35 @@ def load_folds(config: TrainConfig) -> list[Data]:
     `load_data`.
     """
     pairs, orphans, stems = _find(config)
-    with of_argument("group_by"):
-        groups = group_names(stems, config.group_by) if config.group_by else None
-    with of_argument("folds"):
-        splits = fold_splits(stems, config.folds or 0, config.data_split, config.seed, groups)
+    folds, masks = config.folds or 0, None
+    if config.resume and os.path.lexists(stored := Path(config.resume, FOLDS)):
+        with of_argument("resume"):
+            splits = read_folds(stored)
+    else:
+        groups = _groups(config, stems)
+        with of_argument("folds"):
+            if config.resume:
+                splits = earlier_fold_splits(stems, folds, config.data_split, config.seed, groups)
+            else:
+                masks = read_masks(pairs)
+                foreground = _with_foreground(masks)
+                splits = fold_splits(
+                    stems, folds, config.data_split, config.seed, groups, foreground
+                )
     runs = [
         (config.resume and f"{config.resume}/fold-{number}", _subsets(pairs, split))
         for number, split in enumerate(splits, 1)
     ]
-    return _load(config, pairs, orphans, runs)
+    return _load(config, pairs, orphans, runs, masks=masks)
+
+
+def _groups(config: TrainConfig, stems: Iterable[str]) -> dict[str, str] | None:
+    with of_argument("group_by"):
+        return group_names(stems, config.group_by) if config.group_by else None
+
+
+def _with_foreground(masks: Mapping[str, MaskFile]) -> set[str]:
+    return {stem for stem, mask in masks.items() if mask.foreground}
 
 
 def _find(config):
@@ -95,7 +130,7 @@ def _find(config):
     return [pair for pair in pairs if pair.stem in begun], [], list(begun)
 
 
-def _load(config, pairs, orphans, runs, split=None):
+def _load(config, pairs, orphans, runs, split=None, masks=None):
     """A `Data` for each of `runs`, `(folder that is resumed, subsets)`."""
     done = [bool(folder) and _is_complete(Path(folder), config) for folder, _ in runs]
     if all(done):  # nothing is to be decoded
@@ -108,7 +143,7 @@ def _load(config, pairs, orphans, runs, split=None):
         for (_, subsets), is_done in zip(runs, done)
         for name, size in sizes.items()
     ]
-    loaded = load(pairs, wanted, config.cache_gb, orphans, split)
+    loaded = load(pairs, wanted, config.cache_gb, orphans, split, masks)
     if config.resume:
         check_unchanged(Path(config.resume), loaded.files)
     if loaded.report.errors:

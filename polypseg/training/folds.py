@@ -49,7 +49,8 @@ def cross_validate(config, folds, progress=None, signals=None):
         name, data = f"{run_name(config)}_folds", folds[0]
         parent, start = config.trained_model_path, start_path(config)
         note_seen(config, (image for image, _ in data.files.values()))
-        folder = new_run(parent, name, config, data.found, data.files, start=start)
+        splits = [fold.split for fold in folds]
+        folder = new_run(parent, name, config, data.found, data.files, splits, start)
     rows, validation = [], []
     with hold_run(folder):
         for number, data in enumerate(folds, 1):

@@ -178,15 +178,14 @@ def _batches(config, data, first_epoch, devices):
 
 def _begin(config, data, folder):
     """Make the run folder, or fill the given one."""
-    split = {name: [pair.stem for pair in part] for name, part in data.subsets.items()}
-    files = {stem: data.files[stem] for part in split.values() for stem in part}
+    files = {stem: data.files[stem] for part in data.split.values() for stem in part}
     if folder is None:
         name = run_name(config)
         parent, start = config.trained_model_path, start_path(config)
-        return new_run(parent, name, config, data.found, files, split, start)
+        return new_run(parent, name, config, data.found, files, [data.split], start)
     with saving(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    begin_run(folder, config, data.found, files, split, start_path(config))
+    begin_run(folder, config, data.found, files, [data.split], start_path(config))
     return folder
 
 

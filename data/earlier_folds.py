@@ -1,4 +1,4 @@
-"""Cross-validation: every stem is tested once."""
+"""The folds of cross-validations begun before their lists were stored: drawn again on resuming."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,31 +9,22 @@ from polypseg.errors import InputError
 from .splits import Split
 
 
-def fold_splits(
+def earlier_fold_splits(
     stems: Iterable[str],
     folds: int,
     fraction: float,
     seed: int,
     groups: Mapping[str, str] | None = None,
 ) -> list[Split]:
-    """Cut the stems into `folds` parts; in split i part i is the test subset.
-
-    Of the other parts, about `fraction * n` stems, at least one, are for validation: a model is
-    never chosen by the pictures it is scored on. With `groups` (stem -> group, see `group_names`)
-    the frames of a group stay together: the largest group goes first, each to the part that has
-    fewest frames so far. The order is drawn with the seed; without groups the parts differ by one
-    stem at most.
-
-    Raises:
-        InputError: fewer than 2 folds, fewer groups (stems, where there are none) than folds,
-            or than 3, or two folds of which one leaves a single group to train and validate on.
+    """As `draw_splits.fold_splits`, but without scikit-learn: the largest group first, each to the
+    fold with the fewest frames so far.
     """
     stems = sorted(stems)
     members: dict[str, list[str]] = {}
     for stem in stems:
         members.setdefault(stem if groups is None else groups[stem], []).append(stem)
     if folds < 2 or len(members) < max(folds, 3):
-        what = "pictures" if groups is None else "groups"
+        what = "images" if groups is None else "groups"
         raise InputError(
             f"expected at least 2 folds and {max(folds, 3)} {what}, got folds={folds} and "
             f"{len(members)} {what}"
