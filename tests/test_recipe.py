@@ -21,7 +21,7 @@ from polypseg.training import build
 from polypseg.training import train as training
 from polypseg.training.datasets import load_data
 from polypseg.training.optimizer import Adam
-from polypseg.training.schedule import WarmupSchedule
+from polypseg.training.schedule import WarmupSchedule, learning_rate
 
 SMALL = (
     "--model",
@@ -135,14 +135,27 @@ def test_step_decay_is_a_tenth_every_fifty_epochs_and_counts_the_scales(data, tm
             assert float(rate(step)) == pytest.approx(1e-4 * 0.1 ** (epoch // 50), rel=1e-5)
 
 
-def test_warm_up_and_cosine():
-    rate = WarmupSchedule(0.01, steps=110, warmup=10)
-    assert [float(rate(step)) for step in (0, 4, 9)] == pytest.approx(
-        [0.01 * n / 11 for n in (1, 5, 10)], rel=1e-5
-    )
-    for step in (10, 30, 60, 110):
-        expected = 0.01 * (0.01 + 0.99 * (1 + np.cos(np.pi * (step - 10) / 100)) / 2)
-        assert float(rate(step)) == pytest.approx(expected, rel=1e-4)
+@pytest.mark.parametrize("epochs, steps, warmup", [(40, 5, 10), (11, 10, 11), (1, 9, 0)])
+@pytest.mark.parametrize("kind, low", [("cosine", 0.01), ("constant", 1)])
+def test_the_rate_rises_and_then_falls_or_stays(epochs, steps, warmup, kind, low):
+    """Two epochs up, or a tenth of the run, and half a cosine down to a hundredth."""
+    config = TrainConfig(data_path="d", lr=0.01, schedule=kind, epochs=epochs)
+    rate, total = learning_rate(config, steps), epochs * steps
+    for step in range(total + 1):
+        done = (step - warmup) / (total - warmup)
+        falling = low + (1 - low) * (1 + np.cos(np.pi * done)) / 2
+        expected = (step + 1) / (warmup + 1) if step < warmup else falling
+        assert float(rate(step)) == pytest.approx(0.01 * expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "constant", "step"])
+def test_the_rate_of_an_earlier_run_is_that_of_a_new_one(kind):
+    config = TrainConfig(data_path="d", schedule=kind, epochs=120)
+    now, warmup = learning_rate(config, 3), 0 if kind == "step" else 6
+    before = WarmupSchedule(config.lr, 360, warmup, kind, decay=150)
+    before = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(before))
+    for step in range(360):
+        assert float(now(step)) == pytest.approx(float(before(step)), rel=1e-6)
 
 
 def gradients_of(rng, count):

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from keras.optimizers.schedules import CosineDecay
 
 from polypseg.commands.train import parse as parse_train
 from polypseg.console.progress import TrainingProgress
@@ -31,7 +32,6 @@ from polypseg.training import train as training
 from polypseg.training.datasets import BadFiles, find_pairs, load_data
 from polypseg.training.interrupt import Interrupted
 from polypseg.training.optimizer import Adam
-from polypseg.training.schedule import WarmupSchedule
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
@@ -208,17 +208,13 @@ def test_patience_counts_on_over_an_interruption_and_a_complete_run_says_so(
     data, tmp_path, monkeypatch
 ):
     """The rate is 0: no epoch is better than the first, so 1 + 3 epochs are made."""
-    monkeypatch.setattr(
-        WarmupSchedule, "__call__", lambda self, step: keras.ops.cast(0.0, "float32")
-    )
+    monkeypatch.setattr(CosineDecay, "__call__", lambda self, step: keras.ops.cast(0.0, "float32"))
     stop_at_epoch(monkeypatch, 3)
     arguments = (*SMALL, "--epochs", 9, "--patience", 3)
     with pytest.raises(Interrupted):
         train("--data-path", data, *arguments, "--trained-model-path", tmp_path)
     monkeypatch.undo()
-    monkeypatch.setattr(
-        WarmupSchedule, "__call__", lambda self, step: keras.ops.cast(0.0, "float32")
-    )
+    monkeypatch.setattr(CosineDecay, "__call__", lambda self, step: keras.ops.cast(0.0, "float32"))
     folder, best = train("--resume", tmp_path)
     assert best["epoch"] == 1
     assert [row["epoch"] for row in history(folder)] == ["1", "2", "3", "4"]

@@ -259,13 +259,9 @@ def test_non_finite_loss_stops_the_run_and_keeps_the_last_good_model(data, tmp_p
     from polypseg.training.callbacks import NonFiniteLoss
     from polypseg.training.datasets import load_data
 
-    class Explodes(build.WarmupSchedule):
-        """A sane rate for the first epoch (4 steps), then one that no network survives."""
-
-        def __call__(self, step):
-            return keras.ops.where(step < 5, 1e-3, 1e38)
-
-    monkeypatch.setattr(build, "WarmupSchedule", Explodes)
+    # A sane rate for the first epoch (4 steps), then one that no network survives.
+    explodes = keras.optimizers.schedules.PiecewiseConstantDecay([4], [1e-3, 1e38])
+    monkeypatch.setattr(build, "learning_rate", lambda config, steps: explodes)
     tiny.install(monkeypatch.setitem)
     config = parse_train(
         ["--data-path", str(data), "--trained-model-path", str(tmp_path), *map(str, SMALL)]

@@ -12,9 +12,7 @@ from polypseg.losses import SegmentationLoss
 from polypseg.metrics.streaming import MeanDice, MeanIoU
 
 from .optimizer import Adam
-from .schedule import WarmupSchedule
-
-STEP_DECAY = 50  # epochs; PraNet's authors
+from .schedule import learning_rate
 
 
 def build_model(config, steps, devices=1):
@@ -77,9 +75,8 @@ def _optimizer(config, steps):
     every = config.accumulate
     total = config.epochs * steps
     expect(every <= total, "accumulate", f"at most the {total} steps of the run", every)
-    warmup = 0 if config.schedule == "step" else min(2 * steps, total // 10)
     return Adam(
-        WarmupSchedule(config.lr, total, warmup, config.schedule, decay=STEP_DECAY * steps),
+        learning_rate(config, steps),
         clipvalue=config.clip_value or None,
         use_ema=config.ema > 0,
         ema_momentum=config.ema

@@ -1,14 +1,43 @@
-"""The learning rate over a run."""
+"""The learning rate over a run, by Keras's schedules."""
 
 import math
 
 import keras
 from keras import ops
+from keras.optimizers.schedules import CosineDecay, ExponentialDecay, LearningRateSchedule
+
+from polypseg.experiment.config import TrainConfig
+
+STEP_DECAY = 50  # epochs; PraNet's authors
+
+
+def learning_rate(config: TrainConfig, steps: int) -> LearningRateSchedule:
+    """The schedule of a run.
+
+    "step" is a tenth of the rate every 50 epochs. "cosine" falls from `config.lr` to a hundredth of
+    it over the run, "constant" stays there; both rise linearly at first, over two epochs or a tenth
+    of the run, whichever is shorter.
+
+    Args:
+        config: has `lr`, `schedule` and `epochs`.
+        steps: of an epoch.
+    """
+    if config.schedule == "step":
+        return ExponentialDecay(config.lr, STEP_DECAY * steps, 0.1, staircase=True)
+    total = config.epochs * steps
+    warmup = min(2 * steps, total // 10)
+    return CosineDecay(
+        config.lr / (warmup + 1),
+        total - warmup,
+        alpha=0.01 if config.schedule == "cosine" else 1.0,
+        warmup_target=config.lr,
+        warmup_steps=warmup,
+    )
 
 
 @keras.saving.register_keras_serializable(package="polypseg")
-class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then cosine decay to a hundredth, a tenth again and again, or constant.
+class WarmupSchedule(LearningRateSchedule):
+    """The schedule in runs of earlier versions, whose `.keras` files name it.
 
     Args:
         lr: the highest learning rate.
