@@ -4,10 +4,14 @@ Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2
 arXiv:1804.03999, in the form published on OpenGenus.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from polypseg.layers import BatchNorm
+from polypseg.layers.types import Shape, Tensor
 
 register = keras.saving.register_keras_serializable(package="polypseg")
 
@@ -18,7 +22,7 @@ class ConvBlock(layers.Layer):
     filters)`.
     """
 
-    def __init__(self, filters, dropout=0.0, **kwargs):
+    def __init__(self, filters: int, dropout: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.filters = filters
         self.conv1 = layers.Conv2D(filters, 3, padding="same", activation="relu", name="conv1")
@@ -27,21 +31,21 @@ class ConvBlock(layers.Layer):
         self.norm2 = BatchNorm(name="norm2")
         self.dropout = layers.Dropout(dropout, name="dropout")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         inner = (*input_shape[:-1], self.filters)
         self.conv1.build(input_shape)
         for layer in (self.norm1, self.conv2, self.norm2):
             layer.build(inner)
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         x = self.norm1(self.conv1(x), training=training)
         x = self.norm2(self.conv2(x), training=training)
         return self.dropout(x, training=training)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"filters": self.filters, "dropout": self.dropout.rate}
 
 
@@ -56,7 +60,7 @@ class AttentionGate(layers.Layer):
         channels: of the space in which skip and gating are added.
     """
 
-    def __init__(self, channels=64, **kwargs):
+    def __init__(self, channels: int = 64, **kwargs: Any):
         super().__init__(**kwargs)
         self.channels = channels
         self.theta = layers.Conv2D(channels, 1, strides=2, name="theta")
@@ -64,19 +68,19 @@ class AttentionGate(layers.Layer):
         self.psi = layers.Conv2D(1, 1, activation="sigmoid", name="psi")
         self.up = layers.UpSampling2D(2, name="up")
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> None:
         skip, gating = input_shapes
         self.theta.build(skip)
         self.phi.build(gating)
         self.psi.build((*gating[:-1], self.channels))
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         skip, gating = inputs
         weights = self.psi(ops.relu(self.theta(skip) + self.phi(gating)))
         return skip * self.up(weights)
 
-    def compute_output_shape(self, input_shapes):
+    def compute_output_shape(self, input_shapes: Sequence[Shape]) -> Shape:
         return input_shapes[0]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"channels": self.channels}

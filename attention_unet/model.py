@@ -1,5 +1,7 @@
 """Attention U-Net as a Keras model: image in, one map of logits out."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -35,7 +37,14 @@ class AttentionUNet(ImageModel):
     stride = 16
     maps = ("answer",)  # the channels of the logits
 
-    def __init__(self, filters=32, dropout=0.0, gate_channels=64, input_size=None, **kwargs):
+    def __init__(
+        self,
+        filters: int = 32,
+        dropout: float = 0.0,
+        gate_channels: int = 64,
+        input_size: int | None = None,
+        **kwargs: Any,
+    ):
         image = keras.Input((None, None, 3), name="image")
         x = Normalize(name="normalize")(image)  # 0..1
         skips = []

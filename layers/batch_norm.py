@@ -1,7 +1,11 @@
 """Batch normalisation that uses TensorFlow's fused kernel where there is one."""
 
+from typing import Any
+
 import keras
 from keras import backend
+
+from .types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="polypseg")
@@ -20,17 +24,19 @@ class BatchNorm(keras.layers.BatchNormalization):
         epsilon: added to the variance.
     """
 
-    def __init__(self, momentum=0.9, epsilon=1e-5, **kwargs):
+    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: Any):
         super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
 
-    def add_weight(self, *args, name=None, **kwargs):
+    def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> keras.Variable:
         if name in ("moving_mean", "moving_variance"):
             kwargs["aggregation"] = (
                 "mean"  # over a strategy's replicas, so that all keep, and save, the same
             )
         return super().add_weight(*args, name=name, **kwargs)
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         plain = (
             backend.backend() != "tensorflow"
             or not training
@@ -45,7 +51,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         return self._fused(inputs)
 
-    def _fused(self, inputs):
+    def _fused(self, inputs: Tensor) -> Tensor:
         import tensorflow as tf
 
         x = tf.cast(inputs, self.compute_dtype)

@@ -1,9 +1,13 @@
 """Convolution with batch norm, input normalisation and resizing."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from .batch_norm import BatchNorm
+from .types import Shape, Tensor
 
 register = keras.saving.register_keras_serializable(package="polypseg")
 
@@ -17,7 +21,15 @@ class ConvBN(layers.Layer):
     strides, Keras's "same" would pad the right and the bottom more.
     """
 
-    def __init__(self, filters, kernel_size, strides=1, dilation_rate=1, activation=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        dilation_rate: int | Sequence[int] = 1,
+        activation: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         strides, kernel_size, dilation_rate = map(_pair, (strides, kernel_size, dilation_rate))
         strided = max(strides) > 1
@@ -35,21 +47,21 @@ class ConvBN(layers.Layer):
         self.norm = BatchNorm(name="norm")
         self.activation = keras.activations.get(activation)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.conv.build(input_shape)
         self.norm.build(self.compute_output_shape(input_shape))
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         if self.pad:
             x = self.pad(x)
         return self.activation(self.norm(self.conv(x), training=training))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         if self.pad:
             input_shape = self.pad.compute_output_shape(input_shape)
         return self.conv.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "filters": self.conv.filters,
             "kernel_size": self.conv.kernel_size,
@@ -59,7 +71,7 @@ class ConvBN(layers.Layer):
         }
 
 
-def _pair(value):
+def _pair(value: int | Sequence[int]) -> tuple[int, ...]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
@@ -74,23 +86,29 @@ class Normalize(layers.Layer):
         reverse_channels: RGB becomes BGR first (Caffe's weights want it).
     """
 
-    def __init__(self, mean=0.0, std=255.0, reverse_channels=False, **kwargs):
+    def __init__(
+        self,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 255.0,
+        reverse_channels: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**(kwargs | {"dtype": "float32"}))
         self.mean = mean
         self.std = std
         self.reverse_channels = reverse_channels
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         if self.reverse_channels:
             x = ops.flip(x, axis=-1)
         return (x - ops.convert_to_tensor(self.mean, "float32")) / ops.convert_to_tensor(
             self.std, "float32"
         )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "mean": self.mean,
             "std": self.std,
@@ -113,18 +131,18 @@ class Upsample(layers.Layer):
             authors' partial decoder does.
     """
 
-    def __init__(self, factor, align_corners=False, **kwargs):
+    def __init__(self, factor: int, align_corners: bool = False, **kwargs: Any):
         # Half-precision bilinear upsampling loses the map's last bits.
         super().__init__(**(kwargs | {"dtype": "float32"}))
         self.factor = factor
         self.align_corners = align_corners
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         _, height, width, _ = ops.shape(x)
         x = ops.einsum("ih,bhwc->biwc", self._weights(height), x)
         return ops.einsum("jw,biwc->bijc", self._weights(width), x)
 
-    def _weights(self, size):
+    def _weights(self, size: Tensor) -> Tensor:
         """`(factor size, size)`: row i holds the two weights of output pixel i."""
         out = ops.cast(ops.arange(self.factor * size), "float32")
         last = ops.cast(size - 1, "float32")
@@ -135,9 +153,9 @@ class Upsample(layers.Layer):
         distance = ops.abs(position[:, None] - ops.cast(ops.arange(size), "float32")[None])
         return ops.relu(1.0 - distance)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         return (batch, height and height * self.factor, width and width * self.factor, channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"factor": self.factor, "align_corners": self.align_corners}

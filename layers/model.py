@@ -1,10 +1,12 @@
 """What the networks have in common as Keras models."""
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 
 from polypseg.errors import InputError
+
+from .types import Shape, Tensor
 
 
 class ImageModel(keras.Model):
@@ -19,7 +21,7 @@ class ImageModel(keras.Model):
     stride: int
     config: dict[str, Any]
 
-    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
         self._check_size(inputs)
         return super().__call__(inputs, *args, **kwargs)
 
@@ -28,9 +30,9 @@ class ImageModel(keras.Model):
         self._check_size(args[2] if len(args) > 2 else kwargs["inputs"])
         return super().stateless_call(*args, **kwargs)
 
-    def _check_size(self, inputs):
+    def _check_size(self, inputs: Tensor) -> None:
         """Of what is known of the shape: nothing is added to a compiled step."""
-        shape = getattr(keras.tree.flatten(inputs)[0], "shape", ())
+        shape: Shape = getattr(keras.tree.flatten(inputs)[0], "shape", ())
         height, width = shape[1:3] if len(shape) == 4 else (None, None)
         if (height or 0) % self.stride or (width or 0) % self.stride:
             raise InputError(
@@ -38,9 +40,11 @@ class ImageModel(keras.Model):
                 f"{height} x {width} pixels"
             )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"name": self.name} | self.config
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
         return cls(**config)

@@ -12,10 +12,12 @@ A ValueError is raised where the shapes are not those.
 
 from keras import ops
 
+from polypseg.layers.types import Tensor
+
 WINDOW = 31
 
 
-def border_weights(mask):
+def border_weights(mask: Tensor) -> Tensor:
     """Pixel weights 1 + 5 |avgpool31(m) - m|, `(B, H, W, 1)` float32 in [1, 6].
 
     Large near the mask's outline. The 31 x 31 average has stride 1 and counts 15
@@ -34,34 +36,34 @@ def border_weights(mask):
     return 1.0 + 5.0 * ops.abs(total[..., None] / WINDOW**2 - mask)
 
 
-def bce(mask, logits):
+def bce(mask: Tensor, logits: Tensor) -> Tensor:
     """Binary cross-entropy, mean over pixels: mean(-m log p - (1 - m) log(1 - p))."""
     return ops.mean(_pixel_bce(*_float32(mask, logits)), axis=(1, 2))
 
 
-def dice(mask, logits):
+def dice(mask: Tensor, logits: Tensor) -> Tensor:
     """Soft Dice: 1 - (2 sum(p m) + 1) / (sum p + sum m + 1)."""
     return _dice(*_float32(mask, logits), weights=1.0)
 
 
-def iou(mask, logits):
+def iou(mask: Tensor, logits: Tensor) -> Tensor:
     """Soft IoU (Jaccard): 1 - (sum(p m) + 1) / (sum p + sum m - sum(p m) + 1)."""
     return _iou(*_float32(mask, logits), weights=1.0)
 
 
-def weighted_bce(mask, logits):
+def weighted_bce(mask: Tensor, logits: Tensor) -> Tensor:
     """Border-weighted cross-entropy: sum(w bce) / sum(w)."""
     mask, logits = _float32(mask, logits)
     return _weighted_bce(mask, logits, border_weights(mask))
 
 
-def weighted_dice(mask, logits):
+def weighted_dice(mask: Tensor, logits: Tensor) -> Tensor:
     """Border-weighted Dice: 1 - (2 sum(w p m) + 1) / (sum(w (p + m)) + 1)."""
     mask, logits = _float32(mask, logits)
     return _dice(mask, logits, border_weights(mask))
 
 
-def weighted_iou(mask, logits):
+def weighted_iou(mask: Tensor, logits: Tensor) -> Tensor:
     """Border-weighted IoU of F3Net and PraNet.
 
     With inter = sum(w p m) and union = sum(w (p + m)), as they name them:
@@ -71,14 +73,14 @@ def weighted_iou(mask, logits):
     return _iou(mask, logits, border_weights(mask))
 
 
-def structure(mask, logits):
+def structure(mask: Tensor, logits: Tensor) -> Tensor:
     """weighted_bce + weighted_iou: the loss of the PraNet paper (arXiv:2006.11392)."""
     mask, logits = _float32(mask, logits)
     weights = border_weights(mask)
     return _weighted_bce(mask, logits, weights) + _iou(mask, logits, weights)
 
 
-def structure_official(mask, logits):
+def structure_official(mask: Tensor, logits: Tensor) -> Tensor:
     """bce + weighted_iou: what the PraNet authors' published code computes.
 
     Their `structure_loss` asks PyTorch for `reduce='none'`. That argument is a flag
@@ -89,14 +91,14 @@ def structure_official(mask, logits):
     return bce(mask, logits) + _iou(mask, logits, border_weights(mask))
 
 
-def wbce_dice(mask, logits):
+def wbce_dice(mask: Tensor, logits: Tensor) -> Tensor:
     """weighted_bce + weighted_dice: the loss of the TensorFlow PraNet."""
     mask, logits = _float32(mask, logits)
     weights = border_weights(mask)
     return _weighted_bce(mask, logits, weights) + _dice(mask, logits, weights)
 
 
-def _float32(mask, logits):
+def _float32(mask: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
     mask, logits = ops.cast(mask, "float32"), ops.cast(logits, "float32")
     shapes = tuple(mask.shape), tuple(logits.shape)
     same = all(None in pair or pair[0] == pair[1] for pair in zip(shapes[0], (*shapes[1][:3], 1)))
@@ -108,13 +110,13 @@ def _float32(mask, logits):
     return mask, logits
 
 
-def _band(size):
+def _band(size: Tensor) -> Tensor:
     """`(size, size)` symmetric: 1 where two positions lie in one window, else 0."""
     position = ops.arange(size)
     return ops.cast(ops.abs(position[:, None] - position[None]) <= WINDOW // 2, "float32")
 
 
-def _pixel_bce(mask, logits):
+def _pixel_bce(mask: Tensor, logits: Tensor) -> Tensor:
     """Cross-entropy per pixel, `(B, H, W, S)`: softplus(x) - x m.
 
     The same number as max(x, 0) - x m + log(1 + exp(-|x|)), whose autodiff gradient at
@@ -123,25 +125,25 @@ def _pixel_bce(mask, logits):
     return ops.softplus(logits) - logits * mask
 
 
-def _weighted_bce(mask, logits, weights):
+def _weighted_bce(mask: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
     return _pixel_sum(weights * _pixel_bce(mask, logits)) / _pixel_sum(weights)
 
 
-def _dice(mask, logits, weights):
+def _dice(mask: Tensor, logits: Tensor, weights: Tensor | float) -> Tensor:
     inter, union = _areas(mask, logits, weights)
     return 1.0 - (2.0 * inter + 1.0) / (union + 1.0)
 
 
-def _iou(mask, logits, weights):
+def _iou(mask: Tensor, logits: Tensor, weights: Tensor | float) -> Tensor:
     inter, union = _areas(mask, logits, weights)
     return 1.0 - (inter + 1.0) / (union - inter + 1.0)
 
 
-def _areas(mask, logits, weights):
+def _areas(mask: Tensor, logits: Tensor, weights: Tensor | float) -> tuple[Tensor, Tensor]:
     """sum(w p m) and sum(w (p + m)), each `(B, S)`."""
     area = weights * ops.sigmoid(logits)
     return _pixel_sum(area * mask), _pixel_sum(area) + _pixel_sum(weights * mask)
 
 
-def _pixel_sum(x):
+def _pixel_sum(x: Tensor) -> Tensor:
     return ops.sum(x, axis=(1, 2))

@@ -1,13 +1,17 @@
 """The Keras loss: one of the functions by name, added up over the maps."""
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 from keras import ops
 
+from polypseg.layers.types import Tensor
+
 from . import functional
 
-LOSSES = {
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "structure": functional.structure,
     "structure_official": functional.structure_official,
     "wbce_dice": functional.wbce_dice,
@@ -42,7 +46,11 @@ class SegmentationLoss(keras.losses.Loss):
     """
 
     def __init__(
-        self, loss="structure", map_weights=None, reduction="sum_over_batch_size", name=None
+        self,
+        loss: str = "structure",
+        map_weights: Iterable[float] | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
     ):
         if loss not in LOSSES:
             raise ValueError(f"expected loss to be one of {', '.join(LOSSES)}, got loss={loss!r}")
@@ -50,7 +58,7 @@ class SegmentationLoss(keras.losses.Loss):
         self.loss = loss
         self.map_weights = None if map_weights is None else _checked_weights(map_weights)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         losses = LOSSES[self.loss](y_true, y_pred)
         if self.map_weights is not None:
             if len(self.map_weights) != y_pred.shape[-1]:
@@ -61,11 +69,11 @@ class SegmentationLoss(keras.losses.Loss):
             losses = losses * ops.convert_to_tensor(self.map_weights, "float32")
         return ops.sum(losses, axis=-1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"loss": self.loss, "map_weights": self.map_weights}
 
 
-def _checked_weights(map_weights):
+def _checked_weights(map_weights: Iterable[float]) -> list[float]:
     weights = [float(weight) for weight in map_weights]
     if not any(weights) or not all(0 <= weight < math.inf for weight in weights):
         raise ValueError(

@@ -4,6 +4,7 @@ from functools import cached_property
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 # Offsets of all pixels nearer than 4.3: no other can be the nearest foreground of a background
 # pixel that shares a 7 x 7 window with some. Of equally near ones the leftmost counts, then the
@@ -24,7 +25,7 @@ _WEIGHTS = 2.0 - 0.5 ** (np.sqrt(np.arange(_SQUARES + 1)) / 5.0)
 _WEIGHTS[0] = 0.0  # the foreground
 
 
-def binary(array, name):
+def binary(array: ArrayLike, name: str) -> NDArray[np.bool_]:
     """`(H, W)`, bool or values in {0, 1}, as bool. Raises ValueError for anything else."""
     array = np.asarray(array)
     if array.ndim != 2 or array.size == 0:
@@ -49,13 +50,13 @@ class GroundTruth:
             pixel; 0 in the foreground. All 2 for an empty mask.
     """
 
-    def __init__(self, mask):
+    def __init__(self, mask: ArrayLike):
         self.mask = np.ascontiguousarray(binary(mask, "mask"))
         self.pixels = self.mask.size
         self.area = int(np.count_nonzero(self.mask))
 
     @cached_property
-    def quadrants(self):
+    def quadrants(self) -> tuple[tuple[slice, slice], ...]:
         height, width = self.mask.shape
         rows, columns = (np.count_nonzero(self.mask, axis=axis) for axis in (1, 0))
         # As in MATLAB: counted from 1, a half rounded up. 2 s + n // 2 n is the rounded s / n in
@@ -70,7 +71,7 @@ class GroundTruth:
         return (top, left), (top, right), (bottom, left), (bottom, right)
 
     @cached_property
-    def weights(self):
+    def weights(self) -> NDArray[np.float64]:
         if not self.area:
             return np.full(self.mask.shape, 2.0)
         background = np.logical_not(self.mask).view(np.uint8)
@@ -82,7 +83,7 @@ class GroundTruth:
         return _WEIGHTS.take(distance.astype(np.int32))
 
     @cached_property
-    def window(self):
+    def window(self) -> tuple[slice, ...]:
         """Slices of the foreground's bounding box, three pixels wider on every side (or cut at the
         border).
         """
@@ -93,7 +94,7 @@ class GroundTruth:
         return tuple(ends)
 
     @cached_property
-    def rim(self):
+    def rim(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Flat positions, in `mask[window]`, of background pixels at most 3 rows and columns away
         from the foreground, and those of the foreground pixels nearest to each."""
         mask = np.ascontiguousarray(self.mask[self.window])

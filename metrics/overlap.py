@@ -1,13 +1,14 @@
 """Dice, IoU, precision and recall of one binary mask pair, in NumPy float64."""
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .ground_truth import binary
 
 EMPTY = ("skip", "one", "zero")
 
 
-def overlap(mask, prediction, empty="one"):
+def overlap(mask: ArrayLike, prediction: ArrayLike, empty: str = "one") -> dict[str, float]:
     """Overlap of one prediction with its ground truth.
 
     With tp, fp, fn the pixels found, found wrongly and missed:
@@ -37,12 +38,14 @@ def overlap(mask, prediction, empty="one"):
             f"expected mask and prediction of one shape, got mask={mask.shape}, "
             f"prediction={prediction.shape}"
         )
-    hits = np.count_nonzero(mask & prediction)
-    scores = overlap_of_counts(hits, np.count_nonzero(prediction), np.count_nonzero(mask), empty)
+    hits, area = np.count_nonzero(mask & prediction), int(np.count_nonzero(mask))
+    scores = overlap_of_counts(hits, np.count_nonzero(prediction), area, empty)
     return {name: float(score) for name, score in scores.items()}
 
 
-def overlap_of_counts(hits, predicted, area, empty="one"):
+def overlap_of_counts(
+    hits: ArrayLike, predicted: ArrayLike, area: int, empty: str = "one"
+) -> dict[str, NDArray[np.float64]]:
     """`overlap` from numbers of pixels: found rightly, found at all, and of the mask.
 
     `hits` and `predicted` may be arrays, the results are then arrays of their shape.
@@ -60,7 +63,7 @@ def overlap_of_counts(hits, predicted, area, empty="one"):
     }
 
 
-def empty_score(empty, nothing_found):
+def empty_score(empty: str, nothing_found: ArrayLike) -> NDArray[np.float64]:
     """What an undefined score of an empty mask is; `nothing_found` is a bool or an array of
     them.
     """
@@ -68,6 +71,6 @@ def empty_score(empty, nothing_found):
     return {"skip": np.full_like(found, np.nan), "one": found, "zero": np.zeros_like(found)}[empty]
 
 
-def check_empty(empty):
+def check_empty(empty: str) -> None:
     if empty not in EMPTY:
         raise ValueError(f"expected empty to be one of {', '.join(EMPTY)}, got empty={empty!r}")

@@ -1,10 +1,13 @@
 """The two protocols: all numbers of one image, and their means over a data set."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from . import sweep
+from .ground_truth import GroundTruth
 from .overlap import check_empty
 from .saliency import as_truth, check_shapes, pair
 from .sweep import CURVES
@@ -24,15 +27,20 @@ class ImageScores:
         size: of the image, (height, width).
     """
 
-    threshold: dict
-    pranet: dict
-    threshold_curves: dict
-    pranet_curves: dict
+    threshold: dict[str, float]
+    pranet: dict[str, float]
+    threshold_curves: dict[str, NDArray[np.float64]]
+    pranet_curves: dict[str, NDArray[np.float64]]
     area: float
-    size: tuple
+    size: tuple[int, int]
 
 
-def score(mask, prediction, threshold=0.5, empty="one"):
+def score(
+    mask: ArrayLike | GroundTruth,
+    prediction: ArrayLike,
+    threshold: float = 0.5,
+    empty: str = "one",
+) -> ImageScores:
     """All numbers of one image, under both protocols.
 
     `threshold`: the map as it is, cut at `threshold` (foreground where probability >= threshold)
@@ -72,9 +80,10 @@ def score(mask, prediction, threshold=0.5, empty="one"):
         truth, probability = pair(truth, prediction)
         levels = sweep.to_levels(probability)
     counted = MapLevels(truth, levels)
+    stretched = PranetView(truth, counted, empty)
     views = {
         "threshold": ThresholdView(truth, prediction, probability, counted, threshold, empty),
-        "pranet": PranetView(truth, counted, empty),
+        "pranet": stretched,
     }
     numbers = {
         protocol: {metric.key: float(metric.function(views[protocol])) for metric in metrics}
@@ -84,7 +93,7 @@ def score(mask, prediction, threshold=0.5, empty="one"):
         numbers["threshold"],
         numbers["pranet"],
         sweep.sweep(counted.counts, sweep.LEVELS, sweep.LEVELS, empty),
-        views["pranet"].curves,
+        stretched.curves,
         truth.area / truth.pixels,
         truth.mask.shape,
     )
@@ -99,11 +108,11 @@ class DataSetScores:
     (1, 1.0)
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.n = 0
-        self._sums = {}
+        self._sums: dict[tuple[str, str], tuple[NDArray[np.float64], NDArray[np.intp]]] = {}
 
-    def add(self, image):
+    def add(self, image: ImageScores) -> None:
         """Take in the `ImageScores` of one more image. What is nan in it is left out of that
         mean.
         """
@@ -114,13 +123,13 @@ class DataSetScores:
                 defined = ~np.isnan(value)
                 self._sums[part, name] = total + np.where(defined, value, 0.0), count + defined
 
-    def curves(self, protocol):
+    def curves(self, protocol: str) -> dict[str, NDArray[np.float64]]:
         """The curves of `ImageScores`, `protocol` "threshold" or "pranet", averaged over the
         images.
         """
         return {name: self._mean(f"{protocol}_curves", name) for name in CURVES}
 
-    def result(self):
+    def result(self) -> dict[str, Any]:
         """`{"n": images, "threshold": {...}, "pranet": {...}}`; nan where no image defines a
         number.
 
@@ -131,7 +140,7 @@ class DataSetScores:
         """
         if not self.n:
             raise ValueError("expected at least one image, got n=0")
-        result = {"n": self.n}
+        result: dict[str, Any] = {"n": self.n}
         for protocol, metrics in METRICS.items():
             curves = self.curves(protocol)
             result[protocol] = {
@@ -144,6 +153,6 @@ class DataSetScores:
             }
         return result
 
-    def _mean(self, part, name):
+    def _mean(self, part: str, name: str) -> NDArray[np.float64]:
         total, count = self._sums[part, name]
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -5,8 +5,11 @@ compare with the papers'; `docs/metrics.md` has the formulas and names each plac
 program may differ.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from .ground_truth import GroundTruth, binary
 
@@ -16,7 +19,7 @@ _SIDE = np.exp(-(np.arange(-3.0, 4.0) ** 2) / (2 * 5.0**2))
 _SIDE /= _SIDE.sum()  # outer(side, side) is fspecial("gaussian", 7, 5)
 
 
-def mae(mask, probability):
+def mae(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
     """Mean absolute error, mean |probability - mask|.
 
     Args:
@@ -32,12 +35,12 @@ def mae(mask, probability):
     return mae_of_map(*pair(mask, probability))
 
 
-def mae_of_map(truth, probability):
+def mae_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
     """`mae` of a checked `pair`."""
     return float(np.abs(probability - truth.mask).mean())
 
 
-def e_measure(mask, prediction):
+def e_measure(mask: ArrayLike | GroundTruth, prediction: ArrayLike) -> float:
     """E-measure of a binary prediction (Fan et al., IJCAI 2018).
 
     Args:
@@ -52,7 +55,9 @@ def e_measure(mask, prediction):
     return float(e_measure_of_counts(hits, predicted, truth.area, truth.pixels))
 
 
-def e_measure_of_counts(hits, predicted, area, pixels):
+def e_measure_of_counts(
+    hits: ArrayLike, predicted: ArrayLike, area: int, pixels: int
+) -> NDArray[np.float64]:
     """`e_measure` from numbers of pixels, which may be arrays.
 
     With m and p the mask and the prediction less their means, a pixel counts (a + 1)^2 / 4, where
@@ -64,7 +69,7 @@ def e_measure_of_counts(hits, predicted, area, pixels):
         total = predicted if area else pixels - predicted
     else:
         m, p = area / pixels, predicted / pixels
-        total = 0.0
+        total = np.zeros_like(predicted)
         for count, a, b in (
             (hits, 1 - p, 1 - m),
             (predicted - hits, 1 - p, -m),
@@ -76,7 +81,7 @@ def e_measure_of_counts(hits, predicted, area, pixels):
     return total / max(pixels - 1, 1)
 
 
-def weighted_f(mask, probability):
+def weighted_f(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
     """Weighted F-measure with beta 1 (Margolin et al., CVPR 2014).
 
     An error in the background counts more the farther it lies from the foreground; an error in the
@@ -88,14 +93,14 @@ def weighted_f(mask, probability):
     return weighted_f_of_map(truth, probability) if truth.area else float("nan")
 
 
-def weighted_f_of_map(truth, probability):
+def weighted_f_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
     """`weighted_f` of a checked `pair` whose mask is not empty."""
     # Not a dot product: for arrays of this size NumPy's starts threads, in every worker of a pool.
     false = float((probability * truth.weights).sum())
     return weighted_f_of_sums(truth, false, np.ascontiguousarray(probability[truth.window]))
 
 
-def weighted_f_of_sums(truth, false, near):
+def weighted_f_of_sums(truth: GroundTruth, false: float, near: NDArray[np.float64]) -> float:
     """`weighted_f` from the weighted false positives and the map in the mask's `window`,
     float64.
     """
@@ -110,10 +115,10 @@ def weighted_f_of_sums(truth, false, near):
     missed = min(float(np.minimum(error, smooth, out=smooth)[inside].sum()), float(truth.area))
     found = truth.area - missed
     recall, precision = found / truth.area, found / (EPS + found + false)
-    return 2 * recall * precision / (EPS + recall + precision)
+    return float(2 * recall * precision / (EPS + recall + precision))
 
 
-def s_measure(mask, probability):
+def s_measure(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
     """Structure measure with alpha 0.5 (Fan et al., ICCV 2017).
 
     Half of it compares mean and spread of the map in foreground and background (object), half is an
@@ -124,7 +129,7 @@ def s_measure(mask, probability):
     return s_measure_of_map(*pair(mask, probability))
 
 
-def s_measure_of_map(truth, probability):
+def s_measure_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
     """`s_measure` of a checked `pair`."""
     if truth.area in (0, truth.pixels):
         return 1.0 - mae_of_map(truth, probability)
@@ -141,7 +146,9 @@ def s_measure_of_map(truth, probability):
     return s_measure_of_moments(truth, objects, regions)
 
 
-def s_measure_of_counts(truth, counts, values):
+def s_measure_of_counts(
+    truth: GroundTruth, counts: NDArray[np.intp], values: NDArray[np.float64]
+) -> float:
     """`s_measure` of a map of 256 levels.
 
     Args:
@@ -163,7 +170,11 @@ def s_measure_of_counts(truth, counts, values):
     return s_measure_of_moments(truth, objects, regions)
 
 
-def s_measure_of_moments(truth, objects, regions):
+def s_measure_of_moments(
+    truth: GroundTruth,
+    objects: Sequence[tuple[float, float]],
+    regions: Sequence[tuple[int, int, float, float, float]],
+) -> float:
     """`s_measure` from means and sums of squared deviations.
 
     Args:
@@ -180,7 +191,7 @@ def s_measure_of_moments(truth, objects, regions):
     ):
         mean = 1 - mean if inverted else mean
         spread = np.sqrt(squares / max(count - 1, 1))
-        score += 0.5 * weight * 2 * mean / (mean * mean + 1 + spread + EPS)
+        score += float(0.5 * weight * 2 * mean / (mean * mean + 1 + spread + EPS))
     for size, area, mean, squares, products in regions:
         label = area / size
         labels = area * (size - area) / size  # sum (mask - its mean)^2
@@ -188,20 +199,22 @@ def s_measure_of_moments(truth, objects, regions):
         alpha = 4 * mean * label * products / n
         beta = (mean * mean + label * label) * (squares + labels) / n
         similarity = alpha / (beta + EPS) if alpha else float(beta == 0)
-        score += 0.5 * size / truth.pixels * similarity
-    return max(float(score), 0.0)
+        score += float(0.5 * size / truth.pixels * similarity)
+    return max(score, 0.0)
 
 
-def as_truth(mask):
+def as_truth(mask: ArrayLike | GroundTruth) -> GroundTruth:
     return mask if isinstance(mask, GroundTruth) else GroundTruth(mask)
 
 
-def check_shapes(truth, array):
+def check_shapes(truth: GroundTruth, array: np.ndarray) -> None:
     if truth.mask.shape != array.shape:
         raise ValueError(f"expected a map of the mask's size {truth.mask.shape}, got {array.shape}")
 
 
-def pair(mask, probability):
+def pair(
+    mask: ArrayLike | GroundTruth, probability: ArrayLike
+) -> tuple[GroundTruth, NDArray[np.float64]]:
     """The two arguments of a score as `GroundTruth` and float64 map. Raises ValueError."""
     truth, probability = as_truth(mask), np.asarray(probability)
     check_shapes(truth, probability)
@@ -216,7 +229,7 @@ def pair(mask, probability):
     return truth, probability
 
 
-def _moments(values):
+def _moments(values: NDArray[np.float64]) -> tuple[float, float]:
     """Mean of `values` and sum of their squared deviations from it."""
     mean = float(values.mean())
     deviations = values - mean
@@ -228,7 +241,7 @@ def _moments(values):
     return mean, squares
 
 
-def _level_moments(counts, values):
+def _level_moments(counts: NDArray[np.intp], values: NDArray[np.float64]) -> tuple[float, float]:
     total = counts.sum()
     if not total:
         return 0.0, 0.0

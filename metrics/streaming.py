@@ -1,7 +1,11 @@
 """Dice and IoU while a network trains: Keras metrics over the logits' last map."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from polypseg.layers.types import Tensor
 
 register = keras.saving.register_keras_serializable(package="polypseg")
 
@@ -12,19 +16,21 @@ class _ImageMean(keras.metrics.Mean):
     The state is the sum of the scores and the number of images, two float32 scalars.
     """
 
-    def __init__(self, threshold, name):
+    def __init__(self, threshold: float, name: str):
         if not 0 < threshold < 1:
             raise ValueError(f"expected threshold between 0 and 1, got threshold={threshold}")
         super().__init__(name=name, dtype="float32")
         self.threshold = threshold
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> None:
         inter, total = _areas(y_true, y_pred, self.threshold)
         # Both empty: agreement, so 1. The maximum keeps 0/0 out of the unused branch.
         score = ops.where(total > 0, self.score(inter, ops.maximum(total, 1.0)), 1.0)
         super().update_state(score, sample_weight)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "threshold": self.threshold}
 
 
@@ -40,10 +46,10 @@ class MeanDice(_ImageMean):
     Monitor it with `mode="max"`.
     """
 
-    def __init__(self, threshold=0.5, name="dice"):
+    def __init__(self, threshold: float = 0.5, name: str = "dice"):
         super().__init__(threshold, name)
 
-    def score(self, inter, total):
+    def score(self, inter: Tensor, total: Tensor) -> Tensor:
         return 2.0 * inter / total
 
 
@@ -51,14 +57,14 @@ class MeanDice(_ImageMean):
 class MeanIoU(_ImageMean):
     """IoU of the answer, |P & M| / |P | M|, per image, then the mean; else as `MeanDice`."""
 
-    def __init__(self, threshold=0.5, name="iou"):
+    def __init__(self, threshold: float = 0.5, name: str = "iou"):
         super().__init__(threshold, name)
 
-    def score(self, inter, total):
+    def score(self, inter: Tensor, total: Tensor) -> Tensor:
         return inter / (total - inter)
 
 
-def _areas(mask, logits, threshold):
+def _areas(mask: Tensor, logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """|P & M| and |P| + |M| in pixels, each `(B,)` float32 (exact up to 2**24)."""
     mask, logits = ops.cast(mask, "float32"), ops.cast(logits, "float32")
     if len(mask.shape) != 4 or len(logits.shape) != 4 or mask.shape[-1] not in (1, None):

@@ -1,19 +1,23 @@
 """Scores at 256 thresholds from one count of a map's grey levels."""
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .ground_truth import GroundTruth
 from .overlap import overlap_of_counts
 from .saliency import e_measure_of_counts
 
 CURVES = ("dice", "iou", "e_measure", "sensitivity", "specificity")
-LEVELS = np.arange(256) / 255.0
+LEVELS: NDArray[np.float64] = np.arange(256) / 255.0
 
 # The authors' loop runs over 1:-1/255:0 and compares with grey / 255. Whether a level reaches "its"
 # threshold hangs on the last bit of both, so both are computed as theirs are.
-PRANET_THRESHOLDS = (1.0 - np.arange(256) * (1.0 / 255.0))[::-1]
+PRANET_THRESHOLDS: NDArray[np.float64] = (1.0 - np.arange(256, dtype=np.float64) * (1.0 / 255.0))[
+    ::-1
+]
 
 
-def to_levels(probability):
+def to_levels(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
     """A map of floats in [0, 1] as grey levels, uint8, rounded to the nearest (a half up), as in a
     saved PNG.
 
@@ -22,7 +26,7 @@ def to_levels(probability):
     return np.floor(probability * 255.0 + 0.5).astype(np.uint8)
 
 
-def count_levels(truth, levels):
+def count_levels(truth: GroundTruth, levels: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Pixels at each grey level: `(4, 2, 256)`, by quadrant of the `GroundTruth`, background and
     foreground.
     """
@@ -32,7 +36,7 @@ def count_levels(truth, levels):
     ).reshape(4, 2, 256)
 
 
-def stretch(counts):
+def stretch(counts: NDArray[np.intp]) -> NDArray[np.float64]:
     """The value in [0, 1] that each level has after the map's own smallest became 0 and its largest
     1.
 
@@ -44,7 +48,12 @@ def stretch(counts):
     return LEVELS if low == high else (LEVELS - low) / (high - low)
 
 
-def sweep(counts, values, thresholds, empty="one"):
+def sweep(
+    counts: NDArray[np.intp],
+    values: NDArray[np.float64],
+    thresholds: NDArray[np.float64],
+    empty: str = "one",
+) -> dict[str, NDArray[np.float64]]:
     """Scores of `values >= threshold` for each threshold.
 
     Args:

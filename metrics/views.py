@@ -4,6 +4,7 @@ is computed once, when it is first asked for."""
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import sweep
 from .ground_truth import GroundTruth
@@ -26,16 +27,17 @@ class MapLevels:
         levels: `(H, W)` uint8.
     """
 
-    def __init__(self, truth: GroundTruth, levels: np.ndarray):
+    def __init__(self, truth: GroundTruth, levels: NDArray[np.uint8]):
         self.truth, self.levels = truth, levels
         self.by_quadrant = sweep.count_levels(truth, levels)  # (4, 2, 256)
         self.counts = self.by_quadrant.sum(axis=0)  # (2, 256): background, foreground
 
     @cached_property
-    def _false(self) -> np.ndarray:
-        return np.bincount(self.levels.ravel(), self.truth.weights.ravel(), minlength=256)
+    def _false(self) -> NDArray[np.float64]:
+        weights = np.bincount(self.levels.ravel(), self.truth.weights.ravel(), minlength=256)
+        return weights.astype(np.float64, copy=False)
 
-    def weighted_f(self, values: np.ndarray) -> float:
+    def weighted_f(self, values: NDArray[np.float64]) -> float:
         """Of the map in which each level stands for one of `values`, `(256,)`; nan for an empty
         mask.
         """
@@ -44,12 +46,12 @@ class MapLevels:
         near = values.take(self.levels[self.truth.window])
         return weighted_f_of_sums(self.truth, float(self._false @ values), near)
 
-    def s_measure(self, values: np.ndarray) -> float:
+    def s_measure(self, values: NDArray[np.float64]) -> float:
         if 0 < self.truth.area < self.truth.pixels:
             return s_measure_of_counts(self.truth, self.by_quadrant, values)
         return 1.0 - self.mae(values)
 
-    def mae(self, values: np.ndarray) -> float:
+    def mae(self, values: NDArray[np.float64]) -> float:
         background, foreground = self.counts
         return float(background @ values + foreground @ (1.0 - values)) / self.truth.pixels
 
@@ -63,11 +65,19 @@ class ThresholdView:
         hits, predicted: numbers of pixels, found rightly and found at all.
     """
 
-    def __init__(self, truth, prediction, probability, map_levels, threshold, empty):
+    def __init__(
+        self,
+        truth: GroundTruth,
+        prediction: np.ndarray,
+        probability: NDArray[np.float64] | None,
+        map_levels: MapLevels,
+        threshold: float,
+        empty: str,
+    ):
         self.truth, self.empty, self._threshold = truth, empty, threshold
         self._given, self._levels = prediction, map_levels
         self._grey = probability is None
-        if self._grey:
+        if probability is None:
             false, self.hits = map_levels.counts[:, sweep.LEVELS >= threshold].sum(axis=1)
             self.predicted = self.hits + false
         else:
@@ -76,28 +86,29 @@ class ThresholdView:
             self.predicted = np.count_nonzero(self.mask)
 
     @cached_property
-    def probability(self) -> np.ndarray:
+    def probability(self) -> NDArray[np.float64]:
         """`(H, W)` float64 in [0, 1]."""
         return sweep.LEVELS.take(self._given)
 
     @cached_property
-    def mask(self) -> np.ndarray:
+    def mask(self) -> NDArray[np.bool_]:
         """`(H, W)` bool: the predicted foreground."""
         return (self.probability if self._grey else self._given) >= self._threshold
 
     @cached_property
-    def overlap(self) -> dict:
+    def overlap(self) -> dict[str, NDArray[np.float64]]:
         """dice, iou, precision, recall."""
         return overlap_of_counts(self.hits, self.predicted, self.truth.area, self.empty)
 
     @property
     def e_measure(self) -> float:
-        return e_measure_of_counts(self.hits, self.predicted, self.truth.area, self.truth.pixels)
+        counts = self.hits, self.predicted, self.truth.area, self.truth.pixels
+        return float(e_measure_of_counts(*counts))
 
     @property
     def weighted_f(self) -> float:
         if not self.truth.area:
-            return empty_score(self.empty, self.predicted == 0)
+            return float(empty_score(self.empty, self.predicted == 0))
         if self._grey:
             return self._levels.weighted_f(sweep.LEVELS)
         return weighted_f_of_map(self.truth, self.probability)
@@ -124,21 +135,22 @@ class PranetView:
         curves: dict of `sweep.CURVES`, each `(256,)`.
     """
 
-    def __init__(self, truth, map_levels, empty):
+    def __init__(self, truth: GroundTruth, map_levels: MapLevels, empty: str):
         self.truth, self.empty, self._levels = truth, empty, map_levels
         counts = map_levels.counts
         self.values = sweep.stretch(counts.sum(axis=0))
         self.curves = sweep.sweep(counts, self.values, sweep.PRANET_THRESHOLDS, empty)
 
     @cached_property
-    def probability(self) -> np.ndarray:
+    def probability(self) -> NDArray[np.float64]:
         """`(H, W)` float64 in [0, 1]: the stretched map."""
         return self.values.take(self._levels.levels)
 
     @property
     def weighted_f(self) -> float:
         if not self.truth.area:
-            return empty_score(self.empty, not self._levels.counts[:, self.values > 0].any())
+            nothing_found = not self._levels.counts[:, self.values > 0].any()
+            return float(empty_score(self.empty, nothing_found))
         return self._levels.weighted_f(self.values)
 
     @property

@@ -10,7 +10,10 @@ import pickle
 import runpy
 import sys
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from polypseg.errors import InputError, reading, reason
 from polypseg.files import atomic, writing
@@ -18,7 +21,7 @@ from polypseg.outputs import claim
 from polypseg.runtime import check_backend, quiet
 
 
-def convert(source, out, to_pytorch=False):
+def convert(source: str | Path, out: str | Path, to_pytorch: bool = False) -> str:
     """Convert one file; return a line that says what was written.
 
     Args:
@@ -53,7 +56,7 @@ def convert(source, out, to_pytorch=False):
         return (_backbone_to_keras if backbone else _pranet_to_keras)(source, state, out)
 
 
-def _pranet_to_keras(source, state, out):
+def _pranet_to_keras(source: Path, state: Mapping[str, np.ndarray], out: Path) -> str:
     from .official import pranet_from
 
     with _named(source):
@@ -62,7 +65,7 @@ def _pranet_to_keras(source, state, out):
     return f"{out}: PraNet-Res2Net50, {len(state)} arrays"
 
 
-def _backbone_to_keras(source, state, out):
+def _backbone_to_keras(source: Path, state: Mapping[str, np.ndarray], out: Path) -> str:
     from .official import CLASSIFIER, backbone_from
 
     with _named(source):
@@ -77,7 +80,7 @@ def _backbone_to_keras(source, state, out):
     return f"{out}: Res2Net50, {len(state) - len(classifier)} arrays{left_out}"
 
 
-def _keras_to_pytorch(source, out):
+def _keras_to_pytorch(source: Path, out: Path) -> str:
     import keras
 
     from .official import state_dict
@@ -90,7 +93,7 @@ def _keras_to_pytorch(source, out):
     return f"{out}: PraNet-Res2Net50, {len(state)} arrays"
 
 
-def _read_state_dict(path):
+def _read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """`{key: NumPy array}`; floating point as float32."""
     try:
         if path.suffix == ".safetensors":
@@ -121,36 +124,36 @@ def _read_state_dict(path):
     }
 
 
-def _write_state_dict(path, state):
+def _write_state_dict(path: Path, state: Mapping[str, np.ndarray]) -> None:
     if path.suffix == ".safetensors":
         from safetensors.numpy import save
 
-        path.write_bytes(save(state))
+        path.write_bytes(save(dict(state)))
     else:
         import torch
 
         torch.save({key: torch.from_numpy(array) for key, array in state.items()}, path)
 
 
-def _write(out, suffix, save):
+def _write(out: Path, suffix: str, save: Callable[[Path], object]) -> None:
     """Call `save` with a path beside `out`, then move it there."""
     with writing(out, "out"):
         with atomic(out, suffix) as temporary:
             save(temporary)
 
 
-def _check_name(argument, path, endings, when):
+def _check_name(argument: str, path: Path, endings: tuple[str, ...], when: str) -> None:
     if not path.name.endswith(endings):
         raise InputError(
             f"expected a name that ends in {' or '.join(endings)} {when}, got {path}", argument
         )
 
 
-def _reader(path):
+def _reader(path: Path) -> str:
     return "safetensors" if path.suffix == ".safetensors" else "torch"
 
 
-def _need(package):
+def _need(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         other = "a .safetensors file" if package == "torch" else "a .pth file"
         raise InputError(
@@ -159,14 +162,14 @@ def _need(package):
 
 
 @contextlib.contextmanager
-def _named(source):
+def _named(source: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
         raise InputError(f"{error} in {source}", "FILE") from error
 
 
-def _load_keras():
+def _load_keras() -> None:
     check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():

@@ -3,6 +3,8 @@
 import importlib
 import os
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ from polypseg.layers import BatchNorm, Normalize
 from .backbones import BACKBONES
 
 
-def build_backbone(name, weights=None):
+def build_backbone(name: str, weights: str | Path | None = None) -> keras.Model:
     """A model from RGB `(B, H, W, 3)` in 0..255 to features at strides 8, 16 and 32.
 
     Args:
@@ -50,7 +52,9 @@ def build_backbone(name, weights=None):
     return keras.Model(image, taps(Normalize(**spec.normalize, name="normalize")(image)), name=name)
 
 
-def _network(name, build, weights):
+def _network(
+    name: str, build: Callable[..., keras.Model], weights: str | Path | None
+) -> keras.Model:
     if weights == "imagenet":
         try:
             return build(input_shape=(None, None, 3), include_top=False, weights="imagenet")
@@ -64,7 +68,7 @@ def _network(name, build, weights):
     return network
 
 
-def _load(network, weights, what):
+def _load(network: keras.Model, weights: str | Path | None, what: str) -> None:
     """Read a file of weights, unless there is none. Raises `InputError`."""
     if weights is None:
         return
@@ -90,7 +94,7 @@ def _load(network, weights, what):
         )
 
 
-def _with_our_batch_norm(network):
+def _with_our_batch_norm(network: keras.Model) -> keras.Model:
     """The same network with `BatchNorm` layers, which train faster, and fixed biases in the
     convolutions before them.
 
@@ -100,16 +104,17 @@ def _with_our_batch_norm(network):
     its gradient took a tenth of the step.
     """
 
-    def clone(layer):
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         if not isinstance(layer, keras.layers.BatchNormalization):
             return layer.__class__.from_config(layer.get_config())
         return BatchNorm(name=layer.name, epsilon=layer.epsilon)
 
-    copy = keras.models.clone_model(network, clone_function=clone)
+    copy: keras.Model = keras.models.clone_model(network, clone_function=clone)
     copy.set_weights(network.get_weights())
-    makers = {id(layer.output): layer for layer in copy.layers}
+    layer_of_output = {id(layer.output): layer for layer in copy.layers}
     for layer in copy.layers:
-        before = makers[id(layer.input)] if isinstance(layer, BatchNorm) else None
-        if getattr(before, "bias", None) is not None:
-            before.bias.trainable = False
+        if isinstance(layer, BatchNorm):
+            bias = getattr(layer_of_output[id(layer.input)], "bias", None)
+            if bias is not None:
+                bias.trainable = False
     return copy

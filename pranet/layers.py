@@ -6,10 +6,14 @@ a batch norm, with a ReLU only after the sum of the RFB and after the inner
 convolutions of reverse attention.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from polypseg.layers import ConvBN, Upsample
+from polypseg.layers.types import Shape, Tensor
 
 register = keras.saving.register_keras_serializable(package="polypseg")
 
@@ -22,7 +26,7 @@ class RFB(layers.Layer):
     3x3 with dilation k. Liu et al., ECCV 2018, as modified by Wu et al., CVPR 2019.
     """
 
-    def __init__(self, channels=32, **kwargs):
+    def __init__(self, channels: int = 32, **kwargs: Any):
         super().__init__(**kwargs)
         self.channels = channels
         self.branches = [[ConvBN(channels, 1, name="branch1_1x1")]]
@@ -38,7 +42,7 @@ class RFB(layers.Layer):
         self.fuse = ConvBN(channels, 3, name="fuse")
         self.shortcut = ConvBN(channels, 1, name="shortcut")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         *space, _ = input_shape
         for branch in self.branches:
             shape = input_shape
@@ -48,7 +52,7 @@ class RFB(layers.Layer):
         self.fuse.build((*space, 4 * self.channels))
         self.shortcut.build(input_shape)
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         outputs = []
         for branch in self.branches:
             y = x
@@ -58,10 +62,10 @@ class RFB(layers.Layer):
         fused = self.fuse(ops.concatenate(outputs, axis=-1), training=training)
         return ops.relu(fused + self.shortcut(x, training=training))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (*input_shape[:-1], self.channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"channels": self.channels}
 
 
@@ -73,7 +77,7 @@ class PartialDecoder(layers.Layer):
     `(B, H/8, W/8, 1)`. Wu et al., "Cascaded Partial Decoder", CVPR 2019.
     """
 
-    def __init__(self, channels=32, **kwargs):
+    def __init__(self, channels: int = 32, **kwargs: Any):
         super().__init__(**kwargs)
         self.channels = channels
         self.up = Upsample(2, align_corners=True, name="up")
@@ -87,16 +91,16 @@ class PartialDecoder(layers.Layer):
         self.head = ConvBN(3 * channels, 3, name="head")
         self.logits = layers.Conv2D(1, 1, name="logits")
 
-    def build(self, input_shapes):
-        *space, channels = input_shapes[0]
+    def build(self, input_shapes: Sequence[Shape]) -> None:
+        *space, _ = input_shapes[0]
         for layer in (self.up1, self.up2, self.up3, self.up4):
-            layer.build((*space, channels))
+            layer.build((*space, self.channels))
         for layer in (self.up5, self.concat2):
-            layer.build((*space, 2 * channels))
+            layer.build((*space, 2 * self.channels))
         for layer in (self.concat3, self.head, self.logits):
-            layer.build((*space, 3 * channels))
+            layer.build((*space, 3 * self.channels))
 
-    def call(self, features, training=None):
+    def call(self, features: Sequence[Tensor], training: bool | None = None) -> Tensor:
         x2, x3, x4 = features
         x4_up = self.up(x4)
         x3_1 = self.up1(x4_up, training=training) * x3
@@ -111,10 +115,10 @@ class PartialDecoder(layers.Layer):
         x2_2 = self.concat3(x2_2, training=training)
         return self.logits(self.head(x2_2, training=training))
 
-    def compute_output_shape(self, input_shapes):
+    def compute_output_shape(self, input_shapes: Sequence[Shape]) -> Shape:
         return (*input_shapes[0][:-1], 1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"channels": self.channels}
 
 
@@ -132,7 +136,14 @@ class ReverseAttention(layers.Layer):
         out_kernel_size: of the last convolution; 1 on stride 32, else 3.
     """
 
-    def __init__(self, channels=64, kernel_size=3, depth=2, out_kernel_size=3, **kwargs):
+    def __init__(
+        self,
+        channels: int = 64,
+        kernel_size: int = 3,
+        depth: int = 2,
+        out_kernel_size: int = 3,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.channels = channels
         self.kernel_size = kernel_size
@@ -145,13 +156,13 @@ class ReverseAttention(layers.Layer):
         ]
         self.out = ConvBN(1, out_kernel_size, name="out")
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> None:
         features, (*space, _) = input_shapes
         self.reduce.build(features)
         for layer in (*self.inner, self.out):
             layer.build((*space, self.channels))
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Sequence[Tensor], training: bool | None = None) -> Tensor:
         features, coarse = inputs
         x = (1.0 - ops.sigmoid(coarse)) * features
         x = self.reduce(x, training=training)
@@ -159,10 +170,10 @@ class ReverseAttention(layers.Layer):
             x = layer(x, training=training)
         return self.out(x, training=training) + coarse
 
-    def compute_output_shape(self, input_shapes):
+    def compute_output_shape(self, input_shapes: Sequence[Shape]) -> Shape:
         return input_shapes[1]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "channels": self.channels,
             "kernel_size": self.kernel_size,

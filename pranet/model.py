@@ -8,6 +8,7 @@ import numpy as np
 
 from polypseg.errors import expect, of_argument
 from polypseg.layers import ImageModel, Upsample
+from polypseg.layers.types import Shape, Tensor
 
 from .features import build_backbone
 from .layers import RFB, PartialDecoder, ReverseAttention
@@ -90,11 +91,12 @@ class PraNet(ImageModel):
         # What a converted checkpoint holds beside the weights, see official.py
         self.official_unused: dict[str, np.ndarray] = {}
 
-    def save_assets(self, folder):
+    def save_assets(self, folder: str) -> None:
         if self.official_unused:
-            np.savez(Path(folder) / "official_unused.npz", **self.official_unused)
+            path = Path(folder) / "official_unused.npz"
+            np.savez(path, allow_pickle=False, **self.official_unused)
 
-    def load_assets(self, folder):
+    def load_assets(self, folder: str) -> None:
         file = Path(folder) / "official_unused.npz"
         if file.is_file():
             with np.load(file) as arrays:
@@ -109,13 +111,13 @@ class Quarter(keras.layers.Layer):
     of the authors' network.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**(kwargs | {"dtype": "float32"}))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         upper, lower = x[:, 1::4], x[:, 2::4]
         return (upper[:, :, 1::4] + upper[:, :, 2::4] + lower[:, :, 1::4] + lower[:, :, 2::4]) / 4.0
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         return (batch, height and height // 4, width and width // 4, channels)

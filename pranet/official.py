@@ -6,18 +6,24 @@ variable here: the 1000-class `resnet.fc` and the batch norms' `num_batches_trac
 converted PraNet carries them along in its file; of a network trained here they are zeros.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import keras
 import numpy as np
 from keras import ops
 
+from polypseg.layers import ConvBN
+
 from .features import build_backbone
 from .model import PraNet
-from .res2net import BLOCKS
+from .res2net import BLOCKS, Res2NetBlock
 
 SIZE = 352  # pixels; what the authors trained and tested at
 SHOWN = 12  # keys of each kind that an error lists
 
 
-def pranet_from(state):
+def pranet_from(state: Mapping[str, np.ndarray]) -> PraNet:
     """The authors' PraNet as a Keras model.
 
     Raises:
@@ -28,7 +34,7 @@ def pranet_from(state):
     return model
 
 
-def backbone_from(state):
+def backbone_from(state: Mapping[str, np.ndarray]) -> keras.Model:
     """A Res2Net50-v1b-26w-4s as `build_backbone("res2net50")` returns it.
 
     The ImageNet classifier, `fc.weight` and `fc.bias`, may be in the state dict and is
@@ -42,7 +48,7 @@ def backbone_from(state):
     return backbone
 
 
-def state_dict(model):
+def state_dict(model: PraNet) -> dict[str, np.ndarray]:
     """The state dict of a PraNet-Res2Net50, in the authors' order.
 
     Raises:
@@ -61,18 +67,20 @@ def state_dict(model):
 class Unused:
     """A key that the network's output does not depend on."""
 
-    def __init__(self, shape=(), dtype="int64"):
+    def __init__(self, shape: tuple[int, ...] = (), dtype: str = "int64"):
         self.shape = shape
         self.dtype = dtype
 
 
+Keys: TypeAlias = dict[str, keras.Variable | Unused]
+
 CLASSIFIER = {"fc.weight": Unused((1000, 2048), "float32"), "fc.bias": Unused((1000,), "float32")}
 
 
-def _backbone_keys(backbone, prefix=""):
+def _backbone_keys(backbone: keras.Model, prefix: str = "") -> Keys:
     """`{key: variable or Unused}`."""
     layer = backbone.get_layer("features").get_layer
-    keys = {}
+    keys: Keys = {}
     for number, stem in enumerate(("stem1", "stem2", "stem3")):
         norm = f"conv1.{3 * number + 1}" if number < 2 else "bn1"
         keys |= _conv(f"conv1.{3 * number}", layer(stem).conv) | _norm(norm, layer(stem).norm)
@@ -82,7 +90,7 @@ def _backbone_keys(backbone, prefix=""):
     return {prefix + key: variable for key, variable in (keys | CLASSIFIER).items()}
 
 
-def _pranet_keys(model):
+def _pranet_keys(model: PraNet) -> Keys:
     config = getattr(model, "config", {})
     if config.get("backbone") != "res2net50" or config.get("channels") != 32:
         raise ValueError(
@@ -114,7 +122,7 @@ def _pranet_keys(model):
     return keys
 
 
-def _assign(keys, state):
+def _assign(keys: Keys, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Put a state dict into the variables, unless it has faults; return the unused arrays by
     key.
     """
@@ -147,22 +155,22 @@ def _assign(keys, state):
     return unused
 
 
-def _shape(variable):
+def _shape(variable: keras.Variable | Unused) -> tuple[int, ...]:
     """In the authors' layout."""
     shape = tuple(variable.shape)
     return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
 
 
-def _list(found):
+def _list(found: Sequence[str]) -> str:
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return ", ".join(found[:SHOWN]) + more
 
 
-def _conv(key, conv):
+def _conv(key: str, conv: keras.layers.Conv2D) -> Keys:
     return {f"{key}.weight": conv.kernel} | ({f"{key}.bias": conv.bias} if conv.use_bias else {})
 
 
-def _norm(key, norm):
+def _norm(key: str, norm: keras.layers.BatchNormalization) -> Keys:
     return {
         f"{key}.weight": norm.gamma,
         f"{key}.bias": norm.beta,
@@ -172,11 +180,11 @@ def _norm(key, norm):
     }
 
 
-def _conv_bn(key, layer):
+def _conv_bn(key: str, layer: ConvBN) -> Keys:
     return _conv(f"{key}.conv", layer.conv) | _norm(f"{key}.bn", layer.norm)
 
 
-def _block(key, block):
+def _block(key: str, block: Res2NetBlock) -> Keys:
     keys = _conv(f"{key}.conv1", block.reduce.conv) | _norm(f"{key}.bn1", block.reduce.norm)
     for number, scale in enumerate(block.scales):
         keys |= _conv(f"{key}.convs.{number}", scale.conv)

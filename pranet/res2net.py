@@ -6,10 +6,13 @@ other. v1b: a stem of three 3x3 convolutions, and average pooling before the sho
 1x1 convolutions. All padding is symmetric, as in PyTorch.
 """
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from polypseg.layers import ConvBN
+from polypseg.layers.types import Shape, Tensor
 
 SCALES = 4
 BLOCKS = (3, 4, 6, 3)  # of the stages at strides 4, 8, 16 and 32
@@ -32,7 +35,9 @@ class Res2NetBlock(layers.Layer):
         first: whether this is the first block of a stage.
     """
 
-    def __init__(self, width, filters, strides=1, first=False, **kwargs):
+    def __init__(
+        self, width: int, filters: int, strides: int = 1, first: bool = False, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.width = width
         self.filters = filters
@@ -54,7 +59,7 @@ class Res2NetBlock(layers.Layer):
             )
             self.shortcut = ConvBN(filters, 1, name="shortcut")
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         *space, _ = input_shape
         self.reduce.build(input_shape)
         for scale in self.scales:
@@ -63,9 +68,9 @@ class Res2NetBlock(layers.Layer):
         if self.first:
             self.shortcut.build(input_shape)
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         groups = ops.split(self.reduce(x, training=training), SCALES, axis=-1)
-        outputs = []
+        outputs: list[Tensor] = []
         for group, scale in zip(groups, self.scales):
             if outputs and not self.first:
                 group = group + outputs[-1]
@@ -76,7 +81,7 @@ class Res2NetBlock(layers.Layer):
             x = self.shortcut(self.shortcut_pool(x), training=training)
         return ops.relu(y + x)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, _ = input_shape
         return (
             batch,
@@ -85,7 +90,7 @@ class Res2NetBlock(layers.Layer):
             self.filters,
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "width": self.width,
             "filters": self.filters,
@@ -94,7 +99,7 @@ class Res2NetBlock(layers.Layer):
         }
 
 
-def res2net50():
+def res2net50() -> keras.Model:
     """A model from normalised RGB `(B, H, W, 3)` to the stages at strides 8, 16 and 32.
 
     512, 1024 and 2048 channels; random weights.
