@@ -100,28 +100,44 @@ def score(
 
 
 class DataSetScores:
-    """Means over images, taken in one at a time.
+    """Means over the images of a data set, used like a `keras.metrics.Metric`.
+
+    Attributes:
+        n: number of images so far.
 
     >>> scores = DataSetScores()
-    >>> scores.add(score([[1, 0]], [[0.9, 0.2]]))
+    >>> scores.update_state(score([[1, 0]], [[0.9, 0.2]]))
+    >>> scores.update_state(score([[1, 0]], [[0.2, 0.2]]))
     >>> scores.result()["n"], scores.result()["threshold"]["dice"]
-    (1, 1.0)
+    (2, 0.5)
+    >>> scores.reset_state()
+    >>> scores.n
+    0
     """
 
     def __init__(self) -> None:
+        self.reset_state()
+
+    def reset_state(self) -> None:
+        """Forget all images."""
         self.n = 0
         self._sums: dict[tuple[str, str], tuple[NDArray[np.float64], NDArray[np.intp]]] = {}
 
-    def add(self, image: ImageScores) -> None:
-        """Take in the `ImageScores` of one more image. What is nan in it is left out of that
-        mean.
+    def update_state(self, scores: ImageScores) -> None:
+        """Add one image.
+
+        Args:
+            scores: what `score` returns for it. A number that is nan is left out of the mean of
+                that number; the image's other numbers count.
         """
         self.n += 1
         for part in ("threshold", "pranet", "threshold_curves", "pranet_curves"):
-            for name, value in getattr(image, part).items():
+            for name, value in getattr(scores, part).items():
                 total, count = self._sums.get((part, name), (0.0, 0))
                 defined = ~np.isnan(value)
                 self._sums[part, name] = total + np.where(defined, value, 0.0), count + defined
+
+    add = update_state  # its name in the documentation before version 0.2
 
     def curves(self, protocol: str) -> dict[str, NDArray[np.float64]]:
         """The curves of `ImageScores`, `protocol` "threshold" or "pranet", averaged over the

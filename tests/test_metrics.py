@@ -264,7 +264,7 @@ def test_data_set_means_leave_undefined_numbers_out():
     ]
     scores = DataSetScores()
     for image in images:
-        scores.add(image)
+        scores.add(image)  # as the documentation had it
     got = scores.result()
     assert (
         got["n"] == 2
@@ -276,6 +276,37 @@ def test_data_set_means_leave_undefined_numbers_out():
         np.mean([image.threshold["mae"] for image in images])
     )
     assert got["pranet"]["max_iou"] == images[0].pranet["max_iou"]
+
+
+def test_data_set_scores_are_the_means_of_the_images_and_start_over():
+    """Dice and MAE at the threshold, and the largest point of the mean Dice curve, from their
+    formulas.
+    """
+    scores = DataSetScores()
+    for seeds in (range(6), range(20, 23)):
+        dice, errors, curves = [], [], []
+        for seed in seeds:
+            mask, probability = drawn(seed, shape=(17 + 2 * seed, 41 - seed))
+            levels = np.rint(probability * 255)
+            scores.update_state(score(mask, levels.astype(np.uint8), threshold=0.45))
+            found = levels / 255 >= 0.45
+            dice.append(2 * (mask & found).sum() / (mask.sum() + found.sum()))
+            errors.append(np.abs(levels / 255 - mask).mean())
+            found = [levels >= level for level in range(256)]
+            curves.append([2 * (mask & f).sum() / (mask.sum() + f.sum()) for f in found])
+        assert scores.n == len(seeds)
+        got = scores.result()
+        assert got["n"] == len(seeds)
+        assert got["threshold"]["dice"] == pytest.approx(np.mean(dice), abs=1e-12)
+        assert got["threshold"]["mae"] == pytest.approx(np.mean(errors), abs=1e-12)
+        np.testing.assert_allclose(
+            scores.curves("threshold")["dice"], np.mean(curves, axis=0), atol=1e-12
+        )
+        assert scores.result() == got  # asking changes nothing
+        scores.reset_state()
+        assert scores.n == 0
+        with pytest.raises(ValueError, match="at least one image"):
+            scores.result()
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_float_map_of_the_same_levels_scores_the_same(row):
 def test_the_data_set_averages_the_curves_before_it_takes_their_maximum():
     scores = DataSetScores()
     for row in ROWS:
-        scores.add(score(*case(row["name"]), empty="zero"))
+        scores.update_state(score(*case(row["name"]), empty="zero"))
     got = scores.result()
     assert got["n"] == 24
     for name, column in COLUMNS.items():

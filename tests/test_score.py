@@ -62,7 +62,7 @@ def expected(folders, program, **rules):
     total = DataSetScores()
     for index in range(7):
         levels = cv2.imread(str(folders / f"results/{program}/p{index}.png"), cv2.IMREAD_GRAYSCALE)
-        total.add(score(read_mask(folders / f"bowel/masks/p{index}.png"), levels, **rules))
+        total.update_state(score(read_mask(folders / f"bowel/masks/p{index}.png"), levels, **rules))
     return total.result()
 
 

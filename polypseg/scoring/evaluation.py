@@ -139,7 +139,7 @@ class SourceScores:
         self.source, self.rules, self.results = source, rules, results
         scores = DataSetScores()
         for result in results:
-            scores.add(result.scores)
+            scores.update_state(result.scores)
         self.total = scores.result()
         self.curves = {protocol: scores.curves(protocol) for protocol in ("threshold", "pranet")}
         self.empty = sum(result.scores.area == 0 for result in results)
