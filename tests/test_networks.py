@@ -1,6 +1,7 @@
 """The contract that every network keeps, on three backends, and what is particular to each."""
 
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
@@ -13,10 +14,13 @@ import pytest
 from contract import LARGE, NETWORKS, REGISTERED
 
 from polypseg.attention_unet import AttentionUNet
+from polypseg.attention_unet.layers import AttentionGate
 from polypseg.errors import InputError
+from polypseg.experiment.config import TrainConfig
 from polypseg.pranet import PraNet
 from polypseg.pranet.backbones import BACKBONES
 from polypseg.pranet.features import build_backbone
+from polypseg.pranet.layers import ReverseAttention
 
 HERE = Path(__file__).resolve().parent
 SMALL = sorted(set(NETWORKS) - set(LARGE))
@@ -62,14 +66,29 @@ def test_contract_under_tensorflow(network, outputs):
     assert all(np.ptp(array) > 0 for array in logits.values())
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_training_step_lowers_the_loss(network, outputs):
+    before, after = outputs[1][network, "tensorflow"]["losses"]
+    assert 0 < after < before
+
+
+def test_the_default_network_is_among_them():
+    config = TrainConfig()
+    assert f"{config.model}_{config.backbone}" in NETWORKS
+    assert inspect.signature(PraNet).parameters["backbone"].default == config.backbone
+
+
 @pytest.mark.parametrize("network", SMALL)
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_contract_under_other_backends(network, backend, outputs):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    for size, array in outputs[1][network, "tensorflow"].items():
+    expected = outputs[1][network, "tensorflow"]
+    for size in expected.keys() - {"losses"}:
         np.testing.assert_allclose(
-            outputs[1][network, backend][size], array, atol=2e-4 * np.abs(array).max()
+            outputs[1][network, backend][size],
+            expected[size],
+            atol=2e-4 * np.abs(expected[size]).max(),
         )
 
 
@@ -101,8 +120,6 @@ def test_attention_unet_has_the_published_number_of_parameters():
 
 
 def test_attention_gate_weighs_the_skip():
-    from polypseg.attention_unet.layers import AttentionGate
-
     rng = np.random.default_rng(3)
     skip, gating = (
         rng.normal(size=(1, 6, 8, 4)).astype("float32"),
@@ -122,8 +139,6 @@ def test_attention_gate_weighs_the_skip():
 
 
 def test_reverse_attention_sees_only_what_the_coarse_map_left_out():
-    from polypseg.pranet.layers import ReverseAttention
-
     rng = np.random.default_rng(4)
     features = rng.normal(size=(1, 5, 6, 8)).astype("float32")
     layer = ReverseAttention(channels=4)
