@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -42,8 +43,7 @@ def convert(source: str | Path, out: str | Path, to_pytorch: bool = False) -> st
         _check_name("out", out, (".pth", ".pt", ".safetensors"), "with `to_pytorch`")
         _need(_reader(out))
         with claim({"out": [out]}, [source], overwrite=True):
-            _load_keras()
-            return _keras_to_pytorch(source, out)
+            return _keras_to_pytorch(_load_official(), source, out)
     _check_name("FILE", source, (".pth", ".pt", ".safetensors"), "unless `to_pytorch` is given")
     _check_name("out", out, (".keras", ".weights.h5"), "unless `to_pytorch` is given")
     _need(_reader(source))
@@ -52,26 +52,39 @@ def convert(source: str | Path, out: str | Path, to_pytorch: bool = False) -> st
     kind = "a Res2Net50 backbone" if backbone else "a PraNet"
     _check_name("out", out, (".weights.h5" if backbone else ".keras",), f"for {kind}")
     with claim({"out": [out]}, [source], overwrite=True):
-        _load_keras()
-        return (_backbone_to_keras if backbone else _pranet_to_keras)(source, state, out)
+        write = _backbone_to_keras if backbone else _pranet_to_keras
+        return write(_load_official(), source, state, out)
 
 
-def _pranet_to_keras(source: Path, state: Mapping[str, np.ndarray], out: Path) -> str:
-    from .official import pranet_from
+def _load_official() -> ModuleType:
+    """`official.py`, which imports Keras: only now, so that a mistake is reported at once."""
+    check_backend()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quiet():
+        import keras
 
+        from . import official
+
+        keras.ops.zeros(())  # finds the devices
+    return official
+
+
+def _pranet_to_keras(
+    official: ModuleType, source: Path, state: Mapping[str, np.ndarray], out: Path
+) -> str:
     with _named(source):
-        model = pranet_from(state)
+        model = official.pranet_from(state)
     _write(out, ".keras", model.save)
     return f"{out}: PraNet-Res2Net50, {len(state)} arrays"
 
 
-def _backbone_to_keras(source: Path, state: Mapping[str, np.ndarray], out: Path) -> str:
-    from .official import CLASSIFIER, backbone_from
-
+def _backbone_to_keras(
+    official: ModuleType, source: Path, state: Mapping[str, np.ndarray], out: Path
+) -> str:
     with _named(source):
-        backbone = backbone_from(state)
+        backbone = official.backbone_from(state)
     _write(out, ".weights.h5", backbone.get_layer("features").save_weights)
-    classifier = [key for key in state if key in CLASSIFIER]
+    classifier = [key for key in state if key in official.CLASSIFIER]
     left_out = (
         f"; left out, because a backbone has no classifier: {', '.join(classifier)}"
         if classifier
@@ -80,15 +93,11 @@ def _backbone_to_keras(source: Path, state: Mapping[str, np.ndarray], out: Path)
     return f"{out}: Res2Net50, {len(state) - len(classifier)} arrays{left_out}"
 
 
-def _keras_to_pytorch(source: Path, out: Path) -> str:
-    import keras
-
-    from .official import state_dict
-
+def _keras_to_pytorch(official: ModuleType, source: Path, out: Path) -> str:
     with reading(source, "a .keras file of this toolkit", "FILE"):
-        model = keras.saving.load_model(source, compile=False)
+        model = official.keras.saving.load_model(source, compile=False)
     with _named(source):
-        state = state_dict(model)
+        state = official.state_dict(model)
     _write(out, out.suffix, lambda path: _write_state_dict(path, state))
     return f"{out}: PraNet-Res2Net50, {len(state)} arrays"
 
@@ -167,15 +176,6 @@ def _named(source: Path) -> Iterator[None]:
         yield
     except ValueError as error:
         raise InputError(f"{error} in {source}", "FILE") from error
-
-
-def _load_keras() -> None:
-    check_backend()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet():
-        import keras
-
-        keras.ops.zeros(())  # finds the devices
 
 
 if __name__ == "__main__":  # the command of earlier versions

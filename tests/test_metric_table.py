@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polypseg.data.images import write_png
-from polypseg.metrics import score
+from polypseg.metrics import GroundTruth, score, views
+from polypseg.metrics.sweep import to_levels
 from polypseg.metrics.table import METRICS, Metric
 from polypseg.scoring import tables
 from polypseg.scoring.evaluation import Rules, SourceScores, score_items
@@ -107,10 +108,6 @@ def test_one_entry_adds_a_score_everywhere(tmp_path, monkeypatch):
 
 def test_views_agree_for_grey_levels_and_floats():
     """The mask and the probability that a view offers, whatever the map's type."""
-    from polypseg.metrics import views
-    from polypseg.metrics.ground_truth import GroundTruth
-    from polypseg.metrics.sweep import to_levels
-
     rng = np.random.default_rng(6)
     truth = GroundTruth(rng.random((7, 5)) < 0.5)
     levels = rng.integers(0, 256, (7, 5)).astype(np.uint8)
