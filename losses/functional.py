@@ -130,13 +130,13 @@ def _weighted_bce(mask: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
 
 
 def _dice(mask: Tensor, logits: Tensor, weights: Tensor | float) -> Tensor:
-    inter, union = _areas(mask, logits, weights)
-    return 1.0 - (2.0 * inter + 1.0) / (union + 1.0)
+    shared, total = _areas(mask, logits, weights)
+    return 1.0 - (2.0 * shared + 1.0) / (total + 1.0)
 
 
 def _iou(mask: Tensor, logits: Tensor, weights: Tensor | float) -> Tensor:
-    inter, union = _areas(mask, logits, weights)
-    return 1.0 - (inter + 1.0) / (union - inter + 1.0)
+    shared, total = _areas(mask, logits, weights)
+    return 1.0 - (shared + 1.0) / (total - shared + 1.0)
 
 
 def _areas(mask: Tensor, logits: Tensor, weights: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -9,23 +9,23 @@ from numpy.typing import ArrayLike, NDArray
 # Offsets of all pixels nearer than 4.3: no other can be the nearest foreground of a background
 # pixel that shares a 7 x 7 window with some. Of equally near ones the leftmost counts, then the
 # topmost (as in SciPy).
-_REACH = 4
+_RADIUS = 4
 _OFFSETS = sorted(
     (
         (y, x)
-        for y in range(-_REACH, _REACH + 1)
-        for x in range(-_REACH, _REACH + 1)
+        for y in range(-_RADIUS, _RADIUS + 1)
+        for x in range(-_RADIUS, _RADIUS + 1)
         if 0 < y * y + x * x <= 18
     ),
     key=lambda offset: (offset[0] ** 2 + offset[1] ** 2, offset[1], offset[0]),
 )
 # Beyond 300 pixels 2 - 0.5 ** (distance / 5) is 2 in float64.
-_SQUARES = 300**2
-_WEIGHTS = 2.0 - 0.5 ** (np.sqrt(np.arange(_SQUARES + 1)) / 5.0)
-_WEIGHTS[0] = 0.0  # the foreground
+_MAX_SQUARE = 300**2
+_WEIGHT_BY_SQUARE = 2.0 - 0.5 ** (np.sqrt(np.arange(_MAX_SQUARE + 1)) / 5.0)
+_WEIGHT_BY_SQUARE[0] = 0.0  # the foreground
 
 
-def binary(array: ArrayLike, name: str) -> NDArray[np.bool_]:
+def as_binary(array: ArrayLike, name: str) -> NDArray[np.bool_]:
     """`(H, W)`, bool or values in {0, 1}, as bool. Raises ValueError for anything else."""
     array = np.asarray(array)
     if array.ndim != 2 or array.size == 0:
@@ -51,7 +51,7 @@ class GroundTruth:
     """
 
     def __init__(self, mask: ArrayLike):
-        self.mask = np.ascontiguousarray(binary(mask, "mask"))
+        self.mask = np.ascontiguousarray(as_binary(mask, "mask"))
         self.pixels = self.mask.size
         self.area = int(np.count_nonzero(self.mask))
 
@@ -79,11 +79,11 @@ class GroundTruth:
         # Squared distances are whole numbers; rounded to them, OpenCV's float32 is exact.
         np.multiply(distance, distance, out=distance)
         np.rint(distance, out=distance)
-        np.minimum(distance, _SQUARES, out=distance)
-        return _WEIGHTS.take(distance.astype(np.int32))
+        np.minimum(distance, _MAX_SQUARE, out=distance)
+        return _WEIGHT_BY_SQUARE.take(distance.astype(np.int32))
 
     @cached_property
-    def window(self) -> tuple[slice, ...]:
+    def box(self) -> tuple[slice, ...]:
         """Slices of the foreground's bounding box, three pixels wider on every side (or cut at the
         border).
         """
@@ -94,25 +94,25 @@ class GroundTruth:
         return tuple(ends)
 
     @cached_property
-    def rim(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Flat positions, in `mask[window]`, of background pixels at most 3 rows and columns away
+    def nearest_foreground(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Flat positions, in `mask[box]`, of background pixels at most 3 rows and columns away
         from the foreground, and those of the foreground pixels nearest to each."""
-        mask = np.ascontiguousarray(self.mask[self.window])
+        mask = np.ascontiguousarray(self.mask[self.box])
         near = cv2.dilate(mask.view(np.uint8), np.ones((7, 7), np.uint8), borderValue=0).view(bool)
-        padded = np.pad(mask, _REACH)
+        padded = np.pad(mask, _RADIUS)
         rows, columns = np.nonzero(near & ~mask)
         # Positions in the padded mask, where every offset is one step of the flat index.
-        start = (rows + _REACH) * padded.shape[1] + columns + _REACH
-        nearest, open_ = np.empty_like(start), np.arange(start.size)
+        start = (rows + _RADIUS) * padded.shape[1] + columns + _RADIUS
+        nearest, pending = np.empty_like(start), np.arange(start.size)
         padded = padded.ravel()
-        stride = mask.shape[1] + 2 * _REACH
+        stride = mask.shape[1] + 2 * _RADIUS
         for y, x in _OFFSETS:
-            to = start[open_] + (y * stride + x)
-            hit = padded[to]
-            nearest[open_[hit]] = to[hit]
-            open_ = open_[~hit]
-            if not open_.size:
+            candidates = start[pending] + (y * stride + x)
+            hit = padded[candidates]
+            nearest[pending[hit]] = candidates[hit]
+            pending = pending[~hit]
+            if not pending.size:
                 break
         row, column = np.divmod(nearest, stride)
         width = mask.shape[1]
-        return rows * width + columns, (row - _REACH) * width + column - _REACH
+        return rows * width + columns, (row - _RADIUS) * width + column - _RADIUS

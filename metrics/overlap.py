@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .ground_truth import binary
+from .ground_truth import as_binary
 
 EMPTY = ("skip", "one", "zero")
 
@@ -32,7 +32,7 @@ def overlap(mask: ArrayLike, prediction: ArrayLike, empty: str = "one") -> dict[
     >>> overlap([[1, 1, 0]], [[0, 1, 0]])
     {'dice': 0.6666666666666666, 'iou': 0.5, 'precision': 1.0, 'recall': 0.5}
     """
-    mask, prediction = binary(mask, "mask"), binary(prediction, "prediction")
+    mask, prediction = as_binary(mask, "mask"), as_binary(prediction, "prediction")
     if mask.shape != prediction.shape:
         raise ValueError(
             f"expected mask and prediction of one shape, got mask={mask.shape}, "
@@ -67,8 +67,8 @@ def empty_score(empty: str, nothing_found: ArrayLike) -> NDArray[np.float64]:
     """What an undefined score of an empty mask is; `nothing_found` is a bool or an array of
     them.
     """
-    found = np.asarray(nothing_found, np.float64)
-    return {"skip": np.full_like(found, np.nan), "one": found, "zero": np.zeros_like(found)}[empty]
+    one = np.asarray(nothing_found, np.float64)
+    return {"skip": np.full_like(one, np.nan), "one": one, "zero": np.zeros_like(one)}[empty]
 
 
 def check_empty(empty: str) -> None:

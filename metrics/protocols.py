@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import sweep
 from .ground_truth import GroundTruth
 from .overlap import check_empty
-from .saliency import as_truth, check_shapes, pair
+from .saliency import as_ground_truth, check_pair, check_shapes
 from .sweep import CURVES
 from .table import METRICS
 from .views import MapLevels, PranetView, ThresholdView
@@ -72,12 +72,12 @@ def score(
     check_empty(empty)
     if not 0 <= threshold <= 1:
         raise ValueError(f"expected a threshold from 0 to 1, got threshold={threshold}")
-    truth, prediction = as_truth(mask), np.asarray(prediction)
+    truth, prediction = as_ground_truth(mask), np.asarray(prediction)
     check_shapes(truth, prediction)
     if prediction.dtype == np.uint8:
         probability, levels = None, prediction
     else:
-        truth, probability = pair(truth, prediction)
+        truth, probability = check_pair(truth, prediction)
         levels = sweep.to_levels(probability)
     counted = MapLevels(truth, levels)
     stretched = PranetView(truth, counted, empty)

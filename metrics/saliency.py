@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .ground_truth import GroundTruth, binary
+from .ground_truth import GroundTruth, as_binary
 
 EPS = np.finfo(np.float64).eps  # MATLAB's eps
 
-_SIDE = np.exp(-(np.arange(-3.0, 4.0) ** 2) / (2 * 5.0**2))
-_SIDE /= _SIDE.sum()  # outer(side, side) is fspecial("gaussian", 7, 5)
+_GAUSSIAN = np.exp(-(np.arange(-3.0, 4.0) ** 2) / (2 * 5.0**2))
+_GAUSSIAN /= _GAUSSIAN.sum()  # outer(side, side) is fspecial("gaussian", 7, 5)
 
 
 def mae(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
@@ -32,11 +32,11 @@ def mae(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
     >>> mae([[0, 1]], [[0.25, 1.0]])
     0.125
     """
-    return mae_of_map(*pair(mask, probability))
+    return mae_of_map(*check_pair(mask, probability))
 
 
 def mae_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`mae` of a checked `pair`."""
+    """`mae` of a checked `check_pair`."""
     return float(np.abs(probability - truth.mask).mean())
 
 
@@ -49,7 +49,7 @@ def e_measure(mask: ArrayLike | GroundTruth, prediction: ArrayLike) -> float:
     Returns:
         float in [0, N / (N - 1)] for N pixels: the authors divide by N - 1.
     """
-    truth, prediction = as_truth(mask), binary(prediction, "prediction")
+    truth, prediction = as_ground_truth(mask), as_binary(prediction, "prediction")
     check_shapes(truth, prediction)
     hits, predicted = np.count_nonzero(truth.mask & prediction), np.count_nonzero(prediction)
     return float(e_measure_of_counts(hits, predicted, truth.area, truth.pixels))
@@ -89,32 +89,37 @@ def weighted_f(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
 
     Args, range: as `mae`; 1 is best. nan for an empty mask.
     """
-    truth, probability = pair(mask, probability)
+    truth, probability = check_pair(mask, probability)
     return weighted_f_of_map(truth, probability) if truth.area else float("nan")
 
 
 def weighted_f_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`weighted_f` of a checked `pair` whose mask is not empty."""
+    """`weighted_f` of a checked `check_pair` whose mask is not empty."""
     # Not a dot product: for arrays of this size NumPy's starts threads, in every worker of a pool.
-    false = float((probability * truth.weights).sum())
-    return weighted_f_of_sums(truth, false, np.ascontiguousarray(probability[truth.window]))
+    false_positives = float((probability * truth.weights).sum())
+    in_box = np.ascontiguousarray(probability[truth.box])
+    return weighted_f_of_sums(truth, false_positives, in_box)
 
 
-def weighted_f_of_sums(truth: GroundTruth, false: float, near: NDArray[np.float64]) -> float:
-    """`weighted_f` from the weighted false positives and the map in the mask's `window`,
+def weighted_f_of_sums(
+    truth: GroundTruth, false_positives: float, in_box: NDArray[np.float64]
+) -> float:
+    """`weighted_f` from the weighted false positives and the map in the mask's `box`,
     float64.
     """
-    error = 1.0 - near
+    error = 1.0 - in_box
     # A background pixel takes the error of the foreground pixel nearest to it, a distant one does
     # not matter.
-    to, source = truth.rim
-    error.ravel()[to] = error.ravel()[source]
-    smooth = cv2.sepFilter2D(error, cv2.CV_64F, _SIDE, _SIDE, borderType=cv2.BORDER_CONSTANT)
-    inside = truth.mask[truth.window]
+    background, foreground = truth.nearest_foreground
+    error.ravel()[background] = error.ravel()[foreground]
+    smooth = cv2.sepFilter2D(
+        error, cv2.CV_64F, _GAUSSIAN, _GAUSSIAN, borderType=cv2.BORDER_CONSTANT
+    )
+    inside = truth.mask[truth.box]
     # At most one a pixel; a rounding above it would make precision 0/0.
     missed = min(float(np.minimum(error, smooth, out=smooth)[inside].sum()), float(truth.area))
     found = truth.area - missed
-    recall, precision = found / truth.area, found / (EPS + found + false)
+    recall, precision = found / truth.area, found / (EPS + found + false_positives)
     return float(2 * recall * precision / (EPS + recall + precision))
 
 
@@ -126,22 +131,22 @@ def s_measure(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
 
     Args, range: as `mae`; 1 is best. For an empty or a full mask it is 1 - mae.
     """
-    return s_measure_of_map(*pair(mask, probability))
+    return s_measure_of_map(*check_pair(mask, probability))
 
 
 def s_measure_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`s_measure` of a checked `pair`."""
+    """`s_measure` of a checked `check_pair`."""
     if truth.area in (0, truth.pixels):
         return 1.0 - mae_of_map(truth, probability)
     inside = probability[truth.mask]
     objects = [_moments(values) for values in (inside, probability[~truth.mask])]
     regions = []
     for part in truth.quadrants:
-        values, labels = probability[part], truth.mask[part]
+        values, mask = probability[part], truth.mask[part]
         if values.size:
             mean, squares = _moments(values)
-            area = int(np.count_nonzero(labels))
-            products = float((values[labels] - mean).sum()) if squares else 0.0
+            area = int(np.count_nonzero(mask))
+            products = float((values[mask] - mean).sum()) if squares else 0.0
             regions.append((values.size, area, mean, squares, products))
     return s_measure_of_moments(truth, objects, regions)
 
@@ -190,20 +195,20 @@ def s_measure_of_moments(
         objects, (truth.area, truth.pixels - truth.area), (share, 1 - share), (False, True)
     ):
         mean = 1 - mean if inverted else mean
-        spread = np.sqrt(squares / max(count - 1, 1))
-        score += float(0.5 * weight * 2 * mean / (mean * mean + 1 + spread + EPS))
+        deviation = np.sqrt(squares / max(count - 1, 1))
+        score += float(0.5 * weight * 2 * mean / (mean * mean + 1 + deviation + EPS))
     for size, area, mean, squares, products in regions:
-        label = area / size
-        labels = area * (size - area) / size  # sum (mask - its mean)^2
+        mask_mean = area / size
+        mask_squares = area * (size - area) / size  # sum (mask - its mean)^2
         n = max(size - 1, 1)
-        alpha = 4 * mean * label * products / n
-        beta = (mean * mean + label * label) * (squares + labels) / n
+        alpha = 4 * mean * mask_mean * products / n
+        beta = (mean * mean + mask_mean * mask_mean) * (squares + mask_squares) / n
         similarity = alpha / (beta + EPS) if alpha else float(beta == 0)
         score += float(0.5 * size / truth.pixels * similarity)
     return max(score, 0.0)
 
 
-def as_truth(mask: ArrayLike | GroundTruth) -> GroundTruth:
+def as_ground_truth(mask: ArrayLike | GroundTruth) -> GroundTruth:
     return mask if isinstance(mask, GroundTruth) else GroundTruth(mask)
 
 
@@ -212,11 +217,11 @@ def check_shapes(truth: GroundTruth, array: np.ndarray) -> None:
         raise ValueError(f"expected a map of the mask's size {truth.mask.shape}, got {array.shape}")
 
 
-def pair(
+def check_pair(
     mask: ArrayLike | GroundTruth, probability: ArrayLike
 ) -> tuple[GroundTruth, NDArray[np.float64]]:
     """The two arguments of a score as `GroundTruth` and float64 map. Raises ValueError."""
-    truth, probability = as_truth(mask), np.asarray(probability)
+    truth, probability = as_ground_truth(mask), np.asarray(probability)
     check_shapes(truth, probability)
     if probability.dtype.kind not in "fb":
         raise ValueError(f"expected a map of floats in [0, 1], got dtype {probability.dtype}")

@@ -11,7 +11,7 @@ register = keras.saving.register_keras_serializable(package="polypseg")
 
 
 class _ImageMean(keras.metrics.Mean):
-    """Mean over images, each with equal weight, of `score` at `threshold`.
+    """Mean over images, each with equal weight, of `score_of_areas` at `threshold`.
 
     The state is the sum of the scores and the number of images, two float32 scalars.
     """
@@ -25,9 +25,9 @@ class _ImageMean(keras.metrics.Mean):
     def update_state(
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
-        inter, total = _areas(y_true, y_pred, self.threshold)
+        shared, total = _areas_of_images(y_true, y_pred, self.threshold)
         # Both empty: agreement, so 1. The maximum keeps 0/0 out of the unused branch.
-        score = ops.where(total > 0, self.score(inter, ops.maximum(total, 1.0)), 1.0)
+        score = ops.where(total > 0, self.score_of_areas(shared, ops.maximum(total, 1.0)), 1.0)
         super().update_state(score, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
@@ -49,8 +49,8 @@ class MeanDice(_ImageMean):
     def __init__(self, threshold: float = 0.5, name: str = "dice"):
         super().__init__(threshold, name)
 
-    def score(self, inter: Tensor, total: Tensor) -> Tensor:
-        return 2.0 * inter / total
+    def score_of_areas(self, shared: Tensor, total: Tensor) -> Tensor:
+        return 2.0 * shared / total
 
 
 @register
@@ -60,11 +60,11 @@ class MeanIoU(_ImageMean):
     def __init__(self, threshold: float = 0.5, name: str = "iou"):
         super().__init__(threshold, name)
 
-    def score(self, inter: Tensor, total: Tensor) -> Tensor:
-        return inter / (total - inter)
+    def score_of_areas(self, shared: Tensor, total: Tensor) -> Tensor:
+        return shared / (total - shared)
 
 
-def _areas(mask: Tensor, logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def _areas_of_images(mask: Tensor, logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """|P & M| and |P| + |M| in pixels, each `(B,)` float32 (exact up to 2**24)."""
     mask, logits = ops.cast(mask, "float32"), ops.cast(logits, "float32")
     if len(mask.shape) != 4 or len(logits.shape) != 4 or mask.shape[-1] not in (1, None):

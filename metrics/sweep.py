@@ -69,19 +69,20 @@ def sweep(
     # Pixels at or above each level, and 0 for a threshold above all of them.
     above = np.zeros((2, 257))
     above[:, :256] = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
-    false, hits = above[:, np.searchsorted(values, thresholds)]
+    false_positives, hits = above[:, np.searchsorted(values, thresholds)]
     background, area = int(above[0, 0]), int(above[1, 0])
-    scores = overlap_of_counts(hits, hits + false, area, empty)
+    predicted = hits + false_positives
+    scores = overlap_of_counts(hits, predicted, area, empty)
     if area == 0:
         specificity = scores["recall"]
     elif background:
-        specificity = np.where(hits > 0, (background - false) / background, 0.0)
+        specificity = np.where(hits > 0, (background - false_positives) / background, 0.0)
     else:
         specificity = np.where(hits > 0, np.nan, 0.0)
     return {
         "dice": scores["dice"],
         "iou": scores["iou"],
-        "e_measure": e_measure_of_counts(hits, hits + false, area, area + background),
+        "e_measure": e_measure_of_counts(hits, predicted, area, area + background),
         "sensitivity": scores["recall"],
         "specificity": specificity,
     }

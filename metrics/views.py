@@ -33,7 +33,7 @@ class MapLevels:
         self.counts = self.by_quadrant.sum(axis=0)  # (2, 256): background, foreground
 
     @cached_property
-    def _false(self) -> NDArray[np.float64]:
+    def _weight_by_level(self) -> NDArray[np.float64]:
         weights = np.bincount(self.levels.ravel(), self.truth.weights.ravel(), minlength=256)
         return weights.astype(np.float64, copy=False)
 
@@ -43,8 +43,8 @@ class MapLevels:
         """
         if not self.truth.area:
             return np.nan
-        near = values.take(self.levels[self.truth.window])
-        return weighted_f_of_sums(self.truth, float(self._false @ values), near)
+        in_box = values.take(self.levels[self.truth.box])
+        return weighted_f_of_sums(self.truth, float(self._weight_by_level @ values), in_box)
 
     def s_measure(self, values: NDArray[np.float64]) -> float:
         if 0 < self.truth.area < self.truth.pixels:
@@ -75,11 +75,11 @@ class ThresholdView:
         empty: str,
     ):
         self.truth, self.empty, self._threshold = truth, empty, threshold
-        self._given, self._levels = prediction, map_levels
-        self._grey = probability is None
+        self._prediction, self._levels = prediction, map_levels
+        self._is_grey = probability is None
         if probability is None:
-            false, self.hits = map_levels.counts[:, sweep.LEVELS >= threshold].sum(axis=1)
-            self.predicted = self.hits + false
+            false_positives, self.hits = map_levels.counts[:, sweep.LEVELS >= threshold].sum(axis=1)
+            self.predicted = self.hits + false_positives
         else:
             self.probability = probability  # in place of the property
             self.hits = np.count_nonzero(self.mask & truth.mask)
@@ -88,12 +88,12 @@ class ThresholdView:
     @cached_property
     def probability(self) -> NDArray[np.float64]:
         """`(H, W)` float64 in [0, 1]."""
-        return sweep.LEVELS.take(self._given)
+        return sweep.LEVELS.take(self._prediction)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """`(H, W)` bool: the predicted foreground."""
-        return (self.probability if self._grey else self._given) >= self._threshold
+        return (self.probability if self._is_grey else self._prediction) >= self._threshold
 
     @cached_property
     def overlap(self) -> dict[str, NDArray[np.float64]]:
@@ -109,19 +109,19 @@ class ThresholdView:
     def weighted_f(self) -> float:
         if not self.truth.area:
             return float(empty_score(self.empty, self.predicted == 0))
-        if self._grey:
+        if self._is_grey:
             return self._levels.weighted_f(sweep.LEVELS)
         return weighted_f_of_map(self.truth, self.probability)
 
     @property
     def s_measure(self) -> float:
-        if self._grey:
+        if self._is_grey:
             return self._levels.s_measure(sweep.LEVELS)
         return s_measure_of_map(self.truth, self.probability)
 
     @property
     def mae(self) -> float:
-        if self._grey:
+        if self._is_grey:
             return self._levels.mae(sweep.LEVELS)
         return mae_of_map(self.truth, self.probability)
 

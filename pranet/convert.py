@@ -39,18 +39,18 @@ def convert(source: str | Path, out: str | Path, to_pytorch: bool = False) -> st
         found = "a folder" if os.path.isdir(source) else "which does not exist"
         raise InputError(f"expected a file, got {source}, {found}", "FILE")
     if to_pytorch:
-        _check_name("FILE", source, (".keras",), "with `to_pytorch`")
-        _check_name("out", out, (".pth", ".pt", ".safetensors"), "with `to_pytorch`")
-        _need(_reader(out))
+        _check_suffix("FILE", source, (".keras",), "with `to_pytorch`")
+        _check_suffix("out", out, (".pth", ".pt", ".safetensors"), "with `to_pytorch`")
+        _expect_package(_package_for(out))
         with claim({"out": [out]}, [source], overwrite=True):
             return _keras_to_pytorch(_load_official(), source, out)
-    _check_name("FILE", source, (".pth", ".pt", ".safetensors"), "unless `to_pytorch` is given")
-    _check_name("out", out, (".keras", ".weights.h5"), "unless `to_pytorch` is given")
-    _need(_reader(source))
+    _check_suffix("FILE", source, (".pth", ".pt", ".safetensors"), "unless `to_pytorch` is given")
+    _check_suffix("out", out, (".keras", ".weights.h5"), "unless `to_pytorch` is given")
+    _expect_package(_package_for(source))
     state = _read_state_dict(source)
     backbone = any(key.startswith("layer1.") for key in state)
     kind = "a Res2Net50 backbone" if backbone else "a PraNet"
-    _check_name("out", out, (".weights.h5" if backbone else ".keras",), f"for {kind}")
+    _check_suffix("out", out, (".weights.h5" if backbone else ".keras",), f"for {kind}")
     with claim({"out": [out]}, [source], overwrite=True):
         write = _backbone_to_keras if backbone else _pranet_to_keras
         return write(_load_official(), source, state, out)
@@ -72,18 +72,18 @@ def _load_official() -> ModuleType:
 def _pranet_to_keras(
     official: ModuleType, source: Path, state: Mapping[str, np.ndarray], out: Path
 ) -> str:
-    with _named(source):
+    with _with_file_name(source):
         model = official.pranet_from(state)
-    _write(out, ".keras", model.save)
+    _write_complete(out, ".keras", model.save)
     return f"{out}: PraNet-Res2Net50, {len(state)} arrays"
 
 
 def _backbone_to_keras(
     official: ModuleType, source: Path, state: Mapping[str, np.ndarray], out: Path
 ) -> str:
-    with _named(source):
+    with _with_file_name(source):
         backbone = official.backbone_from(state)
-    _write(out, ".weights.h5", backbone.get_layer("features").save_weights)
+    _write_complete(out, ".weights.h5", backbone.get_layer("features").save_weights)
     classifier = [key for key in state if key in official.CLASSIFIER]
     left_out = (
         f"; left out, because a backbone has no classifier: {', '.join(classifier)}"
@@ -96,9 +96,9 @@ def _backbone_to_keras(
 def _keras_to_pytorch(official: ModuleType, source: Path, out: Path) -> str:
     with reading(source, "a .keras file of this toolkit", "FILE"):
         model = official.keras.saving.load_model(source, compile=False)
-    with _named(source):
+    with _with_file_name(source):
         state = official.state_dict(model)
-    _write(out, out.suffix, lambda path: _write_state_dict(path, state))
+    _write_complete(out, out.suffix, lambda path: _write_state_dict(path, state))
     return f"{out}: PraNet-Res2Net50, {len(state)} arrays"
 
 
@@ -144,25 +144,25 @@ def _write_state_dict(path: Path, state: Mapping[str, np.ndarray]) -> None:
         torch.save({key: torch.from_numpy(array) for key, array in state.items()}, path)
 
 
-def _write(out: Path, suffix: str, save: Callable[[Path], object]) -> None:
+def _write_complete(out: Path, suffix: str, save: Callable[[Path], object]) -> None:
     """Call `save` with a path beside `out`, then move it there."""
     with writing(out, "out"):
         with atomic(out, suffix) as temporary:
             save(temporary)
 
 
-def _check_name(argument: str, path: Path, endings: tuple[str, ...], when: str) -> None:
+def _check_suffix(argument: str, path: Path, endings: tuple[str, ...], when: str) -> None:
     if not path.name.endswith(endings):
         raise InputError(
             f"expected a name that ends in {' or '.join(endings)} {when}, got {path}", argument
         )
 
 
-def _reader(path: Path) -> str:
+def _package_for(path: Path) -> str:
     return "safetensors" if path.suffix == ".safetensors" else "torch"
 
 
-def _need(package: str) -> None:
+def _expect_package(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         other = "a .safetensors file" if package == "torch" else "a .pth file"
         raise InputError(
@@ -171,7 +171,7 @@ def _need(package: str) -> None:
 
 
 @contextlib.contextmanager
-def _named(source: Path) -> Iterator[None]:
+def _with_file_name(source: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:

@@ -36,7 +36,7 @@ def build_backbone(name: str, weights: str | Path | None = None) -> keras.Model:
     module, function = spec.constructor.split(":")
     build = getattr(importlib.import_module(module), function)
     if spec.downloads:
-        network = _with_our_batch_norm(_network(name, build, weights))
+        network = _with_our_batch_norm(_imagenet_network(name, build, weights))
         taps = keras.Model(
             network.input, [network.get_layer(tap).output for tap in spec.taps], name="features"
         )
@@ -47,12 +47,14 @@ def build_backbone(name: str, weights: str | Path | None = None) -> keras.Model:
                 "imagenet; make one with convert.py, or give none for random weights"
             )
         taps = build()
-        _load(taps, weights, "weights that convert.py made of a Res2Net50-v1b-26w-4s checkpoint")
+        _load_weights(
+            taps, weights, "weights that convert.py made of a Res2Net50-v1b-26w-4s checkpoint"
+        )
     image = keras.Input((None, None, 3), name="image")
     return keras.Model(image, taps(Normalize(**spec.normalize, name="normalize")(image)), name=name)
 
 
-def _network(
+def _imagenet_network(
     name: str, build: Callable[..., keras.Model], weights: str | Path | None
 ) -> keras.Model:
     if weights == "imagenet":
@@ -64,11 +66,13 @@ def _network(
                 f"({reason(error)}); give the path of a file, or none for random weights"
             ) from error
     network = build(input_shape=(None, None, 3), include_top=False, weights=None)
-    _load(network, weights, f"weights of keras.applications.{build.__name__} without its top")
+    _load_weights(
+        network, weights, f"weights of keras.applications.{build.__name__} without its top"
+    )
     return network
 
 
-def _load(network: keras.Model, weights: str | Path | None, what: str) -> None:
+def _load_weights(network: keras.Model, weights: str | Path | None, what: str) -> None:
     """Read a file of weights, unless there is none. Raises `InputError`."""
     if weights is None:
         return

@@ -20,7 +20,7 @@ from .model import PraNet
 from .res2net import BLOCKS, Res2NetBlock
 
 SIZE = 352  # pixels; what the authors trained and tested at
-SHOWN = 12  # keys of each kind that an error lists
+MAX_LISTED = 12  # keys of each kind that an error lists
 
 
 def pranet_from(state: Mapping[str, np.ndarray]) -> PraNet:
@@ -142,7 +142,7 @@ def _assign(keys: Keys, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     }
     if any(faults.values()):
         listed = "; ".join(
-            f"{len(found)} {kind}: {_list(found)}" for kind, found in faults.items() if found
+            f"{len(found)} {kind}: {_shortened(found)}" for kind, found in faults.items() if found
         )
         raise ValueError(f"expected the {len(keys)} keys of the authors' network, got {listed}")
     unused = {}
@@ -161,9 +161,9 @@ def _shape(variable: keras.Variable | Unused) -> tuple[int, ...]:
     return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
 
 
-def _list(found: Sequence[str]) -> str:
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ", ".join(found[:SHOWN]) + more
+def _shortened(found: Sequence[str]) -> str:
+    more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
+    return ", ".join(found[:MAX_LISTED]) + more
 
 
 def _conv(key: str, conv: keras.layers.Conv2D) -> Keys:

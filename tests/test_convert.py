@@ -211,7 +211,7 @@ def test_imagenet_checkpoint_becomes_backbone_weights(state, tmp_path, capsys, m
         for key, array in state.items()
         if key.startswith("resnet.")
     }
-    monkeypatch.setattr(convert, "_need", lambda package: None)
+    monkeypatch.setattr(convert, "_expect_package", lambda package: None)
     monkeypatch.setattr(convert, "_read_state_dict", lambda path: given)
     (tmp_path / "a.pth").touch()
     code, line, _ = command(capsys, tmp_path / "a.pth", "--out", tmp_path / "a.weights.h5")
