@@ -1,4 +1,4 @@
-"""Attention U-Net: a U-Net whose skips pass attention gates."""
+"""Attention U-Net: a U-Net with attention gates on its skip connections."""
 
 from typing import TYPE_CHECKING
 
@@ -8,9 +8,8 @@ if TYPE_CHECKING:
     from polypseg.attention_unet.model import AttentionUNet
 
 __all__ = ["AttentionUNet"]
-__getattr__ = lazy(
-    __name__, {"AttentionUNet": "polypseg.attention_unet.model"}
-)  # SPEC is read without Keras
+# Lazy, so that `spec.py` can be imported without Keras.
+__getattr__ = lazy(__name__, {"AttentionUNet": "polypseg.attention_unet.model"})
 
 if __name__ == "attention_unet":
     alias(__name__, "model")

@@ -1,4 +1,4 @@
-"""The two parts of Attention U-Net: block of convolutions, attention gate.
+"""The two parts of Attention U-Net: the block of convolutions and the attention gate.
 
 Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018,
 arXiv:1804.03999, in the form published on OpenGenus.
@@ -18,8 +18,13 @@ register = keras.saving.register_keras_serializable(package="polypseg")
 
 @register
 class ConvBlock(layers.Layer):
-    """Twice: 3x3 convolution, ReLU, batch norm; then dropout. `(B, H, W, C)` to `(B, H, W,
-    filters)`.
+    """Two times 3x3 convolution, ReLU and batch norm, then dropout.
+
+    `(B, H, W, C)` to `(B, H, W, filters)`.
+
+    Args:
+        filters: of both convolutions.
+        dropout: rate in [0, 1).
     """
 
     def __init__(self, filters: int, dropout: float = 0.0, **kwargs: Any):
@@ -51,13 +56,14 @@ class ConvBlock(layers.Layer):
 
 @register
 class AttentionGate(layers.Layer):
-    """Weights of a skip connection, from the coarser features below it.
+    """Weight the features of a skip connection by the coarser features below it.
 
-    Inputs `[skip (B, H, W, C), gating (B, H/2, W/2, D)]`; output `(B, H, W, C)`:
-    `skip * upsample(sigmoid(psi(relu(theta(skip) + phi(gating)))))`.
+    Inputs: `[skip (B, H, W, C), gating (B, H/2, W/2, D)]`, H and W even. Output: `(B, H, W, C)`,
+    skip * upsample(sigmoid(psi(relu(theta(skip) + phi(gating))))). theta is a 1x1 convolution with
+    stride 2, phi and psi are 1x1 convolutions.
 
     Args:
-        channels: of the space in which skip and gating are added.
+        channels: of theta and phi.
     """
 
     def __init__(self, channels: int = 64, **kwargs: Any):

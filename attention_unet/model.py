@@ -1,4 +1,4 @@
-"""Attention U-Net as a Keras model: image in, one map of logits out."""
+"""Attention U-Net as a Keras model, from images to one map of logits."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from .layers import AttentionGate, ConvBlock
 
 @keras.saving.register_keras_serializable(package="polypseg")
 class AttentionUNet(ImageModel):
-    """U-Net of five levels with attention gates on its skips.
+    """U-Net of five levels with attention gates on its skip connections.
 
     Oktay et al., MIDL 2018, arXiv:1804.03999, in the form published on OpenGenus
     (7,951,369 parameters with 32 filters).
@@ -22,16 +22,18 @@ class AttentionUNet(ImageModel):
 
     Args:
         filters: of the first level; each level below has twice as many.
-        dropout: rate after each block of convolutions.
-        gate_channels: of the attention gates.
-        input_size: height and width it is meant to run at; kept in the file, not enforced.
+        dropout: rate in [0, 1) after each block of convolutions.
+        gate_channels: channels inside the attention gates.
+        input_size: height and width in pixels at which it is used; saved with it, not checked.
+        **kwargs: `name` and the like, for `keras.Model`.
 
     Raises:
-        ValueError: when called, images whose height or width is no multiple of 16.
+        InputError: when it is called, images whose height or width is no multiple of 16; a
+            `ValueError`.
 
-    Example:
-        >>> AttentionUNet()(np.zeros((1, 96, 80, 3))).shape
-        (1, 96, 80, 1)
+    >>> model = AttentionUNet(filters=8)
+    >>> tuple(model(keras.ops.zeros((1, 96, 80, 3))).shape)
+    (1, 96, 80, 1)
     """
 
     stride = 16

@@ -1,4 +1,4 @@
-"""Attention U-Net as `--model attention_unet`."""
+"""The entry of Attention U-Net in the registry, `--model attention_unet`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The few building blocks that both networks share."""
+"""Building blocks that the networks share."""
 
 from typing import TYPE_CHECKING
 

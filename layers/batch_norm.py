@@ -1,4 +1,4 @@
-"""Batch normalisation that uses TensorFlow's fused kernel where there is one."""
+"""Batch normalisation that trains with TensorFlow's fused kernel."""
 
 from typing import Any
 
@@ -10,17 +10,16 @@ from .types import Tensor
 
 @keras.saving.register_keras_serializable(package="polypseg")
 class BatchNorm(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization`; a network trains up to 1.5 times as fast on a CPU
-    (docs/performance.md).
+    """`keras.layers.BatchNormalization` with TensorFlow's fused kernel in training.
 
-    Keras composes the training step from means and products; TensorFlow has one
-    kernel for it. It is used for `(B, H, W, C)` inputs under the TensorFlow
-    backend; everything else (other backends, inference, frozen layers) goes to
-    Keras. Weights, numbers and gradients are those of the Keras layer.
+    Keras computes the training step with several operations, TensorFlow has one kernel for it. With
+    the kernel a network trains up to 1.5 times as fast on a CPU (docs/performance.md). It is used
+    for `(B, H, W, C)` inputs under the TensorFlow backend. Other backends, inference and frozen
+    layers use Keras's code. Weights, results and gradients are those of the Keras layer.
 
     Args:
-        momentum: of the moving statistics. 0.9 is PyTorch's default, thus the
-            authors'; Keras's 0.99 needs hundreds of steps to leave its start.
+        momentum: of the moving statistics. 0.9 is the default of PyTorch, which PraNet's authors
+            used. With Keras's 0.99 the statistics need hundreds of steps to forget their start.
         epsilon: added to the variance.
     """
 
@@ -29,9 +28,8 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> keras.Variable:
         if name in ("moving_mean", "moving_variance"):
-            kwargs["aggregation"] = (
-                "mean"  # over a strategy's replicas, so that all keep, and save, the same
-            )
+            # Over the replicas of a strategy, so that all have, and save, the same statistics.
+            kwargs["aggregation"] = "mean"
         return super().add_weight(*args, name=name, **kwargs)
 
     def call(
@@ -64,7 +62,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=True,
         )
-        # The kernel returns the unbiased variance, Keras keeps the biased one.
+        # The kernel returns the unbiased variance, the Keras layer stores the biased one.
         count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), "float32")
         variance *= (count - 1.0) / count
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):

@@ -14,11 +14,15 @@ register = keras.saving.register_keras_serializable(package="polypseg")
 
 @register
 class ConvBN(layers.Layer):
-    """Convolution without bias, then batch norm; `(B, H, W, C)` to `(B, H/s, W/s, filters)`.
+    """Convolution without bias, then batch norm.
 
-    The block of the authors' PraNet (their `BasicConv2d`). It ends in a ReLU only
-    where `activation="relu"` asks for one. Padding is symmetric, as in PyTorch: with
-    strides, Keras's "same" would pad the right and the bottom more.
+    `(B, H, W, C)` to `(B, H / strides, W / strides, filters)`, rounded up. This is `BasicConv2d` of
+    PraNet's authors. Padding is symmetric, as in PyTorch; with strides, Keras's "same" would pad
+    more on the right and at the bottom.
+
+    Args:
+        filters, kernel_size, strides, dilation_rate: as in `keras.layers.Conv2D`.
+        activation: after the batch norm; None for none.
     """
 
     def __init__(
@@ -77,13 +81,14 @@ def _pair(value: int | Sequence[int]) -> tuple[int, ...]:
 
 @register
 class Normalize(layers.Layer):
-    """`(x - mean) / std` per channel on RGB in 0..255, so that a model file needs no recipe.
+    """`(x - mean) / std` per channel, for RGB images in 0..255.
 
-    Computed in float32 whatever the precision policy.
+    It is part of the network, so a saved network needs no preprocessing. It is computed in float32
+    under every precision policy. The shape, `(B, H, W, 3)`, stays the same.
 
     Args:
-        mean, std: one number or three, in the order of the channels that leave the layer.
-        reverse_channels: RGB becomes BGR first (Caffe's weights want it).
+        mean, std: one number or three, in the order of the output's channels.
+        reverse_channels: convert RGB to BGR first, for weights that were trained with Caffe.
     """
 
     def __init__(
@@ -120,19 +125,18 @@ class Normalize(layers.Layer):
 class Upsample(layers.Layer):
     """Bilinear upsampling by an integer factor, in float32.
 
-    `(B, H, W, C)` to `(B, factor H, factor W, C)`. A product with two small matrices
-    of triangle weights: the same numbers on each backend, for any size, also where H
-    and W are known only at run time.
+    `(B, H, W, C)` to `(B, factor * H, factor * W, C)`. It multiplies by two small matrices of
+    interpolation weights, which gives the same result on every backend, also if H and W are known
+    only at run time.
 
     Args:
-        factor: a whole number.
-        align_corners: False puts pixel centres at halves (Keras, TensorFlow, PyTorch's
-            default); True maps the first and the last pixels on each other, as the
-            authors' partial decoder does.
+        factor: a positive integer.
+        align_corners: as in PyTorch. False aligns the corners of the images, like Keras. True
+            aligns the centres of the corner pixels, like the authors' partial decoder.
     """
 
     def __init__(self, factor: int, align_corners: bool = False, **kwargs: Any):
-        # Half-precision bilinear upsampling loses the map's last bits.
+        # In half precision interpolation would round the logits.
         super().__init__(**(kwargs | {"dtype": "float32"}))
         self.factor = factor
         self.align_corners = align_corners
@@ -143,7 +147,7 @@ class Upsample(layers.Layer):
         return ops.einsum("jw,biwc->bijc", self._weights(width), x)
 
     def _weights(self, size: Tensor) -> Tensor:
-        """`(factor size, size)`: row i holds the two weights of output pixel i."""
+        """`(factor * size, size)`: row i has the weights of the input pixels for output pixel i."""
         out = ops.cast(ops.arange(self.factor * size), "float32")
         last = ops.cast(size - 1, "float32")
         if self.align_corners:

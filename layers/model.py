@@ -1,4 +1,4 @@
-"""What the networks have in common as Keras models."""
+"""The base class of the networks."""
 
 from typing import Any, Self
 
@@ -10,9 +10,11 @@ from .types import Shape, Tensor
 
 
 class ImageModel(keras.Model):
-    """A functional model of images `(B, H, W, 3)`, H and W multiples of its `stride`.
+    """A functional model of images `(B, H, W, 3)` whose height and width are multiples of `stride`.
 
-    A subclass has `stride` and sets `config`, the arguments that rebuild it.
+    Attributes:
+        stride: set by the subclass.
+        config: arguments that rebuild the model; set by the subclass's `__init__`.
 
     Raises:
         InputError: when it is called or traced (`predict`, `fit`), images of another size.
@@ -26,12 +28,12 @@ class ImageModel(keras.Model):
         return super().__call__(inputs, *args, **kwargs)
 
     def stateless_call(self, *args: Any, **kwargs: Any) -> Any:
-        """As Keras's, which does not pass `__call__`; JAX trains and predicts by it."""
+        """As in Keras. Under JAX, `fit` and `predict` use it instead of `__call__`."""
         self._check_size(args[2] if len(args) > 2 else kwargs["inputs"])
         return super().stateless_call(*args, **kwargs)
 
     def _check_size(self, inputs: Tensor) -> None:
-        """Of what is known of the shape: nothing is added to a compiled step."""
+        """Raise `InputError` for a wrong size, as far as the static shape is known."""
         shape: Shape = getattr(keras.tree.flatten(inputs)[0], "shape", ())
         height, width = shape[1:3] if len(shape) == 4 else (None, None)
         if (height or 0) % self.stride or (width or 0) % self.stride:

@@ -1,4 +1,4 @@
-"""What the rest of the toolkit has to know of a network before it is built."""
+"""What the rest of the toolkit knows about a network before it is built."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Network:
-    """The `SPEC` of a network's folder; reading it imports neither Keras nor NumPy.
+    """The `SPEC` of a network's folder. Importing it imports neither Keras nor NumPy.
 
     Attributes:
-        stride: height and width of an image are multiples of it.
-        maps: channels of the logits, the answer last.
-        loss: the default of `--loss`.
-        load: returns the class; importing it registers what is needed to load a saved network.
-        arguments: the class's keyword arguments, from a `TrainConfig`.
-        backbones: name -> `Backbone`, of a network that has one.
+        stride: height and width of an image must be multiples of it.
+        maps: number of channels of the logits; the last is the answer.
+        loss: the default loss.
+        load: returns the class. Importing the class registers what loading a saved network needs.
+        arguments: returns the keyword arguments of the class for a `TrainConfig`.
+        backbones: the `Backbone`s by name; empty for a network without backbone.
     """
 
     stride: int
@@ -26,7 +26,7 @@ class Network:
     backbones: Mapping[str, "Backbone"] = field(default_factory=dict)
 
     def build(self, config: Any) -> Any:
-        """The untrained Keras model of a `TrainConfig`."""
+        """Return the untrained Keras model of a `TrainConfig`."""
         return self.load()(**self.arguments(config))
 
 
@@ -35,10 +35,10 @@ class Backbone:
     """One entry of a table of backbones.
 
     Attributes:
-        constructor: `"module:function"`; of `keras.applications`, or a function without arguments
-            that returns a model whose outputs are the taps.
-        taps: names of the layers whose outputs are the features; () for all outputs.
-        normalize: arguments of `Normalize`.
+        constructor: `"module:function"`, either of `keras.applications`, or a function without
+            arguments that returns a model whose outputs are the features.
+        taps: names of the layers whose outputs are the features; () for all outputs of the model.
+        normalize: arguments of `Normalize` for the pretrained weights.
         licence: of the pretrained weights.
     """
 

@@ -1,4 +1,4 @@
-"""Segmentation losses: pure functions in `functional`, one Keras class over them."""
+"""Segmentation losses: pure functions in `functional`, and one Keras class that calls them."""
 
 from polypseg.losses.functional import border_weights
 from polypseg.losses.losses import LOSSES, SegmentationLoss

@@ -1,37 +1,49 @@
 """The losses as pure functions of a mask and logits, in `keras.ops`.
 
-Each `f(mask, logits)` takes a mask `(B, H, W, 1)` in {0, 1} of any dtype and logits
-`(B, H, W, S)` of any float dtype, and returns `(B, S)` float32: one number per image
-and map, the mask being the target of all S maps. Inputs are cast to float32 first,
-because sums over an image overflow float16. In the formulas m is the mask,
-p = sigmoid(logits), w = border_weights(m), and sums run over the pixels of one image.
-A ValueError is raised where the shapes are not those.
+Each loss takes a mask `(B, H, W, 1)` in {0, 1} of any dtype and logits `(B, H, W, S)` of any float
+dtype. It returns `(B, S)` float32, one number >= 0 for each image and map. The mask is the target
+of all S maps. Inputs are cast to float32 first, because sums over an image overflow float16. Other
+shapes raise ValueError.
 
-    loss = dice(mask, logits)          # (8, 352, 352, 1), (8, 352, 352, 4) -> (8, 4)
+In the formulas m is the mask, p = sigmoid(logits), w = border_weights(m), and sums and means are
+taken over the pixels of one image.
+
+>>> mask, logits = keras.ops.ones((8, 32, 32, 1)), keras.ops.zeros((8, 32, 32, 4))
+>>> tuple(dice(mask, logits).shape)
+(8, 4)
 """
 
 from keras import ops
 
 from polypseg.layers.types import Tensor
 
-WINDOW = 31
+WINDOW = 31  # pixels; the side of the average in `border_weights`
 
 
 def border_weights(mask: Tensor) -> Tensor:
-    """Pixel weights 1 + 5 |avgpool31(m) - m|, `(B, H, W, 1)` float32 in [1, 6].
+    """Pixel weights 1 + 5 |avgpool31(m) - m|, large near the mask's outline.
 
-    Large near the mask's outline. The 31 x 31 average has stride 1 and counts 15
-    rows and columns of zeros around the image, like PyTorch's `avg_pool2d(31, 1, 15)`
-    in Wei et al., "F3Net", AAAI 2020 (arXiv:1911.11445), and in PraNet. A mask that
-    touches the image's border is therefore weighted there too.
+    The 31 x 31 average has stride 1 and includes 15 rows and columns of zeros around the image,
+    like PyTorch's `avg_pool2d(31, 1, 15)` in the code of Wei et al., "F3Net", AAAI 2020
+    (arXiv:1911.11445), and of PraNet. A mask that touches the image's border therefore has large
+    weights there too.
+
+    Args:
+        mask: `(B, H, W, 1)` in {0, 1}.
+
+    Returns:
+        `(B, H, W, 1)` float32 in [1, 6].
+
+    Raises:
+        ValueError: another shape.
     """
     mask = ops.cast(mask, "float32")
     if len(mask.shape) != 4 or mask.shape[-1] not in (1, None):
         raise ValueError(f"expected mask (B, H, W, 1), got mask={tuple(mask.shape)}")
     rows, columns = ops.shape(mask)[1:3]
-    # The window's sum as two small matrix products: exact for a 0/1 mask, also where a
-    # GPU multiplies in TF32, and under TensorFlow on a CPU hundreds of times faster than
-    # a 31 x 31 average pooling.
+    # Two small matrix products sum over the window. The sums are exact, also on a GPU that
+    # multiplies in TF32. On a CPU under TensorFlow this is hundreds of times faster than average
+    # pooling.
     total = ops.matmul(ops.matmul(_band(rows), mask[..., 0]), _band(columns))
     return 1.0 + 5.0 * ops.abs(total[..., None] / WINDOW**2 - mask)
 
@@ -66,39 +78,41 @@ def weighted_dice(mask: Tensor, logits: Tensor) -> Tensor:
 def weighted_iou(mask: Tensor, logits: Tensor) -> Tensor:
     """Border-weighted IoU of F3Net and PraNet.
 
-    With inter = sum(w p m) and union = sum(w (p + m)), as they name them:
-    1 - (inter + 1) / (union - inter + 1).
+    1 - (sum(w p m) + 1) / (sum(w (p + m)) - sum(w p m) + 1).
     """
     mask, logits = _float32(mask, logits)
     return _iou(mask, logits, border_weights(mask))
 
 
 def structure(mask: Tensor, logits: Tensor) -> Tensor:
-    """weighted_bce + weighted_iou: the loss of the PraNet paper (arXiv:2006.11392)."""
+    """weighted_bce + weighted_iou: the loss of the PraNet paper (Fan et al., MICCAI 2020,
+    arXiv:2006.11392).
+    """
     mask, logits = _float32(mask, logits)
     weights = border_weights(mask)
     return _weighted_bce(mask, logits, weights) + _iou(mask, logits, weights)
 
 
 def structure_official(mask: Tensor, logits: Tensor) -> Tensor:
-    """bce + weighted_iou: what the PraNet authors' published code computes.
+    """bce + weighted_iou: the loss that the published code of PraNet's authors computes.
 
-    Their `structure_loss` asks PyTorch for `reduce='none'`. That argument is a flag
-    and a string is true, so the cross-entropy comes back as one mean, and weighting
-    a constant and dividing by the weights leaves it as it is: plain BCE.
+    Their `structure_loss` passes `reduce='none'` to PyTorch. `reduce` is a flag, and a non-empty
+    string is true, so PyTorch returns the mean over all pixels instead of one value per pixel. The
+    weighted mean of this constant is the constant: the plain cross-entropy.
     """
     mask, logits = _float32(mask, logits)
     return bce(mask, logits) + _iou(mask, logits, border_weights(mask))
 
 
 def wbce_dice(mask: Tensor, logits: Tensor) -> Tensor:
-    """weighted_bce + weighted_dice: the loss of the TensorFlow PraNet."""
+    """weighted_bce + weighted_dice: the loss of the TensorFlow implementation of PraNet."""
     mask, logits = _float32(mask, logits)
     weights = border_weights(mask)
     return _weighted_bce(mask, logits, weights) + _dice(mask, logits, weights)
 
 
 def _float32(mask: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Cast both to float32. Raises ValueError for other shapes than the losses take."""
     mask, logits = ops.cast(mask, "float32"), ops.cast(logits, "float32")
     shapes = tuple(mask.shape), tuple(logits.shape)
     same = all(None in pair or pair[0] == pair[1] for pair in zip(shapes[0], (*shapes[1][:3], 1)))
@@ -111,7 +125,7 @@ def _float32(mask: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _band(size: Tensor) -> Tensor:
-    """`(size, size)` symmetric: 1 where two positions lie in one window, else 0."""
+    """`(size, size)`: 1 where the window around one position includes the other, else 0."""
     position = ops.arange(size)
     return ops.cast(ops.abs(position[:, None] - position[None]) <= WINDOW // 2, "float32")
 
@@ -119,8 +133,8 @@ def _band(size: Tensor) -> Tensor:
 def _pixel_bce(mask: Tensor, logits: Tensor) -> Tensor:
     """Cross-entropy per pixel, `(B, H, W, S)`: softplus(x) - x m.
 
-    The same number as max(x, 0) - x m + log(1 + exp(-|x|)), whose autodiff gradient at
-    x = 0 is -m in place of 1/2 - m.
+    The usual max(x, 0) - x m + log(1 + exp(-|x|)) has the same value, but automatic differentiation
+    gives -m instead of 1/2 - m for its gradient at x = 0.
     """
     return ops.softplus(logits) - logits * mask
 

@@ -1,4 +1,4 @@
-"""The Keras loss: one of the functions by name, added up over the maps."""
+"""The Keras loss: one of the functions, chosen by name, summed over the maps."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -26,23 +26,27 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @keras.saving.register_keras_serializable(package="polypseg")
 class SegmentationLoss(keras.losses.Loss):
-    """Deep supervision: a loss of `LOSSES` for each map of the logits, added up.
+    """Deep supervision: the sum over the maps of one loss of `LOSSES`.
 
-    `y_true` is the mask `(B, H, W, 1)` in {0, 1}, `y_pred` the logits `(B, H, W, S)`;
-    the loss per image is sum_s map_weights[s] * f(mask, logits)[:, s]. Computed in
-    float32 whatever the precision policy.
+    `y_true` is the mask `(B, H, W, 1)` in {0, 1}, `y_pred` the logits `(B, H, W, S)`. The loss of
+    an image is the sum of map_weights[s] * loss(mask, logits)[:, s] over s. It is computed in
+    float32 under every precision policy.
 
     Args:
         loss: a name in `LOSSES`.
-        map_weights: S finite numbers >= 0, not all 0, coarse to fine like the maps;
-            None means that each map counts 1.
-        reduction: as in `keras.losses.Loss`; the default is the mean over images.
-        name: shown in logs; the loss's name by default.
+        map_weights: S finite numbers >= 0, not all 0, in the order of the maps, coarse to fine.
+            None means 1 for each map.
+        reduction: as in `keras.losses.Loss`; by default the mean over images.
+        name: shown in logs; by default the name of the loss.
 
     Raises:
-        ValueError: an unknown loss, bad weights, or a number of weights other than S.
+        ValueError: an unknown loss, weights that are negative, not finite or all 0; when it is
+            called, another number of weights than S, or other shapes.
 
-    Example: `model.compile("adam", loss=SegmentationLoss("structure"))`
+    >>> loss = SegmentationLoss("dice", map_weights=[1, 2])
+    >>> mask, logits = keras.ops.ones((1, 2, 2, 1)), keras.ops.zeros((1, 2, 2, 2))
+    >>> round(float(loss(mask, logits)), 4)  # 3 * (1 - (2 * 2 + 1) / (2 + 4 + 1))
+    0.8571
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class SegmentationLoss(keras.losses.Loss):
         self.map_weights = None if map_weights is None else _checked_weights(map_weights)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """The loss of each image, `(B,)` float32."""
         losses = LOSSES[self.loss](y_true, y_pred)
         if self.map_weights is not None:
             if len(self.map_weights) != y_pred.shape[-1]:

@@ -1,7 +1,7 @@
-"""Segmentation metrics: NumPy functions for finished maps, Keras metrics for `fit`.
+"""Segmentation metrics: NumPy functions that score maps, and Keras metrics for `fit`.
 
-`MeanDice` and `MeanIoU` are loaded on first use, so that scoring saved maps does not
-wait for Keras.
+`MeanDice` and `MeanIoU` are imported when they are first used, so that scoring saved maps does not
+import Keras.
 """
 
 from polypseg.metrics.ground_truth import GroundTruth

@@ -1,4 +1,4 @@
-"""What the scores need to know of a mask, found once however many maps are scored against it."""
+"""What the scores derive from a mask, computed once for all maps scored against it."""
 
 from functools import cached_property
 
@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Offsets of all pixels nearer than 4.3: no other can be the nearest foreground of a background
-# pixel that shares a 7 x 7 window with some. Of equally near ones the leftmost counts, then the
-# topmost (as in SciPy).
+# Offsets of all pixels at a distance of at most sqrt(18), nearest first. A background pixel within
+# 3 rows and 3 columns of the foreground has its nearest foreground pixel at one of them. Of several
+# that are equally near, the leftmost counts, then the topmost, as in SciPy.
 _RADIUS = 4
 _OFFSETS = sorted(
     (
@@ -19,14 +19,22 @@ _OFFSETS = sorted(
     ),
     key=lambda offset: (offset[0] ** 2 + offset[1] ** 2, offset[1], offset[0]),
 )
-# Beyond 300 pixels 2 - 0.5 ** (distance / 5) is 2 in float64.
+# The weights 2 - 0.5 ** (distance / 5), by squared distance. In float64 they are 2 from 300 on.
 _MAX_SQUARE = 300**2
 _WEIGHT_BY_SQUARE = 2.0 - 0.5 ** (np.sqrt(np.arange(_MAX_SQUARE + 1)) / 5.0)
 _WEIGHT_BY_SQUARE[0] = 0.0  # the foreground
 
 
 def as_binary(array: ArrayLike, name: str) -> NDArray[np.bool_]:
-    """`(H, W)`, bool or values in {0, 1}, as bool. Raises ValueError for anything else."""
+    """Check a mask and return it as bool.
+
+    Args:
+        array: `(H, W)`, bool or values in {0, 1} of any dtype.
+        name: what error messages call it.
+
+    Raises:
+        ValueError: another number of dimensions, no pixels, or other values.
+    """
     array = np.asarray(array)
     if array.ndim != 2 or array.size == 0:
         raise ValueError(f"expected {name} (H, W), got {name} of shape {array.shape}")
@@ -39,15 +47,24 @@ def as_binary(array: ArrayLike, name: str) -> NDArray[np.bool_]:
 
 
 class GroundTruth:
-    """A mask `(H, W)` in {0, 1} and, computed when first asked for, what the scores derive from it.
+    """A mask and what the scores derive from it, computed on first use.
+
+    Pass it to `score` in place of the mask to score several maps against one mask.
+
+    Args:
+        mask: `(H, W)`, bool or values in {0, 1} of any dtype.
 
     Attributes:
         mask: `(H, W)` bool.
-        pixels, area: numbers of pixels, of all and of the foreground.
-        quadrants: four slices that meet at the foreground's centroid (left and right of the top,
-            then of the bottom); some may be empty.
-        weights: `(H, W)` float64, 2 - 0.5 ** (d / 5) with d the distance to the nearest foreground
-            pixel; 0 in the foreground. All 2 for an empty mask.
+        pixels: number of pixels of the image.
+        area: number of pixels of the foreground.
+
+    Raises:
+        ValueError: a mask of another shape or with other values.
+
+    >>> truth = GroundTruth([[0, 1, 1]])
+    >>> truth.pixels, truth.area
+    (3, 2)
     """
 
     def __init__(self, mask: ArrayLike):
@@ -57,10 +74,13 @@ class GroundTruth:
 
     @cached_property
     def quadrants(self) -> tuple[tuple[slice, slice], ...]:
+        """Rows and columns of the four parts that meet at the foreground's centroid: top left, top
+        right, bottom left, bottom right. Some may be empty. (Fan et al., ICCV 2017.)
+        """
         height, width = self.mask.shape
         rows, columns = (np.count_nonzero(self.mask, axis=axis) for axis in (1, 0))
-        # As in MATLAB: counted from 1, a half rounded up. 2 s + n // 2 n is the rounded s / n in
-        # integers.
+        # As in MATLAB: positions count from 1, and a half is rounded up. The division
+        # (2 s + n) // (2 n) rounds s / n without a rounding error of floats.
         y, x = (
             (2 * int(line @ np.arange(1, line.size + 1)) + self.area) // (2 * self.area)
             if self.area
@@ -72,11 +92,15 @@ class GroundTruth:
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
+        """Weights of false positives `(H, W)`: 2 - 0.5 ** (d / 5) with d the distance in pixels to
+        the nearest foreground pixel; 0 in the foreground. All 2 for an empty mask. (Margolin et
+        al., CVPR 2014.)
+        """
         if not self.area:
             return np.full(self.mask.shape, 2.0)
         background = np.logical_not(self.mask).view(np.uint8)
         distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        # Squared distances are whole numbers; rounded to them, OpenCV's float32 is exact.
+        # A squared distance is a whole number, so rounding removes the error of OpenCV's float32.
         np.multiply(distance, distance, out=distance)
         np.rint(distance, out=distance)
         np.minimum(distance, _MAX_SQUARE, out=distance)
@@ -84,8 +108,8 @@ class GroundTruth:
 
     @cached_property
     def box(self) -> tuple[slice, ...]:
-        """Slices of the foreground's bounding box, three pixels wider on every side (or cut at the
-        border).
+        """Rows and columns of the foreground's bounding box with a margin of three pixels, or less
+        at the image's border. The mask must not be empty.
         """
         ends = []
         for axis in (1, 0):
@@ -95,13 +119,14 @@ class GroundTruth:
 
     @cached_property
     def nearest_foreground(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Flat positions, in `mask[box]`, of background pixels at most 3 rows and columns away
-        from the foreground, and those of the foreground pixels nearest to each."""
+        """Flat positions in `mask[box]`, two arrays of one length: the background pixels within 3
+        rows and 3 columns of the foreground, and the foreground pixel nearest to each.
+        """
         mask = np.ascontiguousarray(self.mask[self.box])
         near = cv2.dilate(mask.view(np.uint8), np.ones((7, 7), np.uint8), borderValue=0).view(bool)
         padded = np.pad(mask, _RADIUS)
         rows, columns = np.nonzero(near & ~mask)
-        # Positions in the padded mask, where every offset is one step of the flat index.
+        # In the padded mask no offset leaves the array, so each is one step of the flat index.
         start = (rows + _RADIUS) * padded.shape[1] + columns + _RADIUS
         nearest, pending = np.empty_like(start), np.arange(start.size)
         padded = padded.ravel()

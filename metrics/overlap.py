@@ -1,4 +1,4 @@
-"""Dice, IoU, precision and recall of one binary mask pair, in NumPy float64."""
+"""Dice, IoU, precision and recall of a binary prediction, in NumPy float64."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,25 +9,24 @@ EMPTY = ("skip", "one", "zero")
 
 
 def overlap(mask: ArrayLike, prediction: ArrayLike, empty: str = "one") -> dict[str, float]:
-    """Overlap of one prediction with its ground truth.
+    """Overlap of one binary prediction with its mask.
 
-    With tp, fp, fn the pixels found, found wrongly and missed:
-    dice = 2 tp / (2 tp + fp + fn), iou = tp / (tp + fp + fn),
-    precision = tp / (tp + fp), recall = tp / (tp + fn). A prediction without
-    foreground of a mask that has some is a complete miss: its precision, 0/0, is 0.
+    With tp, fp and fn the numbers of true positive, false positive and false negative pixels:
+    dice = 2 tp / (2 tp + fp + fn), iou = tp / (tp + fp + fn), precision = tp / (tp + fp),
+    recall = tp / (tp + fn). If the prediction is empty and the mask is not, the precision, which
+    would be 0/0, is 0.
 
     Args:
         mask, prediction: `(H, W)`, bool or values in {0, 1} of any dtype.
-        empty: what all four numbers are where the mask has no foreground (and so the
-            formulas say nothing about how wrong the prediction is): "skip": nan, to be
-            left out of a mean; "one": 1 if the prediction is empty too, else 0;
-            "zero": 0.
+        empty: the value of all four scores for a mask without foreground, for which they are not
+            defined: `"skip"` gives nan, `"one"` gives 1 if the prediction is empty too, else 0,
+            and `"zero"` gives 0.
 
     Returns:
         dict of four floats in [0, 1] (or nan): dice, iou, precision, recall.
 
     Raises:
-        ValueError: shapes that differ or are not 2-D, other values, an unknown `empty`.
+        ValueError: shapes that differ or are not `(H, W)`, other values, an unknown `empty`.
 
     >>> overlap([[1, 1, 0]], [[0, 1, 0]])
     {'dice': 0.6666666666666666, 'iou': 0.5, 'precision': 1.0, 'recall': 0.5}
@@ -46,9 +45,19 @@ def overlap(mask: ArrayLike, prediction: ArrayLike, empty: str = "one") -> dict[
 def overlap_of_counts(
     hits: ArrayLike, predicted: ArrayLike, area: int, empty: str = "one"
 ) -> dict[str, NDArray[np.float64]]:
-    """`overlap` from numbers of pixels: found rightly, found at all, and of the mask.
+    """`overlap` from numbers of pixels.
 
-    `hits` and `predicted` may be arrays, the results are then arrays of their shape.
+    Args:
+        hits: foreground of both mask and prediction: true positives.
+        predicted: foreground of the prediction; like `hits`, a number or an array.
+        area: foreground of the mask.
+        empty: as in `overlap`.
+
+    Returns:
+        dict of dice, iou, precision and recall, each of the shape of `hits`.
+
+    Raises:
+        ValueError: an unknown `empty`.
     """
     check_empty(empty)
     hits, predicted = np.asarray(hits, np.float64), np.asarray(predicted, np.float64)
@@ -64,13 +73,17 @@ def overlap_of_counts(
 
 
 def empty_score(empty: str, nothing_found: ArrayLike) -> NDArray[np.float64]:
-    """What an undefined score of an empty mask is; `nothing_found` is a bool or an array of
-    them.
+    """The value of a score that is not defined for an empty mask.
+
+    Args:
+        empty: as in `overlap`.
+        nothing_found: whether the prediction is empty too, a bool or an array of them.
     """
     one = np.asarray(nothing_found, np.float64)
     return {"skip": np.full_like(one, np.nan), "one": one, "zero": np.zeros_like(one)}[empty]
 
 
 def check_empty(empty: str) -> None:
+    """Raise ValueError unless `empty` is one of `EMPTY`."""
     if empty not in EMPTY:
         raise ValueError(f"expected empty to be one of {', '.join(EMPTY)}, got empty={empty!r}")

@@ -1,4 +1,4 @@
-"""The two protocols: all numbers of one image, and their means over a data set."""
+"""The two protocols: all scores of one image, and their means over a data set."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +17,16 @@ from .views import MapLevels, PranetView, ThresholdView
 
 @dataclass
 class ImageScores:
-    """The numbers of one image.
+    """The scores of one image.
 
     Attributes:
-        threshold, pranet: dicts with the keys of `METRICS`; nan where a number is undefined.
-        threshold_curves, pranet_curves: dicts with the keys `CURVES`, each `(256,)`, over the
-            thresholds 0, 1/255, ..., 1 of the map as it is and of the map stretched to [0, 1].
-        area: share of the image that is foreground in the mask.
-        size: of the image, (height, width).
+        threshold, pranet: the scores of each protocol, with the keys of `METRICS`; nan where a
+            score is not defined.
+        threshold_curves, pranet_curves: scores over the thresholds 0, 1/255, ..., 1, each
+            `(256,)`, with the keys `CURVES`: of the map as it is, and of the map stretched to
+            [0, 1].
+        area: share of the mask that is foreground, in [0, 1].
+        size: height and width of the image in pixels.
     """
 
     threshold: dict[str, float]
@@ -41,30 +43,32 @@ def score(
     threshold: float = 0.5,
     empty: str = "one",
 ) -> ImageScores:
-    """All numbers of one image, under both protocols.
+    """All scores of one image, under both protocols.
 
-    `threshold`: the map as it is, cut at `threshold` (foreground where probability >= threshold)
-    for Dice, IoU, precision, recall and E-measure; S-measure, weighted F and MAE take the map.
+    `threshold`: the map as it is. It is thresholded (foreground is probability >= `threshold`) for
+    Dice, IoU, precision, recall and E-measure; S-measure, weighted F and MAE take the map.
 
-    `pranet`, as the authors of PraNet evaluate: the map in 256 levels (floats are rounded to them,
-    as in a saved picture), stretched to [0, 1] unless it is constant, cut at 1, 1 - 1/255, ..., 0.
-    Where a cut finds nothing of the mask, Dice, IoU, sensitivity and specificity are 0.
+    `pranet`: the evaluation of PraNet's authors. The map has 256 grey levels, to which floats are
+    rounded as in a saved PNG. It is stretched to [0, 1], unless it is constant, and thresholded at
+    1, 1 - 1/255, ..., 0. Without true positives Dice, IoU, sensitivity and specificity are 0.
+
+    `docs/metrics.md` has the formulas and papers.
 
     Args:
         mask: `(H, W)` in {0, 1}, or its `GroundTruth`.
-        prediction: `(H, W)`: uint8 grey levels, which stand for level / 255; floats in [0, 1]; or
-            bool.
-        threshold: from 0 to 1.
-        empty: what an empty mask scores in Dice, IoU, precision, recall (sensitivity), specificity
-            and weighted F: "skip": nan; "one": 1 if nothing is found, else 0; "zero": 0. S-measure,
-            E-measure and MAE are defined for it and stay.
+        prediction: `(H, W)`: uint8 grey levels, of which each means level / 255, floats in [0, 1],
+            or bool.
+        threshold: in [0, 1].
+        empty: the value of Dice, IoU, precision, recall (sensitivity), specificity and weighted F
+            for a mask without foreground: `"skip"` gives nan, `"one"` gives 1 if nothing is found,
+            else 0, and `"zero"` gives 0. S-measure, E-measure and MAE are defined for such a mask.
 
     Returns:
         `ImageScores`.
 
     Raises:
-        ValueError: shapes that differ, a map with nan or outside [0, 1], other values in the mask,
-            an unknown `empty`, a threshold outside [0, 1].
+        ValueError: shapes that differ, a map with nan or with values outside [0, 1], a mask with
+            other values than 0 and 1, an unknown `empty`, a threshold outside [0, 1].
 
     >>> score([[1, 1, 0]], np.uint8([[0, 200, 20]])).threshold["dice"]
     0.6666666666666666
@@ -140,19 +144,29 @@ class DataSetScores:
     add = update_state  # its name in the documentation before version 0.2
 
     def curves(self, protocol: str) -> dict[str, NDArray[np.float64]]:
-        """The curves of `ImageScores`, `protocol` "threshold" or "pranet", averaged over the
-        images.
+        """The curves of `ImageScores` averaged over the images.
+
+        Args:
+            protocol: `"threshold"` or `"pranet"`.
+
+        Returns:
+            dict with the keys `CURVES`, each `(256,)`.
         """
         return {name: self._mean(f"{protocol}_curves", name) for name in CURVES}
 
     def result(self) -> dict[str, Any]:
-        """`{"n": images, "threshold": {...}, "pranet": {...}}`; nan where no image defines a
-        number.
+        """The means over the images.
 
-        Of the `pranet` protocol's numbers each max is that of the mean curve, as the authors have
-        it, and so at most the mean of the images' own.
+        Under the `pranet` protocol `max_dice`, `max_iou` and `max_e_measure` are the maxima of the
+        mean curves, as in the authors' code. They are not larger than the means of the images'
+        maxima.
 
-        Raises ValueError if there are no images.
+        Returns:
+            `{"n": number of images, "threshold": {...}, "pranet": {...}}` with the keys of
+            `METRICS`; nan for a score that no image defines.
+
+        Raises:
+            ValueError: no images.
         """
         if not self.n:
             raise ValueError("expected at least one image, got n=0")

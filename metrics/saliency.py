@@ -1,8 +1,7 @@
 """S-measure, weighted F, E-measure and mean absolute error of one map, in NumPy float64.
 
-All four follow the MATLAB code that the authors of the measures and of PraNet used, so that numbers
-compare with the papers'; `docs/metrics.md` has the formulas and names each place where another
-program may differ.
+All four follow the MATLAB code of the authors of the measures and of PraNet, so that scores can be
+compared with the papers. `docs/metrics.md` has the formulas and lists where other programs differ.
 """
 
 from collections.abc import Sequence
@@ -29,6 +28,9 @@ def mae(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
     Returns:
         float in [0, 1]; 0 is best.
 
+    Raises:
+        ValueError: shapes that differ, or other values.
+
     >>> mae([[0, 1]], [[0.25, 1.0]])
     0.125
     """
@@ -36,18 +38,30 @@ def mae(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
 
 
 def mae_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`mae` of a checked `check_pair`."""
+    """`mae` of what `check_pair` returns."""
     return float(np.abs(probability - truth.mask).mean())
 
 
 def e_measure(mask: ArrayLike | GroundTruth, prediction: ArrayLike) -> float:
-    """E-measure of a binary prediction (Fan et al., IJCAI 2018).
+    """E-measure of a binary prediction (Fan et al., "Enhanced-alignment Measure for Binary
+    Foreground Map Evaluation", IJCAI 2018).
+
+    With m and p the mask and the prediction minus their means and a = 2 m p / (m^2 + p^2), it is
+    sum (a + 1)^2 / 4 / (N - 1) over the N pixels. For an empty or a full mask it is the number of
+    pixels that agree, divided by N - 1.
 
     Args:
-        mask, prediction: `(H, W)` in {0, 1}.
+        mask: `(H, W)` in {0, 1}, or its `GroundTruth`.
+        prediction: `(H, W)` in {0, 1}.
 
     Returns:
-        float in [0, N / (N - 1)] for N pixels: the authors divide by N - 1.
+        float in [0, N / (N - 1)]: the paper divides by N, its authors' code by N - 1.
+
+    Raises:
+        ValueError: shapes that differ, or other values.
+
+    >>> round(e_measure([[1, 1, 0]], [[1, 1, 0]]), 4)
+    1.5
     """
     truth, prediction = as_ground_truth(mask), as_binary(prediction, "prediction")
     check_shapes(truth, prediction)
@@ -58,11 +72,15 @@ def e_measure(mask: ArrayLike | GroundTruth, prediction: ArrayLike) -> float:
 def e_measure_of_counts(
     hits: ArrayLike, predicted: ArrayLike, area: int, pixels: int
 ) -> NDArray[np.float64]:
-    """`e_measure` from numbers of pixels, which may be arrays.
+    """`e_measure` from numbers of pixels.
 
-    With m and p the mask and the prediction less their means, a pixel counts (a + 1)^2 / 4, where
-    a = 2 m p / (m^2 + p^2). It depends on the pixel's two labels only, so four counts are enough.
-    The pixels that agree count 1 where the mask is empty or full.
+    What a pixel adds depends on its two labels only, so four counts are enough.
+
+    Args:
+        hits: foreground of both mask and prediction; a number or an array.
+        predicted: foreground of the prediction; like `hits`.
+        area: foreground of the mask.
+        pixels: all of the image.
     """
     hits, predicted = np.asarray(hits, np.float64), np.asarray(predicted, np.float64)
     if area in (0, pixels):
@@ -82,20 +100,29 @@ def e_measure_of_counts(
 
 
 def weighted_f(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
-    """Weighted F-measure with beta 1 (Margolin et al., CVPR 2014).
+    """Weighted F-measure with beta 1 (Margolin et al., "How to Evaluate Foreground Maps?", CVPR
+    2014).
 
-    An error in the background counts more the farther it lies from the foreground; an error in the
-    foreground counts no more than those around it.
+    An error in the background has a larger weight the farther it is from the foreground. In the
+    foreground, the smaller of a pixel's error and the mean error around it counts.
 
-    Args, range: as `mae`; 1 is best. nan for an empty mask.
+    Args:
+        mask: `(H, W)` in {0, 1}, or its `GroundTruth`.
+        probability: `(H, W)` in [0, 1].
+
+    Returns:
+        float in [0, 1]; 1 is best. nan for an empty mask.
+
+    Raises:
+        ValueError: shapes that differ, or other values.
     """
     truth, probability = check_pair(mask, probability)
     return weighted_f_of_map(truth, probability) if truth.area else float("nan")
 
 
 def weighted_f_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`weighted_f` of a checked `check_pair` whose mask is not empty."""
-    # Not a dot product: for arrays of this size NumPy's starts threads, in every worker of a pool.
+    """`weighted_f` of what `check_pair` returns, for a mask that is not empty."""
+    # Not a dot product, for which NumPy would start threads in each process of a pool.
     false_positives = float((probability * truth.weights).sum())
     in_box = np.ascontiguousarray(probability[truth.box])
     return weighted_f_of_sums(truth, false_positives, in_box)
@@ -104,19 +131,23 @@ def weighted_f_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> f
 def weighted_f_of_sums(
     truth: GroundTruth, false_positives: float, in_box: NDArray[np.float64]
 ) -> float:
-    """`weighted_f` from the weighted false positives and the map in the mask's `box`,
-    float64.
+    """`weighted_f` from sums, for a mask that is not empty.
+
+    Args:
+        truth: the mask.
+        false_positives: sum of the map times `truth.weights`.
+        in_box: the map in `truth.box`, float64.
     """
     error = 1.0 - in_box
-    # A background pixel takes the error of the foreground pixel nearest to it, a distant one does
-    # not matter.
+    # A background pixel takes the error of the nearest foreground pixel. Only those that the 7 x 7
+    # kernel reaches from the foreground matter.
     background, foreground = truth.nearest_foreground
     error.ravel()[background] = error.ravel()[foreground]
     smooth = cv2.sepFilter2D(
         error, cv2.CV_64F, _GAUSSIAN, _GAUSSIAN, borderType=cv2.BORDER_CONSTANT
     )
     inside = truth.mask[truth.box]
-    # At most one a pixel; a rounding above it would make precision 0/0.
+    # The errors are at most 1 each. A sum rounded to more than the area would make precision 0/0.
     missed = min(float(np.minimum(error, smooth, out=smooth)[inside].sum()), float(truth.area))
     found = truth.area - missed
     recall, precision = found / truth.area, found / (EPS + found + false_positives)
@@ -124,18 +155,28 @@ def weighted_f_of_sums(
 
 
 def s_measure(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
-    """Structure measure with alpha 0.5 (Fan et al., ICCV 2017).
+    """Structure measure with alpha 0.5 (Fan et al., "Structure-measure: A New Way to Evaluate
+    Foreground Maps", ICCV 2017).
 
-    Half of it compares mean and spread of the map in foreground and background (object), half is an
-    SSIM of the four parts that meet at the mask's centroid (region).
+    The mean of two terms. The object term takes the map's mean and standard deviation in the
+    foreground and in the background. The region term is the SSIM of map and mask in the four parts
+    that meet at the mask's centroid. For an empty or a full mask it is 1 - mae.
 
-    Args, range: as `mae`; 1 is best. For an empty or a full mask it is 1 - mae.
+    Args:
+        mask: `(H, W)` in {0, 1}, or its `GroundTruth`.
+        probability: `(H, W)` in [0, 1].
+
+    Returns:
+        float in [0, 1]; 1 is best.
+
+    Raises:
+        ValueError: shapes that differ, or other values.
     """
     return s_measure_of_map(*check_pair(mask, probability))
 
 
 def s_measure_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`s_measure` of a checked `check_pair`."""
+    """`s_measure` of what `check_pair` returns."""
     if truth.area in (0, truth.pixels):
         return 1.0 - mae_of_map(truth, probability)
     inside = probability[truth.mask]
@@ -158,9 +199,8 @@ def s_measure_of_counts(
 
     Args:
         truth: a `GroundTruth` that is neither empty nor full.
-        counts: `(4, 2, 256)`, pixels of each of its quadrants, background and foreground, at each
-            level.
-        values: `(256,)` float64, the probability that a level stands for.
+        counts: `(4, 2, 256)`, numbers of pixels: by quadrant, background or foreground, level.
+        values: `(256,)` float64, the probability that each level means.
     """
     background, foreground = counts.sum(axis=0)
     objects = [_level_moments(foreground, values), _level_moments(background, values)]
@@ -184,10 +224,10 @@ def s_measure_of_moments(
 
     Args:
         truth: a `GroundTruth` that is neither empty nor full.
-        objects: (mean, squares) of the map in the foreground and in the background.
-        regions: (pixels, foreground pixels, mean, squares, products) of each part that is not
-            empty, with squares = sum (map - mean)^2 and products = sum (map - mean) (mask - its
-            mean).
+        objects: (mean, squares) of the map in the foreground and in the background, with
+            squares = sum (map - mean)^2.
+        regions: (pixels, foreground pixels, mean, squares, products) of each quadrant that is not
+            empty, with products = sum (map - mean) (mask - mean of the mask).
     """
     share = truth.area / truth.pixels
     score = 0.0
@@ -209,10 +249,12 @@ def s_measure_of_moments(
 
 
 def as_ground_truth(mask: ArrayLike | GroundTruth) -> GroundTruth:
+    """A mask as `GroundTruth`; one that is given is returned as it is."""
     return mask if isinstance(mask, GroundTruth) else GroundTruth(mask)
 
 
 def check_shapes(truth: GroundTruth, array: np.ndarray) -> None:
+    """Raise ValueError unless a map has the mask's shape."""
     if truth.mask.shape != array.shape:
         raise ValueError(f"expected a map of the mask's size {truth.mask.shape}, got {array.shape}")
 
@@ -220,7 +262,18 @@ def check_shapes(truth: GroundTruth, array: np.ndarray) -> None:
 def check_pair(
     mask: ArrayLike | GroundTruth, probability: ArrayLike
 ) -> tuple[GroundTruth, NDArray[np.float64]]:
-    """The two arguments of a score as `GroundTruth` and float64 map. Raises ValueError."""
+    """Check the two arguments of a score.
+
+    Args:
+        mask: `(H, W)` in {0, 1}, or its `GroundTruth`.
+        probability: `(H, W)` of floats in [0, 1], or bool.
+
+    Returns:
+        the `GroundTruth` and the map as float64.
+
+    Raises:
+        ValueError: shapes that differ, another dtype, or other values.
+    """
     truth, probability = as_ground_truth(mask), np.asarray(probability)
     check_shapes(truth, probability)
     if probability.dtype.kind not in "fb":
@@ -239,14 +292,15 @@ def _moments(values: NDArray[np.float64]) -> tuple[float, float]:
     mean = float(values.mean())
     deviations = values - mean
     squares = float(np.square(deviations, out=deviations).sum())
-    # A rounded mean leaves a trace of spread in a constant part, on which the S-measure's cases
-    # would turn.
+    # With a rounded mean, constant values would seem to vary a little, and the S-measure treats a
+    # constant part in another way.
     if squares < 1e-20 and values.min() == values.max():
         return float(values.flat[0]), 0.0
     return mean, squares
 
 
 def _level_moments(counts: NDArray[np.intp], values: NDArray[np.float64]) -> tuple[float, float]:
+    """`_moments` of `values` that occur `counts` times; zeros if there are none."""
     total = counts.sum()
     if not total:
         return 0.0, 0.0

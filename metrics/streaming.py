@@ -1,4 +1,4 @@
-"""Dice and IoU while a network trains: Keras metrics over the logits' last map."""
+"""Dice and IoU as Keras metrics of the last map of the logits, for `fit` and `evaluate`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ register = keras.saving.register_keras_serializable(package="polypseg")
 
 
 class _ImageMean(keras.metrics.Mean):
-    """Mean over images, each with equal weight, of `score_of_areas` at `threshold`.
+    """Mean of `score_of_areas` over images, of which each has the same weight.
 
     The state is the sum of the scores and the number of images, two float32 scalars.
     """
@@ -26,7 +26,7 @@ class _ImageMean(keras.metrics.Mean):
         self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
     ) -> None:
         shared, total = _areas_of_images(y_true, y_pred, self.threshold)
-        # Both empty: agreement, so 1. The maximum keeps 0/0 out of the unused branch.
+        # 1 where both are empty. `where` computes both branches; the maximum avoids 0/0 in one.
         score = ops.where(total > 0, self.score_of_areas(shared, ops.maximum(total, 1.0)), 1.0)
         super().update_state(score, sample_weight)
 
@@ -36,14 +36,24 @@ class _ImageMean(keras.metrics.Mean):
 
 @register
 class MeanDice(_ImageMean):
-    """Dice of the answer, 2 |P & M| / (|P| + |M|), per image, then the mean over images.
+    """Mean Dice over images, 2 |P & M| / (|P| + |M|), in [0, 1].
 
-    `y_true` is the mask `(B, H, W, 1)` in {0, 1}, `y_pred` the logits `(B, H, W, S)`,
-    of which the last map counts. P is where its probability is at least `threshold`. An image with
-    neither mask nor prediction scores 1, as in `overlap(..., empty="one")`.
+    `y_true` is the mask M `(B, H, W, 1)` in {0, 1}, `y_pred` the logits `(B, H, W, S)`. The last of
+    the S maps is scored. P is where its probability is at least `threshold`. An image scores 1 if
+    mask and prediction are both empty, as with `overlap(..., empty="one")`. Callbacks that monitor
+    the metric need `mode="max"`.
 
-    Raises ValueError for a threshold outside (0, 1) and for other shapes.
-    Monitor it with `mode="max"`.
+    Args:
+        threshold: of the probability, in (0, 1).
+        name: shown in logs.
+
+    Raises:
+        ValueError: a threshold outside (0, 1); when it is updated, other shapes.
+
+    >>> metric = MeanDice()
+    >>> metric.update_state([[[[1]], [[1]], [[0]]]], [[[[2.0]], [[-2.0]], [[-2.0]]]])
+    >>> round(float(metric.result()), 4)
+    0.6667
     """
 
     def __init__(self, threshold: float = 0.5, name: str = "dice"):
@@ -55,7 +65,7 @@ class MeanDice(_ImageMean):
 
 @register
 class MeanIoU(_ImageMean):
-    """IoU of the answer, |P & M| / |P | M|, per image, then the mean; else as `MeanDice`."""
+    """Mean IoU over images, |P & M| / |P or M|, in [0, 1]; otherwise like `MeanDice`."""
 
     def __init__(self, threshold: float = 0.5, name: str = "iou"):
         super().__init__(threshold, name)

@@ -1,4 +1,4 @@
-"""Scores at 256 thresholds from one count of a map's grey levels."""
+"""Scores at many thresholds, from one histogram of a map's grey levels."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,25 +10,31 @@ from .saliency import e_measure_of_counts
 CURVES = ("dice", "iou", "e_measure", "sensitivity", "specificity")
 LEVELS: NDArray[np.float64] = np.arange(256) / 255.0
 
-# The authors' loop runs over 1:-1/255:0 and compares with grey / 255. Whether a level reaches "its"
-# threshold hangs on the last bit of both, so both are computed as theirs are.
-PRANET_THRESHOLDS: NDArray[np.float64] = (1.0 - np.arange(256, dtype=np.float64) * (1.0 / 255.0))[
-    ::-1
-]
+# The thresholds of the authors' MATLAB code, 1:-1/255:0, in ascending order. The last bit of a
+# float64 decides whether some levels reach their threshold, so both are computed as in that code.
+PRANET_THRESHOLDS = np.array([1.0 - k * (1.0 / 255.0) for k in reversed(range(256))])
 
 
 def to_levels(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """A map of floats in [0, 1] as grey levels, uint8, rounded to the nearest (a half up), as in a
-    saved PNG.
+    """Round probabilities in [0, 1] to the nearest grey level, uint8, as in a saved PNG.
 
-    So `probability >= 0.5` and `level >= 128` are the same pixels.
+    A half is rounded up, so `level >= 128` has the same pixels as `probability >= 0.5`.
+
+    >>> to_levels(np.array([0.0, 0.4999, 0.5, 1.0]))
+    array([  0, 127, 128, 255], dtype=uint8)
     """
     return np.floor(probability * 255.0 + 0.5).astype(np.uint8)
 
 
 def count_levels(truth: GroundTruth, levels: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Pixels at each grey level: `(4, 2, 256)`, by quadrant of the `GroundTruth`, background and
-    foreground.
+    """Count the pixels at each grey level.
+
+    Args:
+        truth: the mask.
+        levels: `(H, W)` uint8.
+
+    Returns:
+        `(4, 2, 256)`: by quadrant of the mask, background or foreground, level.
     """
     keys = np.bitwise_or(levels, truth.mask.view(np.uint8).astype(np.uint16) << 8)
     return np.stack(
@@ -37,11 +43,14 @@ def count_levels(truth: GroundTruth, levels: NDArray[np.uint8]) -> NDArray[np.in
 
 
 def stretch(counts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The value in [0, 1] that each level has after the map's own smallest became 0 and its largest
-    1.
+    """The values of the grey levels after the map is stretched to [0, 1]: (x - min) / (max - min).
 
     Args:
-        counts: `(256,)`, pixels at each level. A map of one level stays as it is.
+        counts: `(256,)`, number of pixels of the map at each level.
+
+    Returns:
+        `(256,)` float64; level / 255 for a constant map. Values of levels that the map does not
+        have may lie outside [0, 1].
     """
     present = np.flatnonzero(counts)
     low, high = LEVELS[present[0]], LEVELS[present[-1]]
@@ -57,16 +66,18 @@ def sweep(
     """Scores of `values >= threshold` for each threshold.
 
     Args:
-        counts: `(2, 256)`, pixels of background and foreground at each level.
-        values: `(256,)`, increasing: what each level stands for.
+        counts: `(2, 256)`, numbers of pixels: background or foreground, level.
+        values: `(256,)`, ascending: the probability that each level means.
         thresholds: `(T,)`.
-        empty: what scores other than E are for a mask without foreground: as in `overlap`.
+        empty: the value of all scores but the E-measure for a mask without foreground, as in
+            `overlap`.
 
     Returns:
-        dict of the `CURVES`, each `(T,)` float64. Where nothing of the mask is found, dice, iou,
-        sensitivity and specificity are 0; specificity is nan for a full mask.
+        dict with the keys `CURVES`, each `(T,)` float64. Without true positives dice, iou,
+        sensitivity and specificity are 0, as in the authors' code. Otherwise specificity is nan
+        for a full mask.
     """
-    # Pixels at or above each level, and 0 for a threshold above all of them.
+    # Numbers of pixels at or above each level, then 0 for a threshold above all levels.
     above = np.zeros((2, 257))
     above[:, :256] = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
     false_positives, hits = above[:, np.searchsorted(values, thresholds)]

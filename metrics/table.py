@@ -1,5 +1,6 @@
-"""The scores. A new one is an entry here: from it come metrics.json, per_image.csv, the tables, the
-columns of the report and its glossary."""
+"""The table of scores. `metrics.json`, `per_image.csv`, the tables and the report are made from it,
+so a new score is one entry here.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,17 +12,17 @@ class Metric:
     """One score under one protocol.
 
     Attributes:
-        key: in metrics.json and per_image.csv.
-        heading: of its column.
-        latex: the same in LaTeX.
+        key: its name in `metrics.json` and `per_image.csv`.
+        heading: the heading of its column.
+        latex: the heading in LaTeX.
         better: `"higher"` or `"lower"`.
-        words: what it is, in a sentence or two.
-        function: from a view of one image (`ThresholdView`, `PranetView`) to a float, or nan where
-            it is undefined.
-        column: whether the tables print it.
+        words: what it is, in a sentence or two, for the report's glossary.
+        function: computes it from a `ThresholdView` or `PranetView` of one image; nan where it is
+            not defined.
+        column: whether the tables have it.
         per_image: whether the report lists it for each image.
-        max_of_curve: of a score whose number for a data set is not the mean over images but the
-            maximum of that curve's mean: the curve's name.
+        max_of_curve: None for a score whose value for a data set is the mean over images. Otherwise
+            the curve (of `CURVES`) that is averaged over images and whose maximum is the value.
     """
 
     key: str

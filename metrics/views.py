@@ -1,5 +1,7 @@
-"""A map and its ground truth as a score sees them, under each protocol: what several scores share
-is computed once, when it is first asked for."""
+"""A map and its mask, prepared for the score functions of `metrics/table.py` under each protocol.
+
+What several scores share is computed once.
+"""
 
 from functools import cached_property
 
@@ -20,10 +22,10 @@ from .saliency import (
 
 
 class MapLevels:
-    """A map in 256 grey levels, counted: what both protocols start from.
+    """A map of 256 grey levels and its histogram, which both protocols use.
 
     Args:
-        truth: of the same shape.
+        truth: the mask, of the same shape.
         levels: `(H, W)` uint8.
     """
 
@@ -38,8 +40,8 @@ class MapLevels:
         return weights.astype(np.float64, copy=False)
 
     def weighted_f(self, values: NDArray[np.float64]) -> float:
-        """Of the map in which each level stands for one of `values`, `(256,)`; nan for an empty
-        mask.
+        """Weighted F of the map in which each level means the probability in `values`, `(256,)`;
+        nan for an empty mask.
         """
         if not self.truth.area:
             return np.nan
@@ -47,22 +49,32 @@ class MapLevels:
         return weighted_f_of_sums(self.truth, float(self._weight_by_level @ values), in_box)
 
     def s_measure(self, values: NDArray[np.float64]) -> float:
+        """S-measure, with `values` as in `weighted_f`."""
         if 0 < self.truth.area < self.truth.pixels:
             return s_measure_of_counts(self.truth, self.by_quadrant, values)
         return 1.0 - self.mae(values)
 
     def mae(self, values: NDArray[np.float64]) -> float:
+        """Mean absolute error, with `values` as in `weighted_f`."""
         background, foreground = self.counts
         return float(background @ values + foreground @ (1.0 - values)) / self.truth.pixels
 
 
 class ThresholdView:
-    """The map as it is, foreground where it is >= `threshold`.
+    """A map under the protocol `threshold`: as it is, and thresholded.
+
+    Args:
+        truth: the mask.
+        prediction: `(H, W)`, the map as it was given to `score`.
+        probability: the same map as float64, or None for one of grey levels.
+        map_levels: the same map in grey levels.
+        threshold: foreground is where the probability is at least this.
+        empty: as in `score`.
 
     Attributes:
-        truth: the `GroundTruth`.
-        empty: what an empty mask scores: see `score`.
-        hits, predicted: numbers of pixels, found rightly and found at all.
+        truth, empty: as given.
+        hits: number of true positive pixels.
+        predicted: number of foreground pixels of the prediction.
     """
 
     def __init__(
@@ -81,7 +93,7 @@ class ThresholdView:
             false_positives, self.hits = map_levels.counts[:, sweep.LEVELS >= threshold].sum(axis=1)
             self.predicted = self.hits + false_positives
         else:
-            self.probability = probability  # in place of the property
+            self.probability = probability  # replaces the cached property
             self.hits = np.count_nonzero(self.mask & truth.mask)
             self.predicted = np.count_nonzero(self.mask)
 
@@ -127,12 +139,17 @@ class ThresholdView:
 
 
 class PranetView:
-    """The map in 256 levels, stretched to [0, 1], at 256 thresholds.
+    """A map under the protocol `pranet`: stretched to [0, 1], at 256 thresholds.
+
+    Args:
+        truth: the mask.
+        map_levels: the map in grey levels.
+        empty: as in `score`.
 
     Attributes:
-        truth, empty: as in `ThresholdView`.
-        values: `(256,)`: what each level stands for after stretching.
-        curves: dict of `sweep.CURVES`, each `(256,)`.
+        truth, empty: as given.
+        values: `(256,)`, the value of each grey level after stretching.
+        curves: dict with the keys `sweep.CURVES`, each `(256,)`.
     """
 
     def __init__(self, truth: GroundTruth, map_levels: MapLevels, empty: str):
@@ -143,7 +160,7 @@ class PranetView:
 
     @cached_property
     def probability(self) -> NDArray[np.float64]:
-        """`(H, W)` float64 in [0, 1]: the stretched map."""
+        """The stretched map, `(H, W)` float64 in [0, 1]."""
         return self.values.take(self._levels.levels)
 
     @property

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from polypseg.pranet.model import PraNet
 
 __all__ = ["PraNet"]
-__getattr__ = lazy(__name__, {"PraNet": "polypseg.pranet.model"})  # SPEC is read without Keras
+# Lazy, so that `spec.py` can be imported without Keras.
+__getattr__ = lazy(__name__, {"PraNet": "polypseg.pranet.model"})
 
 if __name__ == "pranet":
     alias(__name__, "model")

@@ -1,5 +1,6 @@
-"""The backbones of PraNet: ImageNet networks cut at strides 8, 16 and 32. A new one is an entry
-here.
+"""The backbones of PraNet: ImageNet networks whose features at strides 8, 16 and 32 are used.
+
+A new backbone is an entry here.
 """
 
 from polypseg.layers.network import Backbone

@@ -1,6 +1,6 @@
-"""The authors' PyTorch checkpoints to Keras, and back.
+"""Convert the authors' PyTorch checkpoints to Keras, and back.
 
-No code in a checkpoint is run: `.pth` goes through `torch.load(weights_only=True)`.
+No code in a checkpoint is executed: `.pth` files are read with `torch.load(weights_only=True)`.
 """
 
 import contextlib
@@ -23,16 +23,20 @@ from polypseg.runtime import check_backend, quiet
 
 
 def convert(source: str | Path, out: str | Path, to_pytorch: bool = False) -> str:
-    """Convert one file; return a line that says what was written.
+    """Convert one file.
 
     Args:
-        source: `.pth`, `.pt` or `.safetensors`, the state dict of the authors' PraNet or of
-            a Res2Net50-v1b-26w-4s; with `to_pytorch` a `.keras` file of a PraNet-Res2Net50.
-        out: `.keras` for a PraNet and `.weights.h5` for a backbone; with `to_pytorch`
-            `.pth`, `.pt` or `.safetensors`. Written whole or not at all.
+        source: `.pth`, `.pt` or `.safetensors` with the state dict of the authors' PraNet or of a
+            Res2Net50-v1b-26w-4s; with `to_pytorch` a `.keras` file of a PraNet-Res2Net50.
+        out: `.keras` for a PraNet, `.weights.h5` for a backbone; with `to_pytorch` `.pth`, `.pt` or
+            `.safetensors`. It is replaced if it exists, and written completely or not at all.
+        to_pytorch: convert from Keras to PyTorch.
+
+    Returns:
+        a line that says what was written.
 
     Raises:
-        InputError: a file that is not what it should be; a missing package.
+        InputError: a file that cannot be read or does not fit, another suffix, a missing package.
     """
     source, out = Path(source), Path(out)
     if not os.path.isfile(source):
@@ -57,7 +61,7 @@ def convert(source: str | Path, out: str | Path, to_pytorch: bool = False) -> st
 
 
 def _load_official() -> ModuleType:
-    """`official.py`, which imports Keras: only now, so that a mistake is reported at once."""
+    """Import `official.py` and Keras. This takes seconds, so arguments are checked before."""
     check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
@@ -103,7 +107,7 @@ def _keras_to_pytorch(official: ModuleType, source: Path, out: Path) -> str:
 
 
 def _read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """`{key: NumPy array}`; floating point as float32."""
+    """Read `{key: NumPy array}`, with floats as float32."""
     try:
         if path.suffix == ".safetensors":
             from safetensors.numpy import load_file
@@ -121,11 +125,9 @@ def _read_state_dict(path: Path) -> dict[str, np.ndarray]:
             }
     except Exception as error:
         refused = isinstance(error, pickle.UnpicklingError)
-        why = (
-            "PyTorch refuses it: it is broken or holds other objects" if refused else reason(error)
-        )
+        why = "PyTorch refuses it: it is broken or has other objects" if refused else reason(error)
         raise InputError(
-            f"expected a state dict, names and tensors alone, got {path} ({why})", "FILE"
+            f"expected a state dict (names and tensors only), got {path} ({why})", "FILE"
         ) from error
     return {
         key: array.astype("float32") if array.dtype.kind == "f" else array
@@ -145,7 +147,7 @@ def _write_state_dict(path: Path, state: Mapping[str, np.ndarray]) -> None:
 
 
 def _write_complete(out: Path, suffix: str, save: Callable[[Path], object]) -> None:
-    """Call `save` with a path beside `out`, then move it there."""
+    """Call `save` with a path beside `out`, then rename it to `out`."""
     with writing(out, "out"):
         with atomic(out, suffix) as temporary:
             save(temporary)

@@ -1,4 +1,4 @@
-"""Building the backbones of PraNet, with their weights."""
+"""Build the backbones of PraNet and load their weights."""
 
 import importlib
 import os
@@ -16,13 +16,16 @@ from .backbones import BACKBONES
 
 
 def build_backbone(name: str, weights: str | Path | None = None) -> keras.Model:
-    """A model from RGB `(B, H, W, 3)` in 0..255 to features at strides 8, 16 and 32.
+    """Build a backbone, its normalisation included.
 
     Args:
         name: `"resnet50"`, `"mobilenetv2"` or `"res2net50"`.
-        weights: None for random ones, `"imagenet"` (downloaded once by Keras; not for
-            res2net50) or the path of a `.h5` file: for `keras.applications` without its
-            top, for res2net50 from `convert.py`.
+        weights: None for random ones, `"imagenet"`, or the path of a `.h5` file. Keras downloads
+            those of ImageNet once; it has none for res2net50. A file has the weights of the network
+            of `keras.applications` without its top, or, for res2net50, was made by `convert.py`.
+
+    Returns:
+        a model from RGB `(B, H, W, 3)` in 0..255 to a list of the features at strides 8, 16 and 32.
 
     Raises:
         ValueError: an unknown name.
@@ -43,8 +46,8 @@ def build_backbone(name: str, weights: str | Path | None = None) -> keras.Model:
     else:
         if weights == "imagenet":
             raise InputError(
-                f"expected a file of {name} weights, because Keras has none to download, got "
-                "imagenet; make one with convert.py, or give none for random weights"
+                f"expected a file of {name} weights, got imagenet, which Keras does not have for "
+                "it; make a file with convert.py, or give none for random weights"
             )
         taps = build()
         _load_weights(
@@ -73,19 +76,29 @@ def _imagenet_network(
 
 
 def _load_weights(network: keras.Model, weights: str | Path | None, what: str) -> None:
-    """Read a file of weights, unless there is none. Raises `InputError`."""
+    """Load a file of weights, unless it is None.
+
+    Args:
+        network: what they are for.
+        weights: path of the file.
+        what: what error messages call the weights that are expected.
+
+    Raises:
+        InputError: no file, one that does not fit, or one that lacks some weights.
+    """
     if weights is None:
         return
     if not os.path.isfile(weights):
         raise InputError(f"expected a file of {what}, got {weights}")
     if str(weights).endswith(".keras"):
         raise InputError(
-            f"expected a file of {what}, got {weights}, a complete network, for `start_from`"
+            f"expected a file of {what}, got {weights}, a complete network; use `start_from`"
         )
     for variable in network.weights:
         variable.assign(np.full(variable.shape, np.nan, "float32"))
     try:
-        with warnings.catch_warnings():  # of Keras, about what a file lacks: said below in one line
+        with warnings.catch_warnings():
+            # Keras warns of weights that the file lacks; the error below reports them.
             warnings.simplefilter("ignore")
             network.load_weights(weights)
     except Exception as error:
@@ -93,19 +106,19 @@ def _load_weights(network: keras.Model, weights: str | Path | None, what: str) -
     missing = [v.path for v in network.weights if np.isnan(keras.ops.convert_to_numpy(v)).any()]
     if missing:
         raise InputError(
-            f"expected {what}, got {weights}, which has no numbers for {len(missing)} of "
-            f"{len(network.weights)}, {missing[0]} among them"
+            f"expected {what}, got {weights}, which lacks {len(missing)} of "
+            f"{len(network.weights)} arrays, among them {missing[0]}"
         )
 
 
 def _with_our_batch_norm(network: keras.Model) -> keras.Model:
-    """The same network with `BatchNorm` layers, which train faster, and fixed biases in the
-    convolutions before them.
+    """Copy a network with our `BatchNorm` layers, and with fixed biases in the convolutions before
+    them.
 
-    Their momentum is ours too: Keras gives MobileNetV2 0.999, with which the moving
-    statistics of a short run from random weights never arrive. A bias before a batch norm (Keras's
-    ResNet50 has them) does nothing in training, because the batch's mean takes it away again, but
-    its gradient took a tenth of the step.
+    `BatchNorm` trains faster and has a momentum of 0.9. Keras's MobileNetV2 has 0.999, too slow for
+    the moving statistics of a short run from random weights. A bias before a batch norm, as in
+    Keras's ResNet50, has no effect in training, because the batch's mean is subtracted, but its
+    gradient took a tenth of the time of a step.
     """
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -1,9 +1,9 @@
-"""The three parts of PraNet: receptive field block, partial decoder, reverse attention.
+"""The three parts of PraNet: receptive field block, partial decoder and reverse attention.
 
 Fan et al., "PraNet: Parallel Reverse Attention Network for Polyp Segmentation",
-MICCAI 2020, arXiv:2006.11392. Blocks follow the authors' network: a convolution and
-a batch norm, with a ReLU only after the sum of the RFB and after the inner
-convolutions of reverse attention.
+MICCAI 2020, arXiv:2006.11392. As in the authors' code, a convolution is followed by batch norm. A
+ReLU follows only the sum of the receptive field block and the inner convolutions of reverse
+attention.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,15 @@ register = keras.saving.register_keras_serializable(package="polypseg")
 
 @register
 class RFB(layers.Layer):
-    """Receptive field block: four branches of growing dilation, joined to `channels`.
+    """Receptive field block: four parallel branches, concatenated and reduced to `channels`.
 
-    `(B, H, W, C)` to `(B, H, W, channels)`. Branch k of 3, 5, 7: 1x1, 1xk, kx1, then
-    3x3 with dilation k. Liu et al., ECCV 2018, as modified by Wu et al., CVPR 2019.
+    `(B, H, W, C)` to `(B, H, W, channels)`. One branch is a 1x1 convolution. For k = 3, 5 and 7
+    there is a branch of four convolutions: 1x1, 1xk, kx1, and 3x3 with dilation k. Liu et al.,
+    "Receptive Field Block Net", ECCV 2018, as modified by Wu et al., "Cascaded Partial Decoder",
+    CVPR 2019.
+
+    Args:
+        channels: of all convolutions and of the output.
     """
 
     def __init__(self, channels: int = 32, **kwargs: Any):
@@ -71,10 +76,13 @@ class RFB(layers.Layer):
 
 @register
 class PartialDecoder(layers.Layer):
-    """Parallel partial decoder: three RFB outputs to the global map (logits).
+    """Parallel partial decoder: combines the outputs of three `RFB`s into the global map.
 
-    Inputs `[x2, x3, x4]` at strides 8, 16 and 32, `channels` each; output
-    `(B, H/8, W/8, 1)`. Wu et al., "Cascaded Partial Decoder", CVPR 2019.
+    Inputs: `[x2, x3, x4]` at strides 8, 16 and 32, with `channels` channels each. Output: logits at
+    stride 8, `(B, h, w, 1)`. Wu et al., "Cascaded Partial Decoder", CVPR 2019.
+
+    Args:
+        channels: of each input.
     """
 
     def __init__(self, channels: int = 32, **kwargs: Any):
@@ -124,16 +132,16 @@ class PartialDecoder(layers.Layer):
 
 @register
 class ReverseAttention(layers.Layer):
-    """Reverse attention: refine a coarse map with the features that it left out.
+    """Reverse attention: refine a coarse map with features of what it does not cover.
 
-    Inputs `[features (B, h, w, C), coarse (B, h, w, 1) logits]`; the features are
-    weighted by `1 - sigmoid(coarse)`, pass `depth` convolutions with ReLU and give a
-    residual that is added to the coarse logits: `(B, h, w, 1)`.
+    Inputs: `[features (B, h, w, C), coarse (B, h, w, 1)]`, where `coarse` are logits. Output:
+    logits `(B, h, w, 1)`, coarse + convolutions((1 - sigmoid(coarse)) * features).
 
     Args:
-        channels, kernel_size, depth: of the inner convolutions; 256, 5, 3 on stride
-            32 and 64, 3, 2 on strides 16 and 8.
-        out_kernel_size: of the last convolution; 1 on stride 32, else 3.
+        channels, kernel_size: of the inner convolutions. PraNet has 256 and 5 at stride 32, and 64
+            and 3 at strides 16 and 8.
+        depth: number of inner convolutions; 3 at stride 32, else 2.
+        out_kernel_size: of the last convolution; 1 at stride 32, else 3.
     """
 
     def __init__(

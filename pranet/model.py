@@ -1,4 +1,4 @@
-"""PraNet as a Keras model: image in, four maps of logits out."""
+"""PraNet as a Keras model, from images to four maps of logits."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from .layers import RFB, PartialDecoder, ReverseAttention
 class PraNet(ImageModel):
     """Parallel reverse attention network.
 
-    Fan et al., MICCAI 2020, arXiv:2006.11392.
+    Fan et al., "PraNet: Parallel Reverse Attention Network for Polyp Segmentation", MICCAI 2020,
+    arXiv:2006.11392.
 
     Input: RGB `(B, H, W, 3)` in 0..255, H and W multiples of 32. Output: float32
     logits `(B, H, W, 4)`, coarse to fine: the global map of the partial decoder, then
@@ -26,20 +27,21 @@ class PraNet(ImageModel):
 
     Args:
         backbone: `"resnet50"`, `"mobilenetv2"` or `"res2net50"`.
-        channels: of the RFBs and the partial decoder.
-        weights: of the backbone: None (random), `"imagenet"` or the path of a `.h5` file.
-            Not part of the saved configuration: a saved model brings its weights.
-        input_size: height and width it is meant to run at; kept in the file, not enforced.
-        backbone_weights: another name of `weights`, that of `TrainConfig` and `train.py`.
+        channels: of the receptive field blocks and the partial decoder.
+        weights: of the backbone: None for random ones, `"imagenet"`, or the path of a `.h5` file.
+            Not saved in the configuration, because a saved model has its weights.
+        input_size: height and width in pixels at which it is used; saved with it, not checked.
+        backbone_weights: the same as `weights`; the name that `TrainConfig` and `train.py` use.
+        **kwargs: `name` and the like, for `keras.Model`.
 
     Raises:
-        ValueError: unknown backbone, weights that are missing, do not fit or are given twice; when
-            called, images whose height or width is no multiple of 32.
+        ValueError: an unknown backbone.
+        InputError: weights that are missing, do not fit or are given twice; when it is called,
+            images whose height or width is no multiple of 32; a `ValueError`.
 
-    Example:
-        >>> model = PraNet("mobilenetv2")
-        >>> model(np.zeros((1, 224, 224, 3))).shape
-        (1, 224, 224, 4)
+    >>> model = PraNet("mobilenetv2")
+    >>> tuple(model(keras.ops.zeros((1, 64, 96, 3))).shape)
+    (1, 64, 96, 4)
     """
 
     stride = 32
@@ -88,15 +90,17 @@ class PraNet(ImageModel):
         super().__init__(image, logits, **kwargs)
         self.config = {"backbone": backbone, "channels": channels, "input_size": input_size}
         self.input_size = input_size
-        # What a converted checkpoint holds beside the weights, see official.py
+        # Arrays of a converted checkpoint that this network does not use: see official.py.
         self.official_unused: dict[str, np.ndarray] = {}
 
     def save_assets(self, folder: str) -> None:
+        """Called by Keras: save what a converted checkpoint has beside the weights."""
         if self.official_unused:
             path = Path(folder) / "official_unused.npz"
             np.savez(path, allow_pickle=False, **self.official_unused)
 
     def load_assets(self, folder: str) -> None:
+        """Called by Keras: load what `save_assets` has saved."""
         file = Path(folder) / "official_unused.npz"
         if file.is_file():
             with np.load(file) as arrays:
@@ -105,10 +109,10 @@ class PraNet(ImageModel):
 
 @keras.saving.register_keras_serializable(package="polypseg")
 class Quarter(keras.layers.Layer):
-    """Bilinear resizing by 1/4 without antialiasing: the mean of the four middle pixels.
+    """Bilinear resizing by 1/4 without antialiasing: the mean of the middle 2 x 2 of 4 x 4 pixels.
 
-    `(B, H, W, C)` to `(B, H/4, W/4, C)`, float32, as `interpolate(scale_factor=0.25)`
-    of the authors' network.
+    `(B, H, W, C)`, H and W multiples of 4, to `(B, H/4, W/4, C)` float32. It is
+    `interpolate(scale_factor=0.25, mode="bilinear")` in the authors' PyTorch code.
     """
 
     def __init__(self, **kwargs: Any):

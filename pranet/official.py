@@ -1,9 +1,9 @@
-"""The authors' state dict: its keys, in their order, and the variables that they stand for.
+"""The state dict of the authors' PraNet: its keys, in their order, and our variables for them.
 
-A state dict is `{key: NumPy array}`. Convolution kernels are OIHW there and HWIO here; all
-else is the same array. Two things in it take no part in their network's output and have no
-variable here: the 1000-class `resnet.fc` and the batch norms' `num_batches_tracked`. A
-converted PraNet carries them along in its file; of a network trained here they are zeros.
+A state dict is `{key: NumPy array}`. Convolution kernels are OIHW there and HWIO here; all other
+arrays are the same. Two kinds of keys have no effect on the output of the authors' network and no
+variable here: the 1000-class `resnet.fc` and the `num_batches_tracked` of batch norms. A converted
+PraNet keeps their arrays in its file; for a network that was trained here they are zeros.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,15 @@ from .features import build_backbone
 from .model import PraNet
 from .res2net import BLOCKS, Res2NetBlock
 
-SIZE = 352  # pixels; what the authors trained and tested at
+SIZE = 352  # pixels; the input size of the authors in training and testing
 MAX_LISTED = 12  # keys of each kind that an error lists
 
 
 def pranet_from(state: Mapping[str, np.ndarray]) -> PraNet:
-    """The authors' PraNet as a Keras model.
+    """Build a PraNet-Res2Net50 with the weights of a state dict of the authors' PraNet.
 
     Raises:
-        ValueError: missing, surplus, misshapen or non-finite keys, listed.
+        ValueError: keys that are missing or unknown, or arrays of another shape or not finite.
     """
     model = PraNet("res2net50", input_size=SIZE)
     model.official_unused = _assign(_pranet_keys(model), state)
@@ -35,10 +35,13 @@ def pranet_from(state: Mapping[str, np.ndarray]) -> PraNet:
 
 
 def backbone_from(state: Mapping[str, np.ndarray]) -> keras.Model:
-    """A Res2Net50-v1b-26w-4s as `build_backbone("res2net50")` returns it.
+    """Build a backbone like `build_backbone("res2net50")` with the weights of a state dict of the
+    authors' Res2Net50-v1b-26w-4s.
 
-    The ImageNet classifier, `fc.weight` and `fc.bias`, may be in the state dict and is
-    left out. Raises ValueError like `pranet_from`.
+    The ImageNet classifier, `fc.weight` and `fc.bias`, is ignored.
+
+    Raises:
+        ValueError: keys that are missing or unknown, or arrays of another shape or not finite.
     """
     backbone = build_backbone("res2net50")
     keys = {
@@ -49,10 +52,10 @@ def backbone_from(state: Mapping[str, np.ndarray]) -> keras.Model:
 
 
 def state_dict(model: PraNet) -> dict[str, np.ndarray]:
-    """The state dict of a PraNet-Res2Net50, in the authors' order.
+    """The state dict of a PraNet-Res2Net50, with the authors' keys in their order.
 
     Raises:
-        ValueError: another network.
+        ValueError: a network with another backbone, or with other channels than 32.
     """
     state = {}
     for key, variable in _pranet_keys(model).items():
@@ -65,7 +68,7 @@ def state_dict(model: PraNet) -> dict[str, np.ndarray]:
 
 
 class Unused:
-    """A key that the network's output does not depend on."""
+    """Stands for a variable where a key has no effect on the network's output."""
 
     def __init__(self, shape: tuple[int, ...] = (), dtype: str = "int64"):
         self.shape = shape
@@ -78,7 +81,7 @@ CLASSIFIER = {"fc.weight": Unused((1000, 2048), "float32"), "fc.bias": Unused((1
 
 
 def _backbone_keys(backbone: keras.Model, prefix: str = "") -> Keys:
-    """`{key: variable or Unused}`."""
+    """The keys of a Res2Net50, in the authors' order; `prefix` comes before each."""
     layer = backbone.get_layer("features").get_layer
     keys: Keys = {}
     for number, stem in enumerate(("stem1", "stem2", "stem3")):
@@ -123,14 +126,16 @@ def _pranet_keys(model: PraNet) -> Keys:
 
 
 def _assign(keys: Keys, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Put a state dict into the variables, unless it has faults; return the unused arrays by
-    key.
+    """Assign a state dict to the variables and return the arrays of the unused keys.
+
+    Raises:
+        ValueError: a state dict that does not fit; nothing is assigned then.
     """
     faults = {
         "missing": [key for key in keys if key not in state],
-        "surplus": [key for key in state if key not in keys],
-        "misshapen": [
-            f"{key} {state[key].shape} in place of {_shape(value)}"
+        "unknown": [key for key in state if key not in keys],
+        "of another shape": [
+            f"{key} {state[key].shape} instead of {_shape(value)}"
             for key, value in keys.items()
             if key in state and state[key].shape != _shape(value)
         ],
@@ -156,7 +161,7 @@ def _assign(keys: Keys, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
 
 
 def _shape(variable: keras.Variable | Unused) -> tuple[int, ...]:
-    """In the authors' layout."""
+    """The shape of an array in the authors' layout."""
     shape = tuple(variable.shape)
     return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
 

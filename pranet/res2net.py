@@ -1,9 +1,9 @@
 """Res2Net50-v1b-26w-4s, the backbone of the authors' PraNet.
 
 Gao et al., "Res2Net: A New Multi-scale Backbone Architecture", TPAMI 2021,
-arXiv:1904.01169: a ResNet whose 3x3 convolution is cut into four groups that feed each
-other. v1b: a stem of three 3x3 convolutions, and average pooling before the shortcuts'
-1x1 convolutions. All padding is symmetric, as in PyTorch.
+arXiv:1904.01169: a ResNet whose 3x3 convolutions are split into four groups, each of which adds
+the result of the one before to its input. v1b has a stem of three 3x3 convolutions, and average
+pooling before the 1x1 convolutions of the shortcuts. All padding is symmetric, as in PyTorch.
 """
 
 from typing import Any
@@ -20,18 +20,20 @@ BLOCKS = (3, 4, 6, 3)  # of the stages at strides 4, 8, 16 and 32
 
 @keras.saving.register_keras_serializable(package="polypseg")
 class Res2NetBlock(layers.Layer):
-    """1x1 convolution, split in four, 3x3 convolutions, concatenation, 1x1, shortcut.
+    """1x1 convolution, 3x3 convolutions in four groups, 1x1 convolution, and shortcut.
 
-    `(B, H, W, C)` to `(B, H/strides, W/strides, filters)`. Of the four groups of `width`
-    channels the first three are convolved, each with the result of the one before added
-    to it; the fourth passes. The first block of a stage adds nothing between the groups
-    and averages the fourth over 3x3, counting the padding's zeros, and its shortcut has
-    a 1x1 convolution.
+    `(B, H, W, C)` to `(B, H / strides, W / strides, filters)`, rounded up. A 3x3 convolution is
+    applied to the first three groups. Before it, the result of the previous group is added. The
+    fourth group stays as it is.
+
+    The first block of a stage differs: no results are added between the groups, a 3x3 average
+    pooling that includes the zeros of its padding is applied to the fourth, and the shortcut has a
+    1x1 convolution.
 
     Args:
         width: channels of each of the four groups.
-        filters: channels of the output.
-        strides: of the 3x3 convolutions and both poolings; only in the first block.
+        filters: channels of the output; of the input too, unless `first`.
+        strides: of the 3x3 convolutions and both poolings; 1 unless `first`.
         first: whether this is the first block of a stage.
     """
 
@@ -52,8 +54,8 @@ class Res2NetBlock(layers.Layer):
         if first:
             self.pad = layers.ZeroPadding2D(1, name="pad")
             self.pool = layers.AveragePooling2D(3, strides, name="pool")
-            # "same" pads an odd size at its end and leaves the padding out of the mean,
-            # as PyTorch does with ceil_mode=True, count_include_pad=False.
+            # "same" pads an odd size at the end and does not include the padding in the mean, like
+            # PyTorch with ceil_mode=True and count_include_pad=False.
             self.shortcut_pool = layers.AveragePooling2D(
                 strides, padding="same", name="shortcut_pool"
             )
@@ -100,17 +102,18 @@ class Res2NetBlock(layers.Layer):
 
 
 def res2net50() -> keras.Model:
-    """A model from normalised RGB `(B, H, W, 3)` to the stages at strides 8, 16 and 32.
+    """Res2Net50 with random weights and without classifier.
 
-    512, 1024 and 2048 channels; random weights.
+    Returns:
+        a model from normalised RGB `(B, H, W, 3)` to the outputs of the stages at strides 8, 16 and
+        32, with 512, 1024 and 2048 channels.
     """
     image = keras.Input((None, None, 3), name="image")
     x = ConvBN(32, 3, strides=2, activation="relu", name="stem1")(image)
     x = ConvBN(32, 3, activation="relu", name="stem2")(x)
     x = ConvBN(64, 3, activation="relu", name="stem3")(x)
-    x = layers.ZeroPadding2D(1, name="pool_pad")(
-        x
-    )  # zeros are as good as -inf: a ReLU comes before
+    # After a ReLU, a maximum over zeros is the same as over -inf.
+    x = layers.ZeroPadding2D(1, name="pool_pad")(x)
     x = layers.MaxPooling2D(3, 2, name="pool")(x)  # stride 4
     stages = []
     for stage, blocks in enumerate(BLOCKS):

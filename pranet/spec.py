@@ -1,4 +1,4 @@
-"""PraNet as `--model pranet`."""
+"""The entry of PraNet in the registry, `--model pranet`."""
 
 from typing import Any
 

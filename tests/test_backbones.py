@@ -183,7 +183,7 @@ def test_wrong_weights(backbone, tmp_path):
         build_backbone("res2net50", tmp_path / "other.weights.h5")
     with pytest.raises(
         ValueError,
-        match="expected a file .* got imagenet; make one with convert.py",
+        match="expected a file .* got imagenet, .*; make a file with convert.py",
     ):
         build_backbone("res2net50", "imagenet")
 

@@ -134,13 +134,13 @@ def test_faults_are_listed(state, network, reuse):
         official.pranet_from(wrong)
     for part in (
         f"2 missing: resnet.bn1.{COUNT}, ra2_conv1.bn.bias;",
-        "1 surplus: module.extra;",
-        "1 misshapen: resnet.conv1.0.weight (32, 3, 3, 4) in place of (32, 3, 3, 3);",
+        "1 unknown: module.extra;",
+        "1 of another shape: resnet.conv1.0.weight (32, 3, 3, 4) instead of (32, 3, 3, 3);",
         "1 not finite: agg1.conv5.bias",
     ):
         assert part in str(error.value)
     with pytest.raises(
-        ValueError, match="922 missing: resnet.conv1.0.weight, .* and 910 more; 1 surplus: x"
+        ValueError, match="922 missing: resnet.conv1.0.weight, .* and 910 more; 1 unknown: x"
     ):
         official.pranet_from({"x": np.zeros(1)})
     assert_same(official.state_dict(network), state)  # nothing was assigned
@@ -313,7 +313,7 @@ def test_code_in_a_checkpoint_is_not_run(content, tmp_path, capsys, monkeypatch,
     assert code == 2 and errors.count("\n") == 1 and not len(recwarn)
     assert not Path("run").exists() and not Path("a.keras").exists()
     assert (
-        "FILE: expected a state dict, names and tensors alone, got a.pth (PyTorch refuses it"
+        "FILE: expected a state dict (names and tensors only), got a.pth (PyTorch refuses it"
         in errors
     )
 

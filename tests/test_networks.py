@@ -228,7 +228,7 @@ def test_backbone_weights_that_a_file_has_in_part_are_refused(tmp_path, monkeypa
         self.get_layer("Conv1").set_weights(before)
 
     monkeypatch.setattr(keras.Model, "load_weights", in_part)
-    with pytest.raises(ValueError, match="has no numbers for 1 of 260, Conv1/kernel among them"):
+    with pytest.raises(ValueError, match="which lacks 1 of 260 arrays, among them Conv1/kernel"):
         build_backbone("mobilenetv2", tmp_path / "w.weights.h5")
 
 

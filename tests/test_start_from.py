@@ -101,7 +101,7 @@ def test_weights_that_do_not_fit_are_one_line():
 
 
 def test_a_complete_network_is_no_backbone(networks):
-    with pytest.raises(InputError, match="a complete network, for `start_from`") as caught:
+    with pytest.raises(InputError, match="a complete network; use `start_from`") as caught:
         PraNet("mobilenetv2", backbone_weights=str(networks / "pranet.keras"))
     assert "\n" not in str(caught.value)
 

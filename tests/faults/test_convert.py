@@ -19,7 +19,7 @@ from .table import (
 BASE = ["--out o.keras"]
 LONG = "x" * 300
 NO_FILE = "FILE: expected a file, got "
-STATE = "FILE: expected a state dict, names and tensors alone, got a."
+STATE = "FILE: expected a state dict (names and tensors only), got a."
 SUFFIX = "FILE: expected a name that ends in .pth or .pt or .safetensors unless"
 KERAS = "--out: expected a name that ends in .keras or .weights.h5 unless --to-pytorch is given"
 TORCH = "--out: expected a name that ends in .pth or .pt or .safetensors with --to-pytorch"
