@@ -1,4 +1,4 @@
-"""What every network keeps, run as a program under one backend: `contract.py NETWORK FOLDER`.
+"""What holds for every network, run as a program under one backend: `contract.py NETWORK FOLDER`.
 
 Under TensorFlow it saves the model and its outputs into FOLDER; under the other backends
 it loads that model and leaves its own outputs beside them, for the test to compare.
@@ -57,7 +57,7 @@ def forward(model, x):
         return model(x, training=False)
     import jax
 
-    # Compiled whole: op by op, JAX compiles each for each shape.
+    # Compiled as one function: otherwise JAX compiles every operation for every shape.
     weights = [
         [weight.value for weight in group]
         for group in (model.trainable_variables, model.non_trainable_variables)

@@ -29,7 +29,7 @@ COUNT = "num_batches_tracked"
 
 
 def drawn(key, shape, seed=2020):
-    """The weight that the stored outputs were measured with; one generator a key."""
+    """The weight with which the stored outputs were computed; each key has its own generator."""
     rng = np.random.default_rng([seed, zlib.crc32(key.encode())])
     if key.endswith(COUNT):
         return np.zeros(shape, "int64")
@@ -48,9 +48,7 @@ def drawn(key, shape, seed=2020):
 
 @pytest.fixture(scope="module")
 def state():
-    """Counts differ from zero, so that it shows when they are lost: the outputs do not depend on
-    them.
-    """
+    """The counts are not zero, because outputs do not depend on them and would not show a loss."""
     state = {key: drawn(key, shape) for key, shape in KEYS.items()}
     return state | {key: np.array(i + 1) for i, key in enumerate(state) if key.endswith(COUNT)}
 
@@ -69,9 +67,7 @@ def network(file):
 
 @pytest.fixture
 def reuse(monkeypatch):
-    """A function that makes the converter fill a given network in place of a new one, which takes
-    seconds.
-    """
+    """A function that makes the converter use a given network; a new one takes seconds."""
 
     def fill(model):
         monkeypatch.setattr(official, "PraNet", lambda *args, **kwargs: model)

@@ -119,7 +119,7 @@ def test_border_weights_count_the_padding_as_pytorch_does(size):
     expected = (1 + 5 * (average - m).abs()).permute(0, 2, 3, 1).numpy()
     got = array(border_weights(mask))
     np.testing.assert_allclose(got, expected, rtol=0, atol=2e-6)
-    # The last mask is full: without counted padding its weights would be 1.
+    # The last mask is full: if the average did not include the padding, its weights would be 1.
     assert got[3].max() > 4.6
 
 
@@ -168,7 +168,7 @@ def test_extreme_logits_stay_finite_and_right(name):
     np.testing.assert_allclose(got, expected_loss(name, mask, logits), rtol=2e-6, atol=2e-6)
     slope = gradient(lambda x: LOSSES[name](mask, x), logits)
     assert np.isfinite(slope).all()
-    if "bce" in name:  # a pixel that is wholly wrong is still pulled
+    if "bce" in name:  # a completely wrong pixel still has a gradient
         wrong = np.sign(slope) == np.sign(logits)
         np.testing.assert_array_equal(wrong, (logits > 0) != (mask == 1))
 

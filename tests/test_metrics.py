@@ -1,4 +1,4 @@
-"""Corners of the scores, each against a value worked out by hand, and properties that hold for
+"""Special cases of the scores, each against a value derived by hand, and properties that hold for
 every pair.
 """
 
@@ -53,14 +53,14 @@ def test_empty_mask(empty, on_nothing, on_something, dtype):
         for name in OVERLAP:
             np.testing.assert_equal(got.threshold[name], float(expected))
         np.testing.assert_equal(got.pranet["wfb"], float(expected))
-        # As the papers define them for an empty mask: 1 - map, and the pixels that agree over N -
-        # 1.
+        # The papers' definitions for an empty mask: the mean of 1 - map, and the number of pixels
+        # that agree divided by N - 1.
         for scores in (got.threshold, got.pranet):
             assert scores["mae"] == pytest.approx(count / n)
             assert scores["s_measure"] == pytest.approx(1 - count / n)
         assert got.threshold["e_measure"] == pytest.approx((n - count) / (n - 1))
-    # Stretched, the map is cut at 256 thresholds, of which 0 alone finds all pixels; "one" is 0
-    # where it finds some.
+    # Of the 256 thresholds only 0 makes all pixels of an empty map foreground. "one" gives 0 where
+    # anything is found.
     assert score(mask, nothing, empty="one").pranet["mean_dice"] == pytest.approx(255 / 256)
     assert score(mask, something, empty="one").pranet["mean_dice"] == 0
     np.testing.assert_equal(score(mask, something, empty="skip").pranet["max_iou"], math.nan)
@@ -88,7 +88,7 @@ def test_empty_prediction(dtype):
     assert [got.threshold[name] for name in ("dice", "iou", "precision", "recall")] == [0, 0, 0, 0]
     assert got.threshold["wfb"] == pytest.approx(0, abs=1e-12)
     assert got.threshold["mae"] == pytest.approx(mask.mean())
-    # Left alone since it is constant: foreground at the threshold 0 only.
+    # A constant map is not stretched, so it is foreground at the threshold 0 only.
     assert got.pranet["mean_dice"] == pytest.approx(2 * mask.mean() / (1 + mask.mean()) / 256)
     assert finite(got)
 
@@ -119,8 +119,8 @@ def test_one_pixel_object(position):
     assert best.threshold["mae"] == 0
     missed = score(mask, np.roll(mask, 1, axis=0))
     assert missed.threshold["dice"] == 0
-    # The error around it, 1 everywhere, is smoothed with zeros beyond the border: a miss there
-    # counts less.
+    # The error, 1 everywhere, is smoothed with zeros outside the image, so a missed object at the
+    # border counts less.
     sides = [np.exp(-(np.arange(-3, 4) ** 2) / 50) for _ in range(2)]
     inside = [
         side[(at + np.arange(-3, 4) >= 0) & (at + np.arange(-3, 4) < end)].sum() / side.sum()
@@ -140,7 +140,7 @@ def test_one_pixel_object(position):
     [(slice(0, 3), slice(0, 4)), (slice(9, 13), slice(5, 17)), (slice(0, 13), slice(14, 17))],
 )
 def test_object_on_the_border(rows, columns):
-    """Weighted F from its formula, with nothing cut out and the kernel summed pixel by pixel."""
+    """Weighted F from its formula, on the complete image and with the kernel summed by pixel."""
     mask = np.zeros((13, 17), bool)
     mask[rows, columns] = True
     probability = np.random.default_rng(3).random(mask.shape)
@@ -181,17 +181,15 @@ def test_images_one_pixel_wide(shape):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_part_of_the_s_measure_that_is_constant_counts_as_alike(seed):
-    """A background part in which the map is constant, at a value that sums round: similarity 1, not
-    0.
-    """
+    """In a background part with a constant map the similarity is 1, also if the mean is rounded."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((20, 20), bool)
     mask[10, 10] = mask[11, 11] = True
     probability = np.full(mask.shape, rng.uniform(0.01, 0.5))
     for map_ in (probability, to_levels(probability)):
         similar = (
-            (400 - 12 * 12) / 400
-        )  # the centroid, counted from 1, is 11.5, so 12: three parts hold nothing of the mask
+            400 - 12 * 12
+        ) / 400  # the centroid, counted from 1, is 11.5, so 12: three parts have no foreground
         value = map_.flat[0] / (255 if map_.dtype == np.uint8 else 1)
         share = 2 / 400
         objects = share * 2 * value / (value**2 + 1) + (1 - share) * 2 * (1 - value) / (
@@ -302,7 +300,7 @@ def test_data_set_scores_are_the_means_of_the_images_and_start_over():
         np.testing.assert_allclose(
             scores.curves("threshold")["dice"], np.mean(curves, axis=0), atol=1e-12
         )
-        assert scores.result() == got  # asking changes nothing
+        assert scores.result() == got  # `result` changes nothing
         scores.reset_state()
         assert scores.n == 0
         with pytest.raises(ValueError, match="at least one image"):

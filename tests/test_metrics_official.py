@@ -24,7 +24,7 @@ COLUMNS = {
     "meanSen": "mean_sensitivity",
     "meanSpe": "mean_specificity",
 }
-# Equally near foreground pixels: MATLAB, Octave and SciPy each take another one into weighted F.
+# Of equally near foreground pixels MATLAB, Octave and SciPy choose different ones in weighted F.
 CLOSE = dict.fromkeys(COLUMNS, 1e-9) | {"wFm": 1e-4}
 
 with open(CASES / "official.csv", newline="") as file:

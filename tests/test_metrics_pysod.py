@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from polypseg.metrics import e_measure, mae, s_measure, score, weighted_f
 
-# Of the thresholds 1 - k/255 some lie a rounding above the level that they are meant for, and the
-# levels that PySODMetrics computes some a rounding below theirs. These levels suffer neither.
+# By rounding, some thresholds 1 - k/255 are slightly above their level, and some levels that
+# PySODMetrics computes are one too low. These levels have neither error.
 SAFE = np.array(
     [
         level
@@ -45,7 +45,7 @@ def centroid_is_halfway(mask):
 
 @st.composite
 def pairs(draw, levels=np.arange(256)):
-    """A mask and a map uint8 that resembles it more or less and spans 0 to 255."""
+    """A mask, and a uint8 map from 0 to 255 that is more or less similar to it."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = draw(st.integers(6, 60)), draw(st.integers(6, 60))
     mask = masks(rng, shape)

@@ -1,4 +1,4 @@
-"""The contract that every network keeps, on three backends, and what is particular to each."""
+"""The contract of all networks on three backends, and the properties of each network."""
 
 import importlib.util
 import inspect
@@ -163,9 +163,7 @@ def test_backbone_taps_strides_8_16_32(name, channels):
 
 
 def test_backbone_equals_keras_applications(tmp_path):
-    """With every weight drawn, biases and moving statistics among them, its normalisation
-    included.
-    """
+    """With all weights random, including biases and moving statistics, and with normalisation."""
     rng = np.random.default_rng(0)
     image = rng.uniform(0, 255, (1, 64, 64, 3)).astype("float32")
     for name, spec in BACKBONES.items():

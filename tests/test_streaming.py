@@ -43,7 +43,7 @@ def test_mean_over_images_of_uneven_batches(metric, key, threshold, dtype):
         streaming.update_state(masks[rows].astype(dtype), logits[rows])
     expected = expected_mean(masks, logits, threshold, key)
     assert float(streaming.result()) == pytest.approx(expected, abs=2e-6)
-    # Not what another map, or the mean of the batches' means, would give.
+    # Another map, or the mean of the batches' means, would give another value.
     assert abs(expected - expected_mean(masks, logits[..., :1], threshold, key)) > 1e-3
     means = [expected_mean(masks[rows], logits[rows], threshold, key) for rows in BATCHES]
     assert abs(expected - np.mean(means)) > 1e-3
@@ -86,7 +86,7 @@ def test_half_precision_logits_are_counted_in_float32(metric, key):
         streaming.update_state(masks, logits)
     finally:
         keras.config.set_floatx("float32")
-    # About 90000 pixels: float16 ends at 65504 and counts singly only up to 2048.
+    # About 90000 pixels: float16 ends at 65504 and has every integer only up to 2048.
     assert float(streaming.result()) == pytest.approx(
         expected_mean(masks, logits, 0.5, key), abs=1e-6
     )
