@@ -2,12 +2,19 @@
 
 import json
 import math
+import string
+from collections.abc import Sequence
+
+from tabulate import DataRow, Line, TableFormat, tabulate
 
 from polypseg import __version__
 from polypseg.files import csv_text, digest, file_digest
 from polypseg.metrics.table import METRICS
 
 PROTOCOLS = ("pranet", "threshold")  # in the order in which their tables are shown
+NAMES = 2  # columns of text, model and data, before those of numbers
+
+Cells = list[list[str]]
 
 
 def columns(protocol):
@@ -50,15 +57,7 @@ def plain(rows, digits=4):
     parts = []
     for protocol in PROTOCOLS:
         heads, lines = cells(rows, protocol, digits)
-        widths = [max(map(len, column)) for column in zip(heads, *lines)]
-        text = [
-            "  ".join(
-                cell.ljust(width) if index < 2 else cell.rjust(width)
-                for index, (cell, width) in enumerate(zip(line, widths))
-            )
-            for line in (heads, *lines)
-        ]
-        parts.append("\n".join([protocol_words(protocol, rows), *text]))
+        parts.append(f"{protocol_words(protocol, rows)}\n{_table(heads, lines, 'plain')}")
     return "\n\n".join(parts)
 
 
@@ -67,24 +66,8 @@ def markdown(rows, digits=3):
     parts = []
     for protocol in PROTOCOLS:
         heads, lines = cells(rows, protocol, digits)
-        best = best_cells(rows, lines, protocol)
-        body = [
-            [
-                f"**{cell}**" if (row, column) in best else cell.replace("|", "\\|")
-                for column, cell in enumerate(line)
-            ]
-            for row, line in enumerate(lines)
-        ]
-        rule = ["---", "---", *("---:" for _ in heads[2:])]
-        parts.append(
-            "\n".join(
-                [
-                    protocol_words(protocol, rows) + ".",
-                    "",
-                    *("| " + " | ".join(line) + " |" for line in (heads, rule, *body)),
-                ]
-            )
-        )
+        table = _table(heads, _marked(rows, lines, protocol, escape_markdown, "**{}**"), "pipe")
+        parts.append(f"{protocol_words(protocol, rows)}.\n\n{table}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -93,31 +76,45 @@ def latex(rows, digits=3):
     parts = []
     for protocol in PROTOCOLS:
         _, lines = cells(rows, protocol, digits)
-        best = best_cells(rows, lines, protocol)
         heads = ["Model", "Data", "Images", *(metric.latex for metric in columns(protocol))]
-        body = [
-            " & ".join(
-                rf"\textbf{{{cell}}}" if (row, column) in best else escape(cell)
-                for column, cell in enumerate(line)
-            )
-            + r" \\"
-            for row, line in enumerate(lines)
-        ]
-        parts.append(
-            "\n".join(
-                [
-                    f"% {protocol_words(protocol, rows)}",
-                    rf"\begin{{tabular}}{{ll{'r' * (len(heads) - 2)}}}",
-                    r"\toprule",
-                    " & ".join(heads) + r" \\",
-                    r"\midrule",
-                    *body,
-                    r"\bottomrule",
-                    r"\end{tabular}",
-                ]
-            )
-        )
+        marked = _marked(rows, lines, protocol, escape_latex, r"\textbf{{{}}}")
+        table = _table(heads, marked, _booktabs(len(heads) - NAMES))
+        parts.append(f"% {protocol_words(protocol, rows)}\n{table}")
     return "\n\n".join(parts) + "\n"
+
+
+def _marked(rows, lines, protocol, escape, bold):
+    """The cells of a table in a markup language."""
+    best = best_cells(rows, lines, protocol)
+    return [
+        [
+            bold.format(cell) if (row, column) in best else escape(cell)
+            for column, cell in enumerate(line)
+        ]
+        for row, line in enumerate(lines)
+    ]
+
+
+def _table(heads: Sequence[str], lines: Cells, style: str | TableFormat, names: int = NAMES) -> str:
+    """A table whose first columns hold names, aligned to the left, and the others numbers."""
+    align = ["left"] * names + ["right"] * (len(heads) - names)
+    return tabulate(lines, heads, tablefmt=style, colalign=align, disable_numparse=True)
+
+
+def _booktabs(numbers: int) -> TableFormat:
+    """The table format of LaTeX's booktabs; tabulate's own would escape our formulas."""
+    row = DataRow("", " & ", r" \\")
+    columns = "l" * NAMES + "r" * numbers
+    return TableFormat(
+        lineabove=Line(f"\\begin{{tabular}}{{{columns}}}\n\\toprule", "", "", ""),
+        linebelowheader=Line(r"\midrule", "", "", ""),
+        linebetweenrows=None,
+        linebelow=Line("\\bottomrule\n\\end{tabular}", "", "", ""),
+        headerrow=row,
+        datarow=row,
+        padding=0,
+        with_header_hide=None,
+    )
 
 
 def best_cells(rows, lines, protocol):
@@ -137,12 +134,27 @@ def best_cells(rows, lines, protocol):
     return best
 
 
-def escape(text):
-    """Text for LaTeX."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(
-        special.get(letter, f"\\{letter}" if letter in "&%$#_{}" else letter) for letter in text
-    )
+def escape_markdown(text: str) -> str:
+    """Text for a cell of a Markdown table, on one line."""
+    special = set(string.punctuation) - set("-.,:;/()+=%'\"?!@#")
+    return "".join(f"\\{letter}" if letter in special else letter for letter in _one_line(text))
+
+
+def escape_latex(text: str) -> str:
+    """Text for a cell of a LaTeX table, on one line."""
+    special = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+    }
+    return "".join(special.get(letter, letter) for letter in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def metrics_json(rows):
