@@ -439,11 +439,25 @@ def test_other_images_of_the_runs_names_are_not_its_split(tmp_path):
         assert len(network_sources([BEFORE / "finished"], [theirs], "test")[0].items) == 1
     image = read_image(theirs / "images" / f"{stem}.png")
     write_png(theirs / "images" / f"{stem}.png", 255 - image)
-    with pytest.warns(Note), pytest.raises(InputError, match="got 1 others of the same names"):
+    with pytest.warns(Note), pytest.raises(InputError, match="got 1 with the same name"):
         network_sources([BEFORE / "finished"], [theirs], "test")
     with pytest.warns(Note):
         assert len(network_sources([BEFORE / "finished"], [theirs], "all")[0].items) == 16
         assert len(network_sources([BEFORE / "finished"], [theirs], "val")[0].items) == 1
+
+
+@pytest.mark.filterwarnings("ignore::polypseg.errors.Note")
+def test_a_split_that_is_empty_or_not_complete_in_the_data(network, tmp_path):
+    run = tmp_path / "run"
+    (run / "split").mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"data_path": str(network / "bowel")}))
+    (run / "split" / "val.txt").write_text("")
+    (run / "split" / "test.txt").write_text("synthetic_0001\nelsewhere\n")
+    with pytest.raises(InputError, match="subset: expected images in the run's val split, got an"):
+        network_sources([run], None, "val")
+    words = "all 2 images of the run's test split, got 1 in .*bowel; missing: elsewhere$"
+    with pytest.raises(InputError, match=words):
+        network_sources([run], None, "test")
 
 
 def test_what_has_no_partner_is_told(folders, tmp_path):

@@ -207,7 +207,7 @@ OF_NETWORKS = [
     fault("--predictions maps", EITHER),
     fault("--masks data/masks", "--masks: requires --predictions"),
     fault("--subset bogus", "--subset: expected train, val, test, all, got bogus"),
-    fault("--subset test", "--subset: expected all, since a model file brings no split"),
+    fault("--subset test", "--subset: expected all, since a model file has no split"),
     fault("--stems a", "--stems: expected this or --subset, got both"),
     fault("--names a b", "--names: expected a name for each of 1 models, got a b"),
     fault("--input-size 64", "--input-size: expected 32, the size that net.onnx was exported with"),

@@ -1,0 +1,123 @@
+"""Which images of a data set are scored: a subset of the run's split, or a list of stems."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from polypseg.data.pairs import Pair
+from polypseg.errors import InputError, expect, reading
+from polypseg.experiment.fingerprints import FILES, fingerprints, read_fingerprints
+
+
+class StemList(NamedTuple):
+    """A text file with one stem per line.
+
+    Attributes:
+        stems: what it lists.
+        path: of the file.
+    """
+
+    stems: set[str]
+    path: str
+
+
+def read_stem_lists(
+    paths: Sequence[str] | None, count: int, argument: str
+) -> Sequence[StemList | None]:
+    """The lists of `count` data sets.
+
+    Args:
+        paths: no file, one file for all data sets, or one file per data set.
+        count: the number of data sets.
+        argument: the argument that gives the data sets.
+
+    Raises:
+        InputError: another number of files, an empty file, or a file that is not UTF-8 text.
+    """
+    if paths is None:
+        return [None] * count
+    expect(
+        len(paths) in (1, count),
+        "stems",
+        f"one file, or one for each of {count} {argument}",
+        f"{len(paths)} files",
+    )
+    lists = []
+    for path in paths:
+        try:
+            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"expected a text file with a stem a line, got {path} ({error})", "stems"
+            ) from error
+        stems = {line.strip() for line in lines} - {""}
+        expect(stems, "stems", "a text file with a stem a line", f"the empty file {path}")
+        lists.append(StemList(stems, path))
+    return lists * count if len(lists) == 1 else lists
+
+
+def pairs_of_list(pairs: Sequence[Pair], listed: StemList, data_path: str) -> list[Pair]:
+    """The pairs whose stems are listed. Raises `InputError` for a stem without a pair."""
+    check_listed(listed, {pair.stem for pair in pairs}, f"pairs in {data_path}")
+    return [pair for pair in pairs if pair.stem in listed.stems]
+
+
+def check_listed(listed: StemList, known: set[str], of_what: str) -> None:
+    """Raise `InputError` for a listed stem that is not among the known ones."""
+    unknown = sorted(listed.stems - known)
+    expect(
+        not unknown,
+        "stems",
+        f"stems of {of_what}",
+        f"also {', '.join(unknown)} in {listed.path}",
+    )
+
+
+def pairs_of_split(
+    run_folder: Path | None, subset: str, pairs: Sequence[Pair], data_path: str
+) -> list[Pair]:
+    """The pairs of a run's subset.
+
+    Args:
+        run_folder: None for a model file, which has no split.
+        subset: "train", "val" or "test".
+        pairs: of the data set at `data_path`.
+
+    Raises:
+        InputError: there is no split, the subset is empty, an image of it is missing, or an image
+            has the same stem as the run's but another content.
+    """
+    if run_folder is None:
+        raise InputError(f"expected all, since a model file has no split, got {subset}", "subset")
+    path = run_folder / "split" / f"{subset}.txt"
+    with reading(path, f"the list of the run's {subset} split", "model"):
+        stems = path.read_text(encoding="utf-8").split("\n")
+    wanted = {stem for stem in stems if stem}
+    expect(wanted, "subset", f"images in the run's {subset} split", f"an empty list, {path}")
+    missing = sorted(wanted - {pair.stem for pair in pairs})
+    if missing:
+        raise InputError(
+            f"expected all {len(wanted)} images of the run's {subset} split, got "
+            f"{len(wanted) - len(missing)} in {data_path}; missing: {', '.join(missing[:5])}"
+            f"{', ...' if len(missing) > 5 else ''}",
+            "data_path",
+        )
+    chosen = [pair for pair in pairs if pair.stem in wanted]
+    _check_contents(run_folder, chosen, data_path)
+    return chosen
+
+
+def _check_contents(run_folder: Path, pairs: Sequence[Pair], data_path: str) -> None:
+    """Raise `InputError` if a file differs from the one that the run began with."""
+    if not os.path.exists(run_folder / FILES):  # a run of an early version
+        return
+    of_run, now = read_fingerprints(run_folder, "model"), fingerprints(pairs)
+    changed = [stem for stem in now if now[stem] != of_run.get(stem)]
+    if changed:
+        raise InputError(
+            f"expected the images that the run began with, got {len(changed)} with the same name "
+            f"but another content in {data_path} ({', '.join(changed[:3])}); to score them, use "
+            "`subset` all, or `stems`",
+            "data_path",
+        )
