@@ -16,8 +16,9 @@ from polypseg.metrics import GroundTruth, score, views
 from polypseg.metrics.sweep import to_levels
 from polypseg.metrics.table import METRICS, Metric
 from polypseg.scoring import tables
-from polypseg.scoring.evaluation import Rules, SourceScores, score_items
+from polypseg.scoring.evaluation import Rules, score_items
 from polypseg.scoring.report import report
+from polypseg.scoring.source_scores import SourceScores
 from polypseg.scoring.sources import saved_sources
 
 ALL = [(protocol, metric) for protocol, metrics in METRICS.items() for metric in metrics]
@@ -91,12 +92,12 @@ def test_one_entry_adds_a_score_everywhere(tmp_path, monkeypatch):
     assert [float(row["specificity"]) for row in written] == pytest.approx(expected, abs=1e-6)
     printed = f"{np.mean(expected):.3f}"
     for text, heading in (
-        (tables.plain(rows, 3), "spec."),
-        (tables.markdown(rows), "spec."),
-        (tables.latex(rows), "Spec"),
+        (tables.terminal_tables(rows, 3), "spec."),
+        (tables.markdown_tables(rows), "spec."),
+        (tables.latex_tables(rows), "Spec"),
     ):
         assert heading in text and printed in text
-    page = report(rows, [[]], {})
+    page = report(rows, {})
     assert (
         "<dt>spec.</dt><dd>The share of the background that was left alone. Higher is better.</dd>"
         in page
@@ -141,7 +142,7 @@ def test_a_score_of_both_protocols_keeps_both_numbers_in_the_report(tmp_path, mo
     (source,) = saved_sources([tmp_path / "maps"], [tmp_path / "masks"])
     rows = [SourceScores(source, Rules(), list(score_items(source.items, Rules())))]
 
-    page = report(rows, [[]], {})
+    page = report(rows, {})
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
     (image,) = json.loads(data[1])[0]["images"]
     assert image["recall"] == 2 / 4  # of 250, 130, 110 and 60, two are at least 127.5

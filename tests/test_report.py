@@ -1,4 +1,4 @@
-"""`report.html`: self-contained, with the numbers of the tables, and pictures in the right
+"""`report.html`: self-contained, with the numbers of the tables, and example images in the right
 colours.
 """
 
@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
+from polypseg.data.maps import read_map
 from polypseg.drawing.colours import FALSE, HIT, MISSED
 from polypseg.drawing.comparison import draw
 from polypseg.metrics import overlap
-from polypseg.scoring.evaluation import Rules, SourceScores, score_items
-from polypseg.scoring.gallery import choose
-from polypseg.scoring.report import pictures, report
+from polypseg.scoring.evaluation import Rules, score_items
+from polypseg.scoring.gallery import choose, draw_examples
+from polypseg.scoring.report import report
+from polypseg.scoring.source_scores import SourceScores
 from polypseg.scoring.sources import saved_sources
 
 
@@ -43,11 +45,11 @@ def page(tmp_path_factory):
     (source,) = saved_sources([folder / "maps"], [folder / "masks"], names=["a <b> model"])
     rules = Rules(empty="skip")
     results = list(score_items(source.items, rules, workers=1))
-    from polypseg.data.maps import read_map
-
-    tiles = pictures(source, results, rules, lambda items: [read_map(item.map) for item in items])
-    row = SourceScores(source, rules, results)
-    text = report([row], [tiles], {"commit": "abc"})
+    examples = draw_examples(
+        source.items, results, rules, lambda items: [read_map(item.map) for item in items]
+    )
+    row = SourceScores(source, rules, results, examples=examples)
+    text = report([row], {"commit": "abc"})
     return (
         row,
         text,
@@ -84,7 +86,7 @@ def test_it_holds_the_numbers_of_the_tables(page):
         section = text.split(f"Protocol {protocol}</h2>")[1].split("</section>")[0]
         for name in names:
             assert f"<td>{row.total[protocol][name]:.3f}</td>" in section
-    assert "1 empty mask(s): --empty skip" in text
+    assert "Empty masks: 1, scored with --empty skip." in text
     assert [image["dice"] for image in data["images"]] == [
         None
         if np.isnan(result.scores.threshold["dice"])

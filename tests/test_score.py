@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from polypseg.data.images import read_image, read_mask, write_png
 from polypseg.errors import InputError, Note
 from polypseg.metrics import DataSetScores, score
 from polypseg.metrics.table import PRANET, THRESHOLD
+from polypseg.scoring import evaluation
 from polypseg.scoring.sources import network_sources, saved_sources
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -321,12 +323,9 @@ def test_labels_saved_as_0_and_1_are_warned_about(folders):
 
 
 def test_all_cores_give_what_one_gives_in_the_same_order(folders, monkeypatch):
-    from polypseg.scoring import evaluation
-    from polypseg.scoring.sources import saved_sources
-
     (source,) = saved_sources([folders / "results/second"], [folders / "bowel/masks"])
     alone = list(evaluation.score_items(source.items, evaluation.Rules(), workers=1))
-    monkeypatch.setattr(evaluation, "_ALONE", 0.0)  # the pool starts after the first image
+    monkeypatch.setattr(evaluation, "_SECONDS_ALONE", 0.0)  # the pool starts after the first image
     shared = list(evaluation.score_items(source.items, evaluation.Rules(), workers=2))
     assert [result.stem for result in shared] == [f"p{index}" for index in range(7)]
     for one, other in zip(alone, shared):
@@ -354,7 +353,6 @@ class Halves:
 def test_flips_are_undone_before_the_maps_are_averaged(folders):
     from polypseg.data.images import read_image
     from polypseg.inference.predict import predict
-    from polypseg.scoring.sources import saved_sources
 
     items = saved_sources([folders / "results/first"], [folders / "bowel/masks"])[0].items
     for item, map_ in zip(items, predict(Halves(), items, tta=True, batch_size=3)):
@@ -439,7 +437,10 @@ def test_other_images_of_the_runs_names_are_not_its_split(tmp_path):
         assert len(network_sources([BEFORE / "finished"], [theirs], "test")[0].items) == 1
     image = read_image(theirs / "images" / f"{stem}.png")
     write_png(theirs / "images" / f"{stem}.png", 255 - image)
-    with pytest.warns(Note), pytest.raises(InputError, match="got 1 with the same name"):
+    with (
+        pytest.warns(Note),
+        pytest.raises(InputError, match="got 1 with the same name but another content"),
+    ):
         network_sources([BEFORE / "finished"], [theirs], "test")
     with pytest.warns(Note):
         assert len(network_sources([BEFORE / "finished"], [theirs], "all")[0].items) == 16
@@ -474,9 +475,10 @@ def test_what_has_no_partner_is_told(folders, tmp_path):
     assert len(source.items) == 5
 
 
-def test_metrics_json_says_what_was_scored(network, tmp_path):
+def test_json_table_and_report_say_what_was_scored(network, tmp_path):
     out, model = tmp_path / "o", network / "net.keras"
     arguments = ["--model", model, "--data-path", network / "bowel", "--subset", "all"]
+    before = datetime.now().astimezone().replace(microsecond=0)
     result = score_py(*arguments, "--tta", "--threshold", 0.25, "--out", out)
     assert result.returncode == 0, result.stderr
     settings = json.loads((out / "metrics.json").read_text())["settings"]
@@ -486,6 +488,8 @@ def test_metrics_json_says_what_was_scored(network, tmp_path):
         return hashlib.blake2b(data, digest_size=8).hexdigest()
 
     of_masks = blake("".join(blake(path.read_bytes()) for path in masks).encode())
+    date = settings.pop("date")
+    assert before <= datetime.fromisoformat(date) <= datetime.now().astimezone()
     assert settings == {
         "model": str(model),
         "digest": blake(blake(model.read_bytes()).encode()),
@@ -498,5 +502,32 @@ def test_metrics_json_says_what_was_scored(network, tmp_path):
         "empty": "one",
         "resize": False,
         "empty_masks": 0,
+        "protocols": ["threshold", "pranet"],
         "polypseg": __version__,
     }
+    words = {
+        "model": str(model),
+        "digest of the model": settings["digest"],
+        "data": settings["data"],
+        "digest of the masks": of_masks,
+        "subset": "all",
+        "input size": "32",
+        "averaged over flips": "yes",
+        "threshold": "0.25",
+        "rule for empty masks": "one",
+        "maps resized to their masks": "no",
+        "empty masks": "0",
+        "protocols": "threshold, pranet",
+        "polypseg version": __version__,
+        "date": date,
+    }
+    table = (out / "table.md").read_text().split("What was scored:")[1]
+    cells = [line.split("|")[1:3] for line in table.replace("\\", "").split("\n") if "|" in line]
+    found = {label.strip(): value.strip() for label, value in cells[2:]}
+    assert found == words
+    page = (out / "report.html").read_text()
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    scoring = dict(dict(json.loads(data[1])[0]["config"])["Scoring"])
+    command = scoring.pop("command")
+    assert scoring == words
+    assert command.startswith("test.py --model ") and "--tta --threshold 0.25" in command

@@ -7,8 +7,9 @@ import pytest
 
 from polypseg.data.images import write_png
 from polypseg.scoring import tables
-from polypseg.scoring.evaluation import Rules, SourceScores, score_items
+from polypseg.scoring.evaluation import Rules, score_items
 from polypseg.scoring.report import report
+from polypseg.scoring.source_scores import SourceScores
 from polypseg.scoring.sources import saved_sources
 
 NAME = "1e5|a_b%c&d<e>f*g`h`[i](j)\\k$l#m{n}~o^p\n q"
@@ -31,13 +32,15 @@ def rows(tmp_path_factory):
 
 def numbers(rows, protocol, digits):
     """What a line of the protocol's table says after the names."""
-    values = [rows[0].total[protocol][metric.key] for metric in tables.columns(protocol)]
+    values = [rows[0].total[protocol][metric.key] for metric in tables.shown_metrics(protocol)]
     return ["2", *(f"{value:.{digits}f}" for value in values)]
 
 
 def test_terminal(rows):
     """Columns of text begin at one position, columns of numbers end at one."""
-    (heads, first, second), _ = (text.split("\n")[1:] for text in tables.plain(rows).split("\n\n"))
+    (heads, first, second), _ = (
+        text.split("\n")[1:] for text in tables.terminal_tables(rows).split("\n\n")
+    )
     assert (first + second).replace(" ", "").startswith(NAME.split("\n")[0])
     assert first.split()[-8:] == numbers(rows, "pranet", 4)
     assert heads.index("data") == first.index("bowel")
@@ -46,7 +49,7 @@ def test_terminal(rows):
 
 
 def test_markdown(rows):
-    text = tables.markdown(rows)
+    text = tables.markdown_tables(rows)
     line = next(line for line in text.split("\n") if "1e5" in line)
     cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]  # as GitHub splits them
     name = cells[0]
@@ -54,6 +57,7 @@ def test_markdown(rows):
     assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", name) == NAME.replace("\n ", " ")
     assert not set(re.sub(r"\\.", "", name)) & set("|_*`<>[]&$~\\")
     assert cells[1:] == ["bowel", *numbers(rows, "pranet", 3)]
+    assert r"on bowel" in text.split("What was scored:")[1].split("\n")[2]
 
 
 def test_latex(rows):
@@ -61,12 +65,12 @@ def test_latex(rows):
         r"1e5\textbar{}a\_b\%c\&d\textless{}e\textgreater{}f*g`h`[i](j)\textbackslash{}k\$l\#m"
         r"\{n\}\textasciitilde{}o\textasciicircum{}p q"
     )
-    text = re.sub(" +", " ", tables.latex(rows))
+    text = re.sub(" +", " ", tables.latex_tables(rows))
     line = " & ".join([expected, "bowel", *numbers(rows, "pranet", 3)]) + r" \\"
     assert f"\\midrule\n{line}\n\\bottomrule\n\\end{{tabular}}" in text
     assert text.count(r"\begin{tabular}{llrrrrrrrr}" + "\n\\toprule\nModel & Data & Images") == 1
 
 
 def test_report(rows):
-    title = report(rows, [[]], {}).split("<title>")[1].split(" on bowel")[0]
+    title = report(rows, {}).split("<title>")[1].split(" on bowel")[0]
     assert title == NAME.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

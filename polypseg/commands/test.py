@@ -1,40 +1,41 @@
 """Score a network, or saved maps: `python test.py --model RUN`; `--help` lists the options."""
 
-import os
-import sys
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
 
 from polypseg.console.parser import given_options
-from polypseg.console.run import program
-from polypseg.errors import InputError, expect, of_argument
-from polypseg.files import atomic, write_text, writing
+from polypseg.console.run import warn
+from polypseg.errors import InputError, expect
 from polypseg.options import option
-from polypseg.outputs import claim
 
 from .network import check_threshold
 
+if TYPE_CHECKING:
+    from polypseg.scoring.source_scores import SourceScores
+
 SUBSETS = ("train", "val", "test", "all")
-FILES = ("report.html", "metrics.json", "per_image.csv", "table.md", "table.tex")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestOptions:
-    """Options of `test.py`; None where one is not given and depends on others."""
+    """Options of `test.py`; None where the default depends on other options."""
 
-    __test__ = False  # pytest: this is none
+    __test__ = False  # for pytest: this class is no test
 
     model: list[str] | None = option(
         None,
         "a network",
-        "run folder or model file; several: one table",
+        "run folders or model files, all in one table",
         "RUN",
         "--model-path",
     )
     data_path: list[str] | None = option(
-        None, "a network", "folder with images/ and masks/ (default: that of the run)", "DIR"
+        None, "a network", "folder with images/ and masks/ (default: the run's)", "DIR"
     )
     subset: str | None = option(
         None,
@@ -51,50 +52,50 @@ class TestOptions:
     )
     tta: bool = option(False, "a network", "average over the image and its three flips")
     save_predictions: bool = option(
-        False, "a network", "write the maps as 8-bit PNG to predictions/ in --out"
+        False, "a network", "write the maps as 8-bit PNG to predictions/ in `out`"
     )
     predictions: list[str] | None = option(
         None,
         "or saved maps",
-        "maps as grey images or .npy, matched with masks by stem",
+        "folders of maps, grey images or .npy, matched with masks by stem",
         "DIR",
     )
     masks: list[str] | None = option(
-        None, "or saved maps", "masks: one folder, or one for each of --predictions", "DIR"
+        None, "or saved maps", "folders of masks: one, or one for each of `predictions`", "DIR"
     )
     threshold: float | None = option(
         None,
         "scores",
-        "foreground where probability >= T (default: that of the model, else 0.5)",
+        "a pixel is foreground if its probability is at least T (default: the model's, else 0.5)",
         "T",
     )
     empty: str = option(
         "one",
         "scores",
-        "overlap with an empty mask: skip | one (if nothing is found) | zero",
+        "score of an empty mask: skip | one (if nothing is found, else zero) | zero",
         "RULE",
     )
     resize: bool = option(
-        False, "scores", "scale a map of another size than its mask (default: an error)"
+        False, "scores", "scale a map that does not have the size of its mask (default: an error)"
     )
     stems: list[str] | None = option(
         None,
         "scores",
-        "score only these: a stem a line; one file, or one for each data set",
+        "score only the images in this list, one stem per line; one file, or one for each data set",
         "FILE",
     )
     names: list[str] | None = option(
-        None, "scores", "of the rows, one for each of --model or --predictions", "NAME"
+        None, "scores", "names of the rows, one for each of `model` or `predictions`", "NAME"
     )
     out: str | None = option(
         None,
         "scores",
-        "writes report.html, metrics.json, per_image.csv, table.md and table.tex there",
+        "folder for report.html, metrics.json, per_image.csv, table.md and table.tex",
         "DIR",
     )
 
     def __post_init__(self) -> None:
-        """Raise `InputError` for options that are out of range, or not for each other."""
+        """Raise `InputError` for options that are out of range or exclude each other."""
         if bool(self.model) == bool(self.predictions):
             raise InputError("give either --model, or --predictions with --masks")
         other, names = "predictions", ["masks"]
@@ -124,113 +125,48 @@ def parse(arguments: Sequence[str] | None = None) -> TestOptions:
     return TestOptions(**given_options(TestOptions, description, arguments))
 
 
-def main():
+def main() -> None:
+    """Score, print the tables and, with `--out`, write everything."""
     options = parse()
 
-    from polypseg.scoring.sources import network_sources, saved_sources  # heavy
+    from polypseg.scoring import run  # heavy: after the arguments
 
-    chosen = {"stems": options.stems, "names": options.names}
     if options.model:
-        sources = network_sources(options.model, options.data_path, options.part, **chosen)
+        sources = run.network_sources(
+            options.model, options.data_path, options.part, options.stems, options.names
+        )
     else:
-        sources = saved_sources(options.predictions, options.masks, **chosen)
-    if not options.out:
-        score(sources, options)
-        return
-    out = Path(options.out)
-    targets = [out / name for name in FILES]
-    if options.save_predictions:
-        for source in sources:
-            folder = predictions_of(source, sources, out)
-            targets += [folder / f"{item.stem}.png" for item in source.items]
-    inputs = [
-        path for source in sources for item in source.items for path in item[1:] if path is not None
-    ]
-    with claim({"out": targets}, inputs, overwrite=True, folder=out):
-        score(sources, options)
-
-
-def predictions_of(source, sources, out):
-    """The folder of a source's saved maps."""
-    if len(sources) == 1:
-        return out / "predictions"
-    names = (name.replace(os.sep, "_") for name in (source.model, source.data))
-    return out.joinpath("predictions", *names)
-
-
-def score(sources, options):
-    """Score and print; with `--out` write, too."""
-    from tqdm import tqdm
-
-    from polypseg.inference.predict import predict
-    from polypseg.scoring.evaluation import Rules, SourceScores, score_items
-    from polypseg.scoring.report import pictures
-    from polypseg.scoring.tables import plain
-
-    rows, galleries, opened, kept_maps = [], [], {}, {}
-    with tqdm(
-        total=sum(len(source.items) for source in sources),
-        unit=" images",
-        leave=False,
-        disable=None,
-    ) as bar:
-        for source in sources:
-            threshold, maps = options.threshold, None
-            maps_of = saved_maps
-            if options.model:
-                predictor = opened.get(source.path) or load(source.path, options.input_size)
-                opened = {source.path: predictor}
-                threshold = predictor.threshold if threshold is None else threshold
-                tta = options.tta
-                source.network |= {
-                    "digest": predictor.digest,
-                    "input_size": predictor.input_size,
-                    "tta": tta,
-                }
-                maps_of = partial(predict, predictor, tta=tta)
-                maps = maps_of(source.items)
-                if options.save_predictions:
-                    folder = predictions_of(source, sources, Path(options.out))
-                    maps = kept(maps, source, folder, kept_maps)
-            rules = Rules(
-                0.5 if threshold is None else threshold,
-                options.empty,
-                options.resize,
+        sources = run.saved_sources(
+            options.predictions or [], options.masks or [], options.stems, options.names
+        )
+    images = sum(len(source.items) for source in sources)
+    with contextlib.ExitStack() as stack:
+        folder = None
+        if options.out:
+            folder = run.ResultsFolder(Path(options.out), sources, options.save_predictions)
+            stack.enter_context(folder)
+        with tqdm(total=images, unit=" images", leave=False, disable=None) as bar:
+            rows = run.score_sources(
+                sources,
+                threshold=options.threshold,
+                empty=options.empty,
+                resize=options.resize,
+                input_size=options.input_size,
+                tta=options.tta,
+                folder=folder,
+                on_image=bar.update,
             )
-            results = []
-            with of_argument("data_path" if options.model else "predictions"):
-                for result in score_items(source.items, rules, maps):
-                    results.append(result)
-                    bar.update()
-            rows.append(SourceScores(source, rules, results))
-            if options.out:
-                galleries.append(pictures(source, results, rules, maps_of, len(sources)))
-            if all(result.top <= 1 for result in results):
-                bar.write(
-                    f"{program()}: warning: the maps in {source.path} hold no grey level above 1 "
-                    "of 255; labels 0 and 1 have to be saved as 0 and 255",
-                    file=sys.stderr,
-                )
-    print(plain(rows))
-    remarks(rows)
-    if options.out:
-        write(rows, galleries, kept_maps, options)
+        print(run.terminal_tables(rows))
+        print_empty_masks(rows)
+        warn_of_labels(rows)
+        if folder:
+            folder.write_tables(rows)
+    if folder:
+        print(f"written: {', '.join(folder.written)}")
 
 
-def saved_maps(items):
-    from polypseg.data.maps import read_map
-
-    return (read_map(item.map) for item in items)
-
-
-def load(path, input_size):
-    from polypseg.inference.predictor import Predictor
-
-    return Predictor.load(path, input_size)
-
-
-def remarks(rows):
-    """What a reader of the table has to know besides."""
+def print_empty_masks(rows: "Sequence[SourceScores]") -> None:
+    """How many masks are empty, and what that does to the scores."""
     meaning = {
         "skip": "left out of the means of Dice, IoU, wFb, precision and recall",
         "zero": "overlap 0",
@@ -240,47 +176,15 @@ def remarks(rows):
         if row.empty:
             print(
                 f"{row.source.data}: {row.empty} of {row.total['n']} masks are empty: "
-                f"{meaning[row.rules.empty]} "
-                f"(--empty {row.rules.empty})"
+                f"{meaning[row.rules.empty]} (--empty {row.rules.empty})"
             )
 
 
-def kept(maps, source, folder, pictures):
-    """Pass the maps on, and add each to `pictures` as a path and the bytes of a PNG."""
-    import cv2
-
-    from polypseg.metrics.sweep import to_levels
-
-    for item, map_ in zip(source.items, maps):
-        _, encoded = cv2.imencode(".png", to_levels(map_.astype("float64")))
-        pictures[folder / f"{item.stem}.png"] = encoded.tobytes()
-        yield map_
-
-
-def write(rows, galleries, kept_maps, options):
-    from polypseg.experiment.environment import environment
-    from polypseg.scoring import tables
-    from polypseg.scoring.report import report
-
-    out = Path(options.out)
-    machine = environment()
-    shown = {
-        name: machine[name] for name in ("commit", "backend", "python", "platform", "processor")
-    } | machine["packages"]
-    texts = (
-        report(rows, galleries, {name: value for name, value in shown.items() if value}),
-        tables.metrics_json(rows),
-        tables.per_image_csv(rows),
-        tables.markdown(rows),
-        tables.latex(rows),
-    )
-    with writing(out, "out"):
-        for name, text in zip(FILES, texts, strict=True):
-            write_text(out / name, text)
-    with writing(out / "predictions", "out"):
-        for path, encoded in kept_maps.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic(path) as temporary:
-                temporary.write_bytes(encoded)
-    written = [*FILES, *(["predictions/"] if kept_maps else [])]
-    print(f"written: {', '.join(str(out / name) for name in written)}")
+def warn_of_labels(rows: "Sequence[SourceScores]") -> None:
+    """Warn of maps that seem to hold the labels 0 and 1 instead of grey levels."""
+    for row in rows:
+        if all(result.top <= 1 for result in row.results):
+            warn(
+                f"warning: no grey level in {row.source.path} is above 1 of 255; "
+                "save the labels 0 and 1 as 0 and 255"
+            )

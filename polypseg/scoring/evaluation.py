@@ -1,43 +1,82 @@
 """The scores of maps, image by image."""
 
+import contextlib
 import time
 from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
 from multiprocessing import get_context
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
 
 from polypseg.data.images import read_mask
 from polypseg.data.maps import read_map
+from polypseg.data.pairs import Pair
 from polypseg.errors import InputError, of_argument
 from polypseg.inference.predict import predict
-from polypseg.metrics import DataSetScores, ImageScores, overlap, score
+from polypseg.metrics import ImageScores, overlap, score
 from polypseg.runtime import cores
 
-# Starting a pool takes about as long.
-_ALONE = 1.0
+from .sources import Item
+
+# Seconds of scoring in this process before others are started, which takes about as long.
+_SECONDS_ALONE = 1.0
+
+_Job = tuple[Item, np.ndarray | None, "Rules"]
 
 
 class Scored(NamedTuple):
-    """One picture: its pair, its probability map and its numbers."""
+    """One image with its prediction.
 
-    pair: tuple
+    Attributes:
+        pair: the image and its mask.
+        probability: `(H, W)` float32 in [0, 1], of the mask's size.
+        scores: Dice, IoU, precision and recall at the threshold, as `metrics.overlap` returns them.
+    """
+
+    pair: Pair
     probability: np.ndarray
-    scores: dict
+    scores: dict[str, float]
 
 
-def evaluate(predictor, pairs, threshold=0.5, batch_size=8):
-    """Yield a `Scored` for each pair, in order: the overlap only."""
+def evaluate(
+    predictor: Callable[..., Any],
+    pairs: Sequence[Pair],
+    threshold: float = 0.5,
+    batch_size: int = 8,
+) -> Iterator[Scored]:
+    """Run a network on pairs and score each image.
+
+    Args:
+        predictor: a `Predictor`, or a function from a list of images to a list of their maps.
+        pairs: images and masks, see `data.find_pairs`.
+        threshold: from 0 to 1; a pixel is foreground if its probability is at least this.
+        batch_size: images per call of the network.
+
+    Yields:
+        A `Scored` for each pair, in order.
+
+    Raises:
+        InputError: an image or a mask that cannot be read.
+
+    >>> predictor = Predictor.load("runs/pranet_resnet50")  # doctest: +SKIP
+    >>> pairs, _ = find_pairs("datasets/kvasir-seg")  # doctest: +SKIP
+    >>> [scored.scores["dice"] for scored in evaluate(predictor, pairs)]  # doctest: +SKIP
+    """
     for pair, probability in zip(pairs, predict(predictor, pairs, batch_size=batch_size)):
         yield Scored(pair, probability, overlap(read_mask(pair.mask), probability >= threshold))
 
 
 class Rules(NamedTuple):
-    """How maps are scored; see `metrics.score`. `resize`: a map of another size than its mask is
-    scaled.
+    """How maps are scored.
+
+    Attributes:
+        threshold: from 0 to 1; see `metrics.score`.
+        empty: what an empty mask scores, "skip", "one" or "zero"; see `metrics.score`.
+        resize: scale a map that does not have the size of its mask, instead of raising an error.
     """
 
     threshold: float = 0.5
@@ -46,54 +85,73 @@ class Rules(NamedTuple):
 
 
 class Result(NamedTuple):
+    """The scores of one image.
+
+    Attributes:
+        stem: of the image.
+        scores: under both protocols.
+        top: the highest grey level of a uint8 map; 255 for a map of floats.
+    """
+
     stem: str
     scores: ImageScores
-    top: int  # the highest grey level of a saved map; 255 for others
+    top: int
 
 
-def score_items(items, rules, maps=None, workers=None):
-    """Yield the `Result` of each item, in order, on all processor cores.
+def score_items(
+    items: Iterable[Item],
+    rules: Rules,
+    maps: Iterator[np.ndarray] | None = None,
+    workers: int | None = None,
+) -> Iterator[Result]:
+    """Score items on several processor cores.
 
     Args:
-        items: `Item`s.
-        rules: `Rules`.
-        maps: a generator of their maps, closed in the end; default: the files that the items name.
-        workers: processes to use; default: as many as there are cores.
+        items: what is scored.
+        rules: how it is scored.
+        maps: their maps, in the same order; default: the files in `Item.map`. A generator is closed
+            at the end.
+        workers: number of processes; default: the number of cores.
+
+    Yields:
+        A `Result` for each item, in order.
 
     Raises:
-        InputError: an unreadable file, a map of another size than its mask, nan: one line with the
-            file's name.
+        InputError: a file that cannot be read, a map that does not have the size of its mask, or a
+            map with nan. One line with the name of the file.
     """
-    maps = (None for _ in items) if maps is None else maps
-    jobs = ((item, map_, rules) for item, map_ in zip(items, maps))
+    pairs = zip(items, maps) if maps is not None else ((item, None) for item in items)
+    jobs = ((item, map_, rules) for item, map_ in pairs)
     workers = workers or cores()
     spent, last = 0.0, time.monotonic()
-    with closing(maps):
-        for job in jobs:  # a small data set is done before they have started
-            if time.monotonic() - last > 0.01:  # the network is slower: they could not help it
+    with contextlib.ExitStack() as stack:
+        if isinstance(maps, Generator):
+            stack.callback(maps.close)
+        for job in jobs:  # a small data set is done before other processes would have started
+            # A pause this long is spent waiting for the network: more processes would not help.
+            if time.monotonic() - last > 0.01:
                 spent = 0.0
             start = time.thread_time()
             result = score_item(*job)
             spent += time.thread_time() - start
             yield result
-            if workers > 1 and spent > _ALONE:
+            if workers > 1 and spent > _SECONDS_ALONE:
                 break
             last = time.monotonic()
         yield from _share_out(jobs, workers)
 
 
-def _share_out(jobs, workers):
-    pending = deque()
+def _share_out(jobs: Iterator[_Job], workers: int) -> Iterator[Result]:
+    """Score jobs in several processes."""
+    pending: deque[Any] = deque()
     job = next(jobs, None)
     if job is None:
         return
-    # A fresh interpreter each, because TensorFlow's threads do not survive a fork.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread)
+    # New interpreters, because TensorFlow's threads do not survive a fork.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_use_one_thread)
     try:
         while job is not None or pending:
-            while (
-                job is not None and len(pending) < 3 * workers
-            ):  # no more maps in memory than that
+            while job is not None and len(pending) < 3 * workers:  # limits the maps in memory
                 pending.append(pool.submit(score_item, *job))
                 job = next(jobs, None)
             yield pending.popleft().result()
@@ -101,52 +159,52 @@ def _share_out(jobs, workers):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_thread():
+def _use_one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def score_item(item, map_, rules):
-    """The `Result` of one item; `map_` is its map, or None to read it."""
+def score_item(item: Item, map_: np.ndarray | None, rules: Rules) -> Result:
+    """Score one item.
+
+    Args:
+        item: what is scored.
+        map_: `(H, W)`, uint8 or floats in [0, 1]; None: it is read from `item.map`.
+        rules: how it is scored.
+
+    Raises:
+        InputError: see `score_items`.
+    """
     with of_argument("masks" if map_ is None else "data_path"):
         mask = read_mask(item.mask)
-    given = read_map(item.map) if map_ is None else map_
-    name = item.map if map_ is None else item.image
-    if given.shape != mask.shape:
+    name = item.image
+    if map_ is None:
+        name = item.map
+        map_ = read_map(cast(Path, item.map))
+    if map_.shape != mask.shape:
         if not rules.resize:
             raise InputError(
-                f"{name}: expected the size of its mask, {_size(mask)}, got {_size(given)}; "
+                f"{name}: expected the size of its mask, {_size(mask)}, got {_size(map_)}; "
                 "`resize` scales the map"
             )
-        given = resize_map(given, mask.shape)
+        map_ = resize_map(map_, mask.shape)
     try:
-        scores = score(mask, given, rules.threshold, rules.empty)
+        scores = score(mask, map_, rules.threshold, rules.empty)
     except ValueError as error:
         raise InputError(f"{name}: {error}") from error
-    top = int(given.max()) if given.dtype == np.uint8 else 255
+    top = int(map_.max()) if map_.dtype == np.uint8 else 255
     return Result(item.stem, scores, top)
 
 
-class SourceScores:
-    """All that was found out about one `Source`.
+def resize_map(map_: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Resize a map: by area if no side grows, else bilinearly.
 
-    Attributes:
-        source, rules, results: what was scored and how, and the `Result`s.
-        total: as `DataSetScores.result`; `curves`: protocol to mean curves.
-        empty: how many masks have no foreground.
+    Args:
+        map_: `(H, W)`, uint8 grey levels or floats in [0, 1].
+        size: height and width.
+
+    Returns:
+        `size` float32 in [0, 1].
     """
-
-    def __init__(self, source, rules, results):
-        self.source, self.rules, self.results = source, rules, results
-        scores = DataSetScores()
-        for result in results:
-            scores.update_state(result.scores)
-        self.total = scores.result()
-        self.curves = {protocol: scores.curves(protocol) for protocol in ("threshold", "pranet")}
-        self.empty = sum(result.scores.area == 0 for result in results)
-
-
-def resize_map(map_, size):
-    """A map as float32 in [0, 1] of (height, width): by area or, if a side grows, bilinearly."""
     values = (
         np.divide(map_, 255, dtype=np.float32)
         if map_.dtype == np.uint8
@@ -157,5 +215,5 @@ def resize_map(map_, size):
     return np.clip(cv2.resize(values, size[::-1], interpolation=method), 0, 1)
 
 
-def _size(array):
+def _size(array: np.ndarray) -> str:
     return f"{array.shape[1]} x {array.shape[0]}"

@@ -1,7 +1,9 @@
-"""The pictures of a report: what was found rightly, found wrongly and missed, on the image."""
+"""Example images for the report: true positives, false positives and false negatives in colour."""
 
 import base64
 import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -9,10 +11,61 @@ import numpy as np
 from polypseg.data.images import read_image, read_mask
 from polypseg.drawing.comparison import draw
 
+from .evaluation import Result, Rules, resize_map
+from .sources import Item
 
-def choose(results, each):
-    """Indices of the `each` results of lowest Dice and of the `each` around the median, both in
-    rising order.
+_MOST = 64  # in a report; each has some 20 to 40 kB
+
+
+class Example(NamedTuple):
+    """An image of a report.
+
+    Attributes:
+        kind: "worst" or "median".
+        stem: of the image.
+        dice: its Dice at the threshold.
+        src: a JPEG as a data URL.
+    """
+
+    kind: str
+    stem: str
+    dice: float
+    src: str
+
+
+def draw_examples(
+    items: Sequence[Item],
+    results: Sequence[Result],
+    rules: Rules,
+    maps_of: Callable[[Sequence[Item]], Iterable[np.ndarray]],
+    sources: int = 1,
+) -> list[Example]:
+    """Draw the images with the lowest Dice and those around the median.
+
+    Args:
+        items: what was scored.
+        results: their scores, in the same order.
+        rules: how they were scored.
+        maps_of: returns the maps of items.
+        sources: number of sources that share the report.
+    """
+    worst, median = choose(results, min(8, max(1, _MOST // (2 * sources))))
+    chosen = [*(("worst", index) for index in worst), *(("median", index) for index in median)]
+    maps = maps_of([items[index] for _, index in chosen])
+    examples = []
+    for (kind, index), map_ in zip(chosen, maps):
+        stem, scores, _ = results[index]
+        if map_.shape != scores.size:
+            map_ = resize_map(map_, scores.size)
+        tile = draw_tile(items[index], map_, rules.threshold)
+        examples.append(Example(kind, stem, scores.threshold["dice"], _data_url(tile)))
+    return examples
+
+
+def choose(results: Sequence[Result], each: int) -> tuple[list[int], list[int]]:
+    """Indices of the `each` results with the lowest Dice, and of `each` around the median.
+
+    Both are in rising order of Dice, and no index is in both.
     """
     ranked = sorted(
         (result.scores.threshold["dice"], index)
@@ -24,26 +77,34 @@ def choose(results, each):
     return worst, [index for _, index in ranked[start : start + each]]
 
 
-def picture(item, map_, threshold):
-    """One tile as a JPEG in a data URL.
+def draw_tile(item: Item, map_: np.ndarray, threshold: float) -> np.ndarray:
+    """Draw the comparison of one mask and its map, see `drawing.comparison.draw`.
 
     Args:
-        item: `Item`; without an image the map itself is the ground.
+        item: without a readable image, the map itself is the background.
         map_: `(H, W)`, uint8 or floats in [0, 1], of the mask's size.
-        threshold: on the map.
+        threshold: of the map.
     """
     mask = read_mask(item.mask).astype(bool)
     values = map_ / np.float32(255) if map_.dtype == np.uint8 else map_
+    background = _read_if_possible(item)
+    if background is None:
+        background = np.repeat((values * 160)[..., None], 3, axis=2).astype(np.uint8)
+    tile: np.ndarray = draw(background, mask, values >= threshold)
+    return tile
+
+
+def _read_if_possible(item: Item) -> np.ndarray | None:
+    """The image; None if there is none, or a broken one, which saved maps do not need."""
+    if item.image is None:
+        return None
     try:
-        ground = read_image(item.image)
-    except (
-        TypeError,
-        ValueError,
-        OSError,
-    ):  # none, or a broken one beside saved maps, which were scored without it
-        ground = np.repeat((values * 160)[..., None], 3, axis=2).astype(np.uint8)
-    tile = draw(ground, mask, values >= threshold)
-    _, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(tile, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82]
-    )
-    return "data:image/jpeg;base64," + base64.b64encode(encoded).decode("ascii")
+        return read_image(item.image)
+    except (ValueError, OSError):
+        return None
+
+
+def _data_url(tile: np.ndarray) -> str:
+    bgr = cv2.cvtColor(tile, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

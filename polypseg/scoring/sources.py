@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ class Source:
         items: what is scored, at least one.
         path: of the network, or of the folder of maps.
         config: options of the training run, if `path` is one.
-        network: what was scored: subset, input_size, tta, ...
+        subset: "train", "val", "test", "all", or "listed" (by a file of stems); None for maps.
     """
 
     model: str
@@ -51,7 +51,7 @@ class Source:
     items: list[Item]
     path: Path
     config: dict[str, Any] | None = None
-    network: dict[str, Any] = field(default_factory=dict)
+    subset: str | None = None
 
 
 def network_sources(
@@ -110,7 +110,7 @@ def network_sources(
                     [Item(pair.stem, pair.mask, pair.image) for pair in pairs],
                     path,
                     config,
-                    {"subset": "listed" if listed else subset},
+                    "listed" if listed else subset,
                 )
             )
     return _with_distinct_names(sources)

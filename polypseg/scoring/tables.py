@@ -1,15 +1,17 @@
-"""Scores as tables (terminal, Markdown, LaTeX) and as files."""
+"""Scores as tables (terminal, Markdown, LaTeX), as JSON and as CSV."""
 
 import json
 import math
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from tabulate import DataRow, Line, TableFormat, tabulate
 
-from polypseg import __version__
-from polypseg.files import csv_text, digest, file_digest
-from polypseg.metrics.table import METRICS
+from polypseg.files import csv_text
+from polypseg.metrics.table import METRICS, Metric
+
+from .source_scores import SourceScores
 
 PROTOCOLS = ("pranet", "threshold")  # in the order in which their tables are shown
 NAMES = 2  # columns of text, model and data, before those of numbers
@@ -17,13 +19,13 @@ NAMES = 2  # columns of text, model and data, before those of numbers
 Cells = list[list[str]]
 
 
-def columns(protocol):
-    """The metrics that a table of this protocol prints."""
+def shown_metrics(protocol: str) -> list[Metric]:
+    """The metrics that have a column in the tables of a protocol."""
     return [metric for metric in METRICS[protocol] if metric.column]
 
 
-def protocol_words(protocol, rows):
-    """One line that says how a table's numbers were made."""
+def protocol_words(protocol: str, rows: Sequence[SourceScores]) -> str:
+    """One line that says how the numbers of a table were made."""
     if protocol == "pranet":
         return (
             "Protocol pranet: each map stretched to [0, 1], 256 thresholds "
@@ -33,58 +35,95 @@ def protocol_words(protocol, rows):
     return f"Protocol threshold: the map as it is, foreground where probability >= {thresholds}"
 
 
-def cells(rows, protocol, digits):
-    """Headings, and for each `SourceScores` of `rows` its cells as text."""
-    heads = ["model", "data", "images", *(metric.heading for metric in columns(protocol))]
-    lines = [
+def headings(protocol: str) -> list[str]:
+    """The headings of a table, as plain text."""
+    return ["model", "data", "images", *(metric.heading for metric in shown_metrics(protocol))]
+
+
+def cells(rows: Sequence[SourceScores], protocol: str, digits: int) -> Cells:
+    """The cells of a table, as plain text: for each source its names and numbers."""
+    return [
         [
             row.source.model,
             row.source.data,
             str(row.total["n"]),
-            *(number(row.total[protocol][metric.key], digits) for metric in columns(protocol)),
+            *(
+                _format(row.total[protocol][metric.key], digits)
+                for metric in shown_metrics(protocol)
+            ),
         ]
         for row in rows
     ]
-    return heads, lines
 
 
-def number(value, digits):
+def _format(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def plain(rows, digits=4):
+def best_cells(rows: Sequence[SourceScores], lines: Cells, protocol: str) -> set[tuple[int, int]]:
+    """`(row, column)` of the best numbers, as printed, of each data set with several models."""
+    best = set()
+    for data in {row.source.data for row in rows}:
+        same = [index for index, row in enumerate(rows) if row.source.data == data]
+        for column, metric in enumerate(shown_metrics(protocol), start=NAMES + 1):
+            values = {
+                index: float(lines[index][column]) for index in same if lines[index][column] != "-"
+            }
+            if len(values) > 1:
+                target = (min if metric.better == "lower" else max)(values.values())
+                best |= {(index, column) for index, value in values.items() if value == target}
+    return best
+
+
+def terminal_tables(rows: Sequence[SourceScores], digits: int = 4) -> str:
     """Both protocols' tables for a terminal."""
-    parts = []
-    for protocol in PROTOCOLS:
-        heads, lines = cells(rows, protocol, digits)
-        parts.append(f"{protocol_words(protocol, rows)}\n{_table(heads, lines, 'plain')}")
-    return "\n\n".join(parts)
+    return "\n\n".join(
+        f"{protocol_words(protocol, rows)}\n"
+        + _table(headings(protocol), cells(rows, protocol, digits), "plain")
+        for protocol in PROTOCOLS
+    )
 
 
-def markdown(rows, digits=3):
-    """Both tables; of several models on one data set the best number is bold."""
+def markdown_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
+    """Both protocols' tables, the best numbers in bold, and a table of what was scored."""
     parts = []
     for protocol in PROTOCOLS:
-        heads, lines = cells(rows, protocol, digits)
-        table = _table(heads, _marked(rows, lines, protocol, escape_markdown, "**{}**"), "pipe")
-        parts.append(f"{protocol_words(protocol, rows)}.\n\n{table}")
+        lines = _marked(rows, protocol, digits, escape_markdown, "**{}**")
+        parts += [f"{protocol_words(protocol, rows)}.", _table(headings(protocol), lines, "pipe")]
+    parts += ["What was scored:", _facts_table(rows)]
     return "\n\n".join(parts) + "\n"
 
 
-def latex(rows, digits=3):
-    """Two `tabular`s for the package booktabs."""
+def _facts_table(rows: Sequence[SourceScores]) -> str:
+    """A column for each source."""
+    of_sources = [{fact.label: fact.text for fact in row.facts} for row in rows]
+    labels = dict.fromkeys(label for facts in of_sources for label in facts)
+    heads = ["", *(f"{row.source.model} on {row.source.data}" for row in rows)]
+    lines = [[label, *(facts.get(label, "-") for facts in of_sources)] for label in labels]
+    heads, *lines = [[escape_markdown(cell) for cell in line] for line in (heads, *lines)]
+    return _table(heads, lines, "pipe", names=len(heads))
+
+
+def latex_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
+    """Both protocols' tables for the package booktabs, the best numbers in bold."""
     parts = []
     for protocol in PROTOCOLS:
-        _, lines = cells(rows, protocol, digits)
-        heads = ["Model", "Data", "Images", *(metric.latex for metric in columns(protocol))]
-        marked = _marked(rows, lines, protocol, escape_latex, r"\textbf{{{}}}")
-        table = _table(heads, marked, _booktabs(len(heads) - NAMES))
+        heads = ["Model", "Data", "Images", *(metric.latex for metric in shown_metrics(protocol))]
+        lines = _marked(rows, protocol, digits, escape_latex, r"\textbf{{{}}}")
+        table = _table(heads, lines, _booktabs(len(heads) - NAMES))
         parts.append(f"% {protocol_words(protocol, rows)}\n{table}")
     return "\n\n".join(parts) + "\n"
 
 
-def _marked(rows, lines, protocol, escape, bold):
+def _marked(
+    rows: Sequence[SourceScores],
+    protocol: str,
+    digits: int,
+    escape: Callable[[str], str],
+    bold: str,
+) -> Cells:
     """The cells of a table in a markup language."""
+    lines = cells(rows, protocol, digits)
     best = best_cells(rows, lines, protocol)
     return [
         [
@@ -117,23 +156,6 @@ def _booktabs(numbers: int) -> TableFormat:
     )
 
 
-def best_cells(rows, lines, protocol):
-    """(row, column) of the best printed number of each data set that several models are compared
-    on.
-    """
-    best = set()
-    for data in {row.source.data for row in rows}:
-        same = [index for index, row in enumerate(rows) if row.source.data == data]
-        for column, metric in enumerate(columns(protocol), start=3):
-            values = {
-                index: float(lines[index][column]) for index in same if lines[index][column] != "-"
-            }
-            if len(values) > 1:
-                target = (min if metric.better == "lower" else max)(values.values())
-                best |= {(index, column) for index, value in values.items() if value == target}
-    return best
-
-
 def escape_markdown(text: str) -> str:
     """Text for a cell of a Markdown table, on one line."""
     special = set(string.punctuation) - set("-.,:;/()+=%'\"?!@#")
@@ -157,39 +179,23 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def metrics_json(rows):
-    """One result with the keys of `DataSetScores.result`, or several below "results"; nan becomes
-    null.
+def metrics_json(rows: Sequence[SourceScores]) -> str:
+    """The means of one source with the keys of `DataSetScores.result`, or those of several below
+    "results", each with its facts below "settings"; nan becomes null.
     """
-    results = [row.total | {"settings": scored(row)} for row in rows]
-    named = [
-        {"model": row.source.model, "data": row.source.data} | result
-        for row, result in zip(rows, results)
+    results = [
+        row.total | {"settings": {key: value for key, _, value in row.facts}} for row in rows
     ]
-    return (
-        json.dumps(without_nan(results[0] if len(rows) == 1 else {"results": named}), indent=2)
-        + "\n"
-    )
+    content = results[0]
+    if len(rows) > 1:
+        names = [{"model": row.source.model, "data": row.source.data} for row in rows]
+        content = {"results": [name | result for name, result in zip(names, results)]}
+    return json.dumps(without_nan(content), indent=2) + "\n"
 
 
-def scored(row):
-    """What was scored, and how: for `metrics.json`."""
-    source = row.source
-    masks = "".join(file_digest(item.mask) for item in source.items)
-    return {
-        ("maps" if source.items[0].map else "model"): str(source.path),
-        "data": str(source.items[0].mask.parent),
-        "masks_digest": digest(masks.encode()),
-        **row.rules._asdict(),
-        "empty_masks": row.empty,
-        **source.network,
-        "polypseg": __version__,
-    }
-
-
-def per_image_csv(rows):
-    """A row an image; with several sources each starts with model and data. What is undefined stays
-    empty.
+def per_image_csv(rows: Sequence[SourceScores]) -> str:
+    """A row for each image; with several sources it starts with model and data. An undefined score
+    is an empty cell.
     """
     several = len(rows) > 1
     heads = [
@@ -204,13 +210,13 @@ def per_image_csv(rows):
         names = (row.source.model, row.source.data) if several else ()
         for stem, scores, _ in row.results:
             values = [*scores.threshold.values(), scores.area, *scores.pranet.values()]
-            cells = ("" if math.isnan(value) else f"{value:.6f}" for value in values)
-            lines.append([*names, stem, *cells])
+            numbers = ("" if math.isnan(value) else f"{value:.6f}" for value in values)
+            lines.append([*names, stem, *numbers])
     return csv_text(heads, lines)
 
 
-def without_nan(value):
-    """The same with None for each nan, which JSON does not know."""
+def without_nan(value: Any) -> Any:
+    """The same with None for each nan, which JSON does not have."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -190,7 +190,7 @@ OF_MAPS = [
     fault("", WRITABLE, folder("out/report.html")),
     fault("", WRITABLE, folder("out/table.tex"), new=FILES),
     fault("", WRITABLE, no_room(Path, "mkdir", "out")),
-    fault("", WRITABLE, no_room(Path, "write_text"), new=FILES),
+    fault("", WRITABLE, no_room(Path, "write_bytes"), new=FILES),
     fault("", WRITABLE, no_room(os, "replace", "metrics.json"), new=FILES),
     # Right answers.
     right("--predictions maps --predictions maps --names a b", models("a", "b")),

@@ -1,0 +1,86 @@
+"""Score sources one after the other: networks, or saved maps."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from polypseg.data.maps import read_map
+from polypseg.errors import of_argument
+from polypseg.inference.predict import predict
+from polypseg.inference.predictor import Predictor
+
+from .evaluation import Rules, score_items
+from .gallery import draw_examples
+from .results_folder import ResultsFolder
+from .source_scores import NetworkFacts, SourceScores
+from .sources import Item, Source, network_sources, saved_sources
+from .tables import terminal_tables
+
+__all__ = [
+    "ResultsFolder",
+    "network_sources",
+    "saved_sources",
+    "score_sources",
+    "terminal_tables",
+]
+
+
+def score_sources(
+    sources: Sequence[Source],
+    *,
+    threshold: float | None = None,
+    empty: str = "one",
+    resize: bool = False,
+    input_size: int | None = None,
+    tta: bool = False,
+    folder: ResultsFolder | None = None,
+    on_image: Callable[[], object] = lambda: None,
+) -> list[SourceScores]:
+    """Score sources; with a folder, draw examples and save the networks' maps too.
+
+    Args:
+        sources: from `network_sources` or `saved_sources`.
+        threshold: from 0 to 1; default: the network's own, 0.5 for saved maps.
+        empty: what an empty mask scores, see `metrics.score`.
+        resize: scale a map that does not have the size of its mask.
+        input_size: height and width at which networks run; default: their own.
+        tta: average a network's maps over the image and its three flips.
+        folder: for the results; its `write_tables` is left to the caller.
+        on_image: called after each image.
+
+    Raises:
+        InputError: a file that cannot be read or written, or that does not fit the others.
+    """
+    loaded: dict[Path, Predictor] = {}
+    rows = []
+    for source in sources:
+        if source.items[0].map:
+            network, maps = None, None
+            maps_of: Callable[[Sequence[Item]], Iterable[np.ndarray]] = _saved_maps
+            argument, own_threshold = "predictions", 0.5
+        else:
+            if source.path not in loaded:  # sources of one network follow each other
+                loaded = {source.path: Predictor.load(source.path, input_size)}
+            predictor = loaded[source.path]
+            network = NetworkFacts(predictor.digest, predictor.input_size, tta)
+            maps_of = partial(predict, predictor, tta=tta)
+            maps = maps_of(source.items)
+            maps = folder.save_maps(source, maps) if folder else iter(maps)
+            argument, own_threshold = "data_path", predictor.threshold
+        rules = Rules(own_threshold if threshold is None else threshold, empty, resize)
+        results = []
+        with of_argument(argument):
+            for result in score_items(source.items, rules, maps):
+                results.append(result)
+                on_image()
+        examples = (
+            draw_examples(source.items, results, rules, maps_of, len(sources)) if folder else ()
+        )
+        rows.append(SourceScores(source, rules, results, network, examples))
+    return rows
+
+
+def _saved_maps(items: Sequence[Item]) -> Iterable[np.ndarray]:
+    return (read_map(str(item.map)) for item in items)
