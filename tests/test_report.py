@@ -62,7 +62,7 @@ def page(tmp_path_factory):
 def test_it_needs_nothing_from_elsewhere(page):
     _, text, _ = page
     assert not re.findall(
-        r"""(?:src|href)\s*=\s*["'](?!data:)""", text.replace("src: picture.src", "")
+        r"""(?:src|href)\s*=\s*["'](?!data:)""", text.replace("src: example.src", "")
     )
     assert set(re.findall(r"https?://[^\"' ]+", text)) == {"http://www.w3.org/2000/svg"}
     assert "@import" not in text and "url(" not in text
@@ -152,7 +152,7 @@ def test_colours_say_hit_false_and_missed():
 def test_the_legend_has_the_colours_of_the_tiles(page):
     """Read off a tile of a black image, where a tint of any strength keeps its hue."""
     _, text, _ = page
-    legend = text.split("<h2>Pictures</h2>")[1].split("</div>")[0]
+    legend = text.split("<h2>Example images</h2>")[1].split("</div>")[0]
     entries = re.findall(r'style="(?:background|border):([^;"]*)[^>]*></i>([^<]*)<', legend)
     shown = {}
     for style, words in entries:
@@ -165,7 +165,7 @@ def test_the_legend_has_the_colours_of_the_tiles(page):
     tile = draw(np.zeros((60, 90, 3), np.uint8), mask, found).astype(float)
     for words, place in {
         "found (true positive)": (30, 40),
-        "found wrongly (false positive)": (30, 65),
+        "wrongly found (false positive)": (30, 65),
         "missed (false negative)": (30, 20),
         "ground truth": (10, 20),
     }.items():
