@@ -28,8 +28,9 @@ def main():
     )
     given = parser.parse_args()
 
-    from polypseg.runtime import load_tensorflow
+    from polypseg.runtime import keep_freed_memory, load_tensorflow
 
+    keep_freed_memory()
     load_tensorflow()
     import keras
     import numpy as np

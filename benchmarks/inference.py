@@ -77,7 +77,9 @@ def runner(part, backbone, engine, folder):
     stem, size = folder / f"{part}_{backbone}", NETWORKS[backbone]
     if engine in ("keras", "function"):
         from polypseg.inference.formats.keras import load_model
+        from polypseg.runtime import keep_freed_memory
 
+        keep_freed_memory()  # as the commands do
         model = load_model(folder / f"pranet_{backbone}.keras")
         model = model if part == "pranet" else model.get_layer(backbone)
         if engine == "keras":

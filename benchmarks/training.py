@@ -58,8 +58,9 @@ class Clock:
 
 
 def report(network, precisions, steps):
-    from polypseg.runtime import load_tensorflow
+    from polypseg.runtime import keep_freed_memory, load_tensorflow
 
+    keep_freed_memory()
     load_tensorflow()
     backbone, size, batch = NETWORKS[network]
     write(f"{network}, {size} px, batch {batch}")

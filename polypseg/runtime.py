@@ -140,7 +140,6 @@ def load_tensorflow():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # TensorFlow's own choice is off without AVX-512: half as fast.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    _keep_freed_memory()
     with quiet():
         import keras
         import tensorflow
@@ -152,11 +151,13 @@ def load_tensorflow():
         tensorflow.constant(0)
 
 
-def _keep_freed_memory():
-    """Have glibc keep what is freed for the next step.
+def keep_freed_memory():
+    """Have glibc keep freed memory for the next step. Does nothing where there is no glibc.
 
-    It would give back each large block, whose pages the system zeroes again a step later: a fifth
-    of a training step on small pictures. The highest use of memory stays the same.
+    By default glibc returns each large block to the system, which has to zero its pages again one
+    step later: a fifth of a training step on small images. Peak memory stays the same.
+
+    The setting holds for the complete process, so only commands call this, never a library.
     """
     if sys.platform == "linux":
         import ctypes

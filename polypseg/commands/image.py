@@ -13,6 +13,7 @@ from polypseg.console.run import warn
 from polypseg.errors import InputError, expect
 from polypseg.options import REQUIRED, option
 from polypseg.outputs import claim
+from polypseg.runtime import keep_freed_memory
 
 from .network import NetworkOptions, settings
 
@@ -64,6 +65,7 @@ def targets(name: Path, options: ImageOptions) -> dict[str, Path]:
 
 def main():
     options = parse()
+    keep_freed_memory()
 
     from polypseg.data.pairs import refuse_data_set  # heavy, with what follows: after the arguments
     from polypseg.inference.images import Job, find_images, output_names

@@ -12,6 +12,7 @@ from polypseg.console.parser import given_options
 from polypseg.console.run import warn
 from polypseg.errors import InputError, expect
 from polypseg.options import option
+from polypseg.runtime import keep_freed_memory
 
 from .network import check_threshold
 
@@ -128,6 +129,7 @@ def parse(arguments: Sequence[str] | None = None) -> TestOptions:
 def main() -> None:
     """Score, print the tables and, with `--out`, write everything."""
     options = parse()
+    keep_freed_memory()
 
     from polypseg.scoring import run  # heavy: after the arguments
 

@@ -13,7 +13,7 @@ from polypseg.errors import InputError
 from polypseg.experiment.config import OF_THIS_START, TrainConfig, read_config
 from polypseg.files import check_writable
 from polypseg.options import option
-from polypseg.runtime import command, load_tensorflow
+from polypseg.runtime import command, keep_freed_memory, load_tensorflow
 
 BESIDE_RESUME = ("data_path", "cache_gb", "devices", *OF_THIS_START)
 
@@ -69,6 +69,7 @@ def main():
     where = "resume" if config.resume else "trained_model_path"
     check_writable(getattr(config, where), where)
 
+    keep_freed_memory()
     load_tensorflow()  # heavy: after the arguments
     from polypseg.training.devices import join, one_run_folder
 

@@ -16,6 +16,7 @@ from polypseg.errors import InputError, expect
 from polypseg.files import write_text, writing
 from polypseg.options import REQUIRED, option
 from polypseg.outputs import claim
+from polypseg.runtime import keep_freed_memory
 
 from .network import NetworkOptions, settings
 
@@ -110,6 +111,7 @@ def targets(options: VideoOptions) -> dict[str, list[Path]]:
 def main():
     started = time.perf_counter()
     options = parse()
+    keep_freed_memory()
 
     from polypseg.data.pairs import refuse_data_set  # heavy, with what follows: after the arguments
 
