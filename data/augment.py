@@ -13,7 +13,7 @@ import tensorflow as tf
 DRAWS = 15  # random numbers an image takes
 
 
-def draw(seed, epoch, index):
+def random_draws(seed, epoch, index):
     """`(DRAWS,)` float32 in [0, 1), a pure function of its integer arguments."""
     seed, epoch, index = (tf.cast(value, tf.int64) for value in (seed, epoch, index))
     return tf.random.stateless_uniform([DRAWS], seed=tf.stack([seed, epoch * 2**32 + index]))
@@ -25,7 +25,7 @@ def augment(images, masks, draws, size):
     Args:
         images: `(B, H, W, 3)` uint8.
         masks: `(B, H, W, 1)` uint8 in {0, 1}.
-        draws: `(B, DRAWS)` from `draw`.
+        draws: `(B, DRAWS)` from `random_draws`.
         size: height and width of the result.
 
     Returns:
@@ -44,7 +44,7 @@ def augment(images, masks, draws, size):
     return moved, tf.cast(masks, tf.float32)
 
 
-def turn(images, masks, draws):
+def flip_and_rotate(images, masks, draws):
     """Flips and quarter turns only: one of the square's eight symmetries, each as likely.
 
     Args and returns as `augment`, for square pictures of the wanted size.

@@ -74,13 +74,13 @@ def refuse_data_set(folder: str | os.PathLike, argument: str) -> None:
     """Raise `InputError` for an output folder that is a data set, or its images or masks."""
     folder = Path(os.path.realpath(folder))
     for images, masks in _FOLDERS:
-        own = _entry(folder, images)
-        if own is None and folder.name.lower() in (images.lower(), masks.lower()):
-            own = _entry(folder.parent, images)
-        if own is not None:
+        images_folder = _entry(folder, images)
+        if images_folder is None and folder.name.lower() in (images.lower(), masks.lower()):
+            images_folder = _entry(folder.parent, images)
+        if images_folder is not None:
             raise InputError(
                 f"expected another folder than a data set's own, got {folder}, beside or above "
-                f"{own.name}/",
+                f"{images_folder.name}/",
                 argument,
             )
 

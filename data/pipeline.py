@@ -3,14 +3,14 @@
 import keras
 import tensorflow as tf
 
-from .augment import augment, draw, turn
+from .augment import augment, flip_and_rotate, random_draws
 
 if keras.backend.backend() != "tensorflow":
     tf.config.set_visible_devices([], "GPU")  # tf.data needs none; the backend needs all
 
 AUGMENTATIONS = {
     "full": augment,
-    "flips": lambda images, masks, draws, size: turn(images, masks, draws),
+    "flips": lambda images, masks, draws, size: flip_and_rotate(images, masks, draws),
     "none": lambda images, masks, draws, size: (
         tf.cast(images, tf.float32),
         tf.cast(masks, tf.float32),
@@ -60,12 +60,12 @@ def training_batches(
             tf.range(count, dtype=tf.int64), seed=[seed, epoch]
         )
         indices = tf.data.Dataset.from_tensor_slices(order)
-        drawn = indices.map(lambda index: (index, draw(seed, epoch, index)))
+        drawn = indices.map(lambda index: (index, random_draws(seed, epoch, index)))
         return drawn.batch(batch_size, drop_remainder=True).map(
-            lambda *batch: tf.nest.map_structure(own, batch)
+            lambda *batch: tf.nest.map_structure(part_of, batch)
         )
 
-    def own(values):
+    def part_of(values):
         return _part(values, batch_size, part)
 
     def finish(indices, draws):

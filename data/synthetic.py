@@ -28,7 +28,7 @@ _SPOTS = 0.7, 5, 200, 6, (0.5, 0.1, 0.08)
 _BUBBLES = 0.35, 16, 36, 12, (1, 0.92, 0.84)
 
 
-def draw(index: int, size: tuple[int, int] = (224, 224), seed: int = 0) -> tuple:
+def draw_scene(index: int, size: tuple[int, int] = (224, 224), seed: int = 0) -> tuple:
     """Draw picture `index` of set `seed`: RGB `(H, W, 3)` uint8, mask `(H, W)` uint8 in {0, 1}.
 
     A pure function of its arguments (by processor, a pixel in 100 000 may differ by one level).
@@ -37,7 +37,7 @@ def draw(index: int, size: tuple[int, int] = (224, 224), seed: int = 0) -> tuple
 
     Raises ValueError for a smaller or fractional size, a negative or fractional index or seed.
 
-    >>> image, mask = draw(7, size=(96, 128))
+    >>> image, mask = draw_scene(7, size=(96, 128))
     >>> image.shape, mask.shape
     ((96, 128, 3), (96, 128))
     """
@@ -104,11 +104,12 @@ def draw(index: int, size: tuple[int, int] = (224, 224), seed: int = 0) -> tuple
 def write_dataset(folder: str | Path, count: int, size=(224, 224), seed: int = 0) -> None:
     """Write `images/synthetic_0000.png` and so on, and `masks/` of the same names as 0 and 255.
 
-    Raises ValueError as `draw` does or for a count below 1, OSError where nothing can be written.
+    Raises ValueError as `draw_scene` does, or for a count below 1; OSError where nothing can be
+    written.
     """
     _check(1, count=count)
     for index in range(count):
-        image, mask = draw(index, size, seed)
+        image, mask = draw_scene(index, size, seed)
         for name, pixels in (("images", image), ("masks", mask * np.uint8(255))):
             path = Path(folder, name, f"synthetic_{index:04d}.png")
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -48,26 +48,26 @@ def claim(
         InputError: two targets have one name, letter case aside; a target is an input, by any name,
             exists already, is written by another process, or cannot be written.
     """
-    owned = [_Target(argument, path) for argument, paths in targets.items() for path in paths]
-    _refuse_twins(owned)
-    _refuse_inputs(owned, inputs)
-    argument = owned[0].argument
+    claimed = [_Target(argument, path) for argument, paths in targets.items() for path in paths]
+    _refuse_duplicates(claimed)
+    _refuse_inputs(claimed, inputs)
+    argument = claimed[0].argument
     with contextlib.ExitStack() as stack:
         if folder:
-            made = _make(Path(os.path.abspath(folder)), folder, argument)
+            made = _make_folders(Path(os.path.abspath(folder)), folder, argument)
             expected = "a folder that no other process writes to"
-            stack.enter_context(hold(folder, argument, expected))
+            stack.enter_context(lock_folder(folder, argument, expected))
             stack.callback(_remove_empty, made)  # while it is held
-        for target in owned:
+        for target in claimed:
             if not folder:
-                made = _make(target.path.parent, target.given, target.argument)
-                stack.enter_context(_locked(target, made))
+                made = _make_folders(target.path.parent, target.given, target.argument)
+                stack.enter_context(_lock_file(target, made))
             if _is_file(target) and not overwrite:
                 raise InputError(
                     f"expected a new path (or `overwrite`), got {target.given}, which exists",
                     target.argument,
                 )
-        _remove_parts(owned)
+        _remove_parts(claimed)
         yield
 
 
@@ -82,17 +82,17 @@ def _is_file(target: _Target) -> bool:
         raise cannot_write(target.given, error, target.argument) from error
 
 
-def _refuse_twins(owned: list[_Target]) -> None:
+def _refuse_duplicates(claimed: list[_Target]) -> None:
     names: dict[str, _Target] = {}
-    for target in owned:
+    for target in claimed:
         other = names.setdefault(str(target.path).casefold(), target)
         expected = f"another file than {other.given}"
         expect(other is target, target.argument, expected, target.given)
 
 
-def _refuse_inputs(owned: list[_Target], inputs: Iterable[Path]) -> None:
+def _refuse_inputs(claimed: list[_Target], inputs: Iterable[Path]) -> None:
     read = {_identity(path) for path in inputs} - {None}
-    for target in owned:
+    for target in claimed:
         if _identity(target.path) in read:
             raise InputError(
                 f"expected other files than are read, got {target.given}, an input",
@@ -108,7 +108,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _make(folder: Path, given: Path, argument: str) -> list[Path]:
+def _make_folders(folder: Path, given: Path, argument: str) -> list[Path]:
     """Make a folder and those above it; return those that were not there, the lowest first."""
     made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     with writing(given, argument):
@@ -122,9 +122,9 @@ def _remove_empty(made: list[Path]) -> None:
             folder.rmdir()
 
 
-def _remove_parts(owned: list[_Target]) -> None:
+def _remove_parts(claimed: list[_Target]) -> None:
     mine: dict[Path, set[str]] = {}
-    for target in owned:
+    for target in claimed:
         mine.setdefault(target.path.parent, set()).add(name_key(target.path))
     for folder, keys in mine.items():
         for part in folder.glob(".part-*"):
@@ -133,7 +133,7 @@ def _remove_parts(owned: list[_Target]) -> None:
 
 
 @contextlib.contextmanager
-def hold(folder: str | Path, argument: str, expected: str) -> Iterator[None]:
+def lock_folder(folder: str | Path, argument: str, expected: str) -> Iterator[None]:
     """Keep other processes from writing in a folder; given up with the process, even one that is
     killed. Raises `InputError`.
     """
@@ -143,7 +143,7 @@ def hold(folder: str | Path, argument: str, expected: str) -> Iterator[None]:
     with writing(Path(folder), argument):
         descriptor = os.open(folder, os.O_RDONLY)
     try:
-        if not _lock(descriptor) or _identity(Path(folder)) != _identity_of(descriptor):
+        if not _try_lock(descriptor) or _identity(Path(folder)) != _identity_of(descriptor):
             raise InputError(f"expected {expected}, got {folder}", argument)
         yield
     finally:
@@ -151,9 +151,10 @@ def hold(folder: str | Path, argument: str, expected: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(target: _Target, made: list[Path]) -> Iterator[None]:
-    """`hold` for a file, which may not be there yet: by a file beside it, gone at the end, and with
-    it those of the folders `made` that are empty.
+def _lock_file(target: _Target, made: list[Path]) -> Iterator[None]:
+    """Lock one target, which may not exist yet, through a lock file beside it.
+
+    At the end the lock file is removed, and those of the folders `made` that are empty.
     """
     if fcntl is None:
         yield
@@ -162,7 +163,7 @@ def _locked(target: _Target, made: list[Path]) -> Iterator[None]:
     while True:
         with writing(target.given, target.argument):
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        ours = _lock(descriptor)
+        ours = _try_lock(descriptor)
         if not ours or _identity(lock) == _identity_of(descriptor):
             break
         os.close(descriptor)  # of another process that has just removed it: it keeps nobody out
@@ -186,7 +187,7 @@ def _identity_of(descriptor: int) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     """Whether the lock is ours; a network drive may have none."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from polypseg.data.synthetic import draw as scene
+from polypseg.data.synthetic import draw_scene
 from polypseg.drawing.contact_sheet import sheet
 from polypseg.drawing.panel import panel
 from polypseg.drawing.text import draw_text
@@ -165,7 +165,7 @@ def test_captions_of_a_sheet_stay_below_their_images():
     """Whatever a caption says, all pixels elsewhere are as without it."""
     rows = []
     for index, size in enumerate(SIZES):
-        image, mask = scene(index, size)
+        image, mask = draw_scene(index, size)
         rows.append((image, mask, np.roll(mask, 9, 1), ""))
     plain = sheet(rows, columns=3)
     assert plain.shape == (44 + 2 * 260, 12 + 3 * 236, 3)
@@ -181,14 +181,14 @@ def test_captions_of_a_sheet_stay_below_their_images():
 
 
 def test_a_sheet_is_as_wide_as_its_images():
-    image, mask = scene(1, (64, 96))
+    image, mask = draw_scene(1, (64, 96))
     widths = [sheet([(image, mask, mask, "a")] * count).shape[1] for count in (1, 2, 4, 9)]
     assert widths == [12 + 236 * columns for columns in (1, 2, 4, 4)]
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_names_of_a_panel_stay_in_their_cells(size):
-    image, mask = scene(3, size)
+    image, mask = draw_scene(3, size)
     maps = np.repeat(mask[..., None].astype(np.float32), 4, 2)
 
     def page(name, threshold=0.5, title="t", facts="f"):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from polypseg.data import pipeline
-from polypseg.data.augment import DRAWS, _blur, _colour, augment, draw
+from polypseg.data.augment import DRAWS, _blur, _colour, augment, random_draws
 from polypseg.data.loading import Arrays, load
 from polypseg.data.pairs import find_pairs
 from polypseg.data.pipeline import evaluation_batches, training_batches
@@ -79,7 +79,7 @@ def test_rows_of_shared_arrays_are_what_arrays_of_their_own_are(pairs):
 
 
 def drawn(count, seed=0):
-    return tf.stack([draw(seed, 0, index) for index in range(count)])
+    return tf.stack([random_draws(seed, 0, index) for index in range(count)])
 
 
 def test_image_and_mask_move_together():

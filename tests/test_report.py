@@ -12,7 +12,7 @@ import pytest
 
 from polypseg.data.maps import read_map
 from polypseg.drawing.colours import FALSE, HIT, MISSED
-from polypseg.drawing.comparison import draw
+from polypseg.drawing.comparison import draw_comparison
 from polypseg.metrics import overlap
 from polypseg.scoring.evaluation import Rules, score_items
 from polypseg.scoring.gallery import choose, draw_examples
@@ -135,7 +135,7 @@ def test_colours_say_hit_false_and_missed():
     mask, found = np.zeros((2, 60, 90), bool)
     mask[10:50, 10:50] = True
     found[10:50, 30:80] = True
-    picture = draw(np.full((60, 90, 3), 100, np.uint8), mask, found).astype(float)
+    picture = draw_comparison(np.full((60, 90, 3), 100, np.uint8), mask, found).astype(float)
     for (row, column), colour, strength in (
         ((30, 40), HIT, 0.3),
         ((30, 65), FALSE, 0.5),
@@ -162,7 +162,7 @@ def test_the_legend_has_the_colours_of_the_tiles(page):
     mask, found = np.zeros((2, 60, 90), bool)
     mask[10:50, 10:50] = True
     found[10:50, 30:80] = True
-    tile = draw(np.zeros((60, 90, 3), np.uint8), mask, found).astype(float)
+    tile = draw_comparison(np.zeros((60, 90, 3), np.uint8), mask, found).astype(float)
     for words, place in {
         "found (true positive)": (30, 40),
         "wrongly found (false positive)": (30, 65),

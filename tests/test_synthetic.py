@@ -10,41 +10,42 @@ import numpy as np
 import pytest
 
 from polypseg.data.images import read_image, read_mask
-from polypseg.data.synthetic import draw, main, write_dataset
+from polypseg.data.synthetic import draw_scene, main, write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
 def drawn():
-    return [draw(index, (112, 112)) for index in range(50)]
+    return [draw_scene(index, (112, 112)) for index in range(50)]
 
 
 def test_a_picture_is_a_function_of_index_seed_and_size_alone():
-    image, mask = draw(5, (64, 80), seed=3)
-    draw(6, (64, 80), seed=3)
-    again, again_mask = draw(np.int64(5), [64, 80], seed=3)
+    image, mask = draw_scene(5, (64, 80), seed=3)
+    draw_scene(6, (64, 80), seed=3)
+    again, again_mask = draw_scene(np.int64(5), [64, 80], seed=3)
     np.testing.assert_array_equal(again, image)
     np.testing.assert_array_equal(again_mask, mask)
-    for other, other_mask in (draw(6, (64, 80), seed=3), draw(5, (64, 80), seed=4)):
+    for other, other_mask in (draw_scene(6, (64, 80), seed=3), draw_scene(5, (64, 80), seed=4)):
         assert np.abs(other.astype(int) - image).mean() > 5
         assert (other_mask != mask).any()
 
 
 def test_another_processor_draws_the_same_but_for_a_level_here_and_there():
     code = (
-        "import sys, polypseg.data.synthetic as s; sys.stdout.buffer.write(s.draw(2)[0].tobytes())"
+        "import sys, polypseg.data.synthetic as s\n"
+        "sys.stdout.buffer.write(s.draw_scene(2)[0].tobytes())"
     )
     older = {**os.environ, "OPENCV_CPU_DISABLE": "AVX2,FMA3", "PYTHONHASHSEED": "1"}
     command = [sys.executable, "-c", code]
     got = subprocess.run(command, cwd=ROOT, env=older, capture_output=True, check=True).stdout
-    difference = np.abs(np.frombuffer(got, np.uint8).astype(int) - draw(2)[0].ravel())
+    difference = np.abs(np.frombuffer(got, np.uint8).astype(int) - draw_scene(2)[0].ravel())
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
 
 
 def test_the_pictures_stay_what_they_are():
     # Whoever restyles the scene writes new numbers; if a new NumPy or OpenCV does it, that is news.
-    image, mask = draw(1, (64, 64))
+    image, mask = draw_scene(1, (64, 64))
     assert abs(int(mask.sum()) - 513) <= 2
     np.testing.assert_allclose(image.mean((0, 1)), [193.245, 117.758, 94.015], atol=0.02)
 
@@ -81,7 +82,7 @@ def test_polyps_differ_from_what_is_around_them(drawn):
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 97), (127, 61), (150, 40)])
 def test_any_size(size):
-    image, mask = draw(3, size)
+    image, mask = draw_scene(3, size)
     assert image.shape == (*size, 3) and mask.shape == size
     assert 0.03 <= mask.mean() <= 0.35
     assert image.std((0, 1)).min() > 10
@@ -89,8 +90,8 @@ def test_any_size(size):
 
 def test_the_scene_scales():
     for index in range(6):
-        small, mask = draw(index, (96, 120))
-        large, large_mask = draw(index, (192, 240))
+        small, mask = draw_scene(index, (96, 120))
+        large, large_mask = draw_scene(index, (192, 240))
         halved = cv2.resize(large_mask * 255, (120, 96), interpolation=cv2.INTER_AREA) > 127
         assert (halved & (mask == 1)).sum() / (halved | (mask == 1)).sum() > 0.9
         halved = cv2.resize(large, (120, 96), interpolation=cv2.INTER_AREA).astype(float)
@@ -107,9 +108,9 @@ def test_the_scene_scales():
         (0, (64, 64.0), 0, "size=64.0"),
     ],
 )
-def test_draw_refuses(index, size, seed, name):
+def test_draw_scene_refuses(index, size, seed, name):
     with pytest.raises(ValueError, match=f"got {name}"):
-        draw(index, size, seed)
+        draw_scene(index, size, seed)
 
 
 def test_files_hold_what_was_drawn(tmp_path):
@@ -118,7 +119,7 @@ def test_files_hold_what_was_drawn(tmp_path):
     for folder in ("images", "masks"):
         assert sorted(path.stem for path in (tmp_path / "set" / folder).iterdir()) == stems
     for index, stem in enumerate(stems):
-        image, mask = draw(index, (40, 52), seed=9)
+        image, mask = draw_scene(index, (40, 52), seed=9)
         np.testing.assert_array_equal(read_image(tmp_path / f"set/images/{stem}.png"), image)
         np.testing.assert_array_equal(read_mask(tmp_path / f"set/masks/{stem}.png"), mask)
     levels = cv2.imread(str(tmp_path / "set/masks/synthetic_0001.png"), cv2.IMREAD_UNCHANGED)
@@ -137,7 +138,7 @@ def test_the_command(tmp_path):
     written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
     names = ("synthetic_0000.png", "synthetic_0001.png")
     assert written == [str(Path("set", f, name)) for f in ("images", "masks") for name in names]
-    image, mask = draw(1, (48, 48), seed=5)
+    image, mask = draw_scene(1, (48, 48), seed=5)
     np.testing.assert_array_equal(read_image(tmp_path / "set/images/synthetic_0001.png"), image)
     np.testing.assert_array_equal(read_mask(tmp_path / "set/masks/synthetic_0001.png"), mask)
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from polypseg.errors import InputError
-from polypseg.outputs import hold
+from polypseg.outputs import lock_folder
 
 
 def create_run(parent, name):
@@ -31,7 +31,7 @@ def create_run(parent, name):
 
 def hold_run(folder):
     """A context in which no other process trains in this run folder. Raises `InputError`."""
-    return hold(folder, "resume", "a run that no other process is training")
+    return lock_folder(folder, "resume", "a run that no other process is training")
 
 
 def find_run(path, argument="model"):

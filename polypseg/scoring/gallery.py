@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from polypseg.data.images import read_image, read_mask
-from polypseg.drawing.comparison import draw
+from polypseg.drawing.comparison import draw_comparison
 
 from .evaluation import Result, Rules, resize_map
 from .sources import Item
