@@ -5,6 +5,8 @@ can be repeated and resumed, whatever the number of threads.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,13 +15,17 @@ import tensorflow as tf
 DRAWS = 15  # random numbers an image takes
 
 
-def random_draws(seed, epoch, index):
+def random_draws(
+    seed: int | tf.Tensor, epoch: int | tf.Tensor, index: int | tf.Tensor
+) -> tf.Tensor:
     """`(DRAWS,)` float32 in [0, 1), a pure function of its integer arguments."""
     seed, epoch, index = (tf.cast(value, tf.int64) for value in (seed, epoch, index))
     return tf.random.stateless_uniform([DRAWS], seed=tf.stack([seed, epoch * 2**32 + index]))
 
 
-def augment(images, masks, draws, size):
+def augment(
+    images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor, size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Flip, rotate, scale, crop and colour a batch.
 
     Args:
@@ -44,7 +50,9 @@ def augment(images, masks, draws, size):
     return moved, tf.cast(masks, tf.float32)
 
 
-def flip_and_rotate(images, masks, draws):
+def flip_and_rotate(
+    images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Flips and quarter turns only: one of the square's eight symmetries, each as likely.
 
     Args and returns as `augment`, for square pictures of the wanted size.
@@ -57,11 +65,11 @@ def flip_and_rotate(images, masks, draws):
     return both[..., :3], both[..., 3:]
 
 
-def _between(draw, low, high):
+def _between(draw: tf.Tensor, low: float | tf.Tensor, high: float | tf.Tensor) -> tf.Tensor:
     return low + (high - low) * draw
 
 
-def _affine(draws, height, width, size):
+def _affine(draws: Sequence[tf.Tensor], height: int, width: int, size: int) -> tf.Tensor:
     """Flips, quarter turns and +-20 degrees, zoom 0.8 to 1.5, stretch, shift: `(B, 2, 3)`, from
     output pixel to input pixel.
     """
@@ -101,11 +109,13 @@ def _affine(draws, height, width, size):
     )
 
 
-def _warp(images, masks, affine, size):
+def _warp(
+    images: np.ndarray, masks: np.ndarray, affine: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Bilinear, the picture mirrored beyond its border; the mask cut at one half. uint8."""
     moved = np.empty((len(images), size, size, images.shape[3]), np.uint8)
     moved_masks = np.empty((len(images), size, size, 1), np.uint8)
-    to = {
+    to: dict[str, Any] = {
         "dsize": (int(size), int(size)),
         "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         "borderMode": cv2.BORDER_REFLECT,
@@ -122,7 +132,7 @@ _TO_YIQ = tf.constant([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -
 _TO_RGB = tf.linalg.inv(_TO_YIQ)
 
 
-def _colour(images, draws):
+def _colour(images: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
     """Brightness and contrast +-25 %, gamma 0.8 to 1.25, saturation +-30 %, hue +-10 degrees."""
     brightness, contrast, gamma, saturation, hue = draws
 
@@ -149,7 +159,7 @@ def _colour(images, draws):
     return tf.clip_by_value(tf.reshape(images, shape), 0.0, 255.0)
 
 
-def _blur(images, draws):
+def _blur(images: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
     """One picture in five is blended with its 5x5 binomial blur."""
     chance, amount = draws
     chosen = tf.where(

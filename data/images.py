@@ -28,7 +28,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The content of a file. Raises `InputError` where it cannot be read."""
     try:
         return Path(path).read_bytes()
@@ -36,7 +36,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         raise InputError(f"{path}: expected a readable file ({error.strerror})") from error
 
 
-def read_image(path: str | os.PathLike, data: bytes | None = None) -> np.ndarray:
+def read_image(path: str | os.PathLike[str], data: bytes | None = None) -> np.ndarray:
     """Read an image file as an RGB array `(height, width, 3)`, uint8.
 
     JPEG, PNG, TIFF, BMP or WebP, known by content and not by suffix. Grey is repeated to three
@@ -60,7 +60,7 @@ def read_image(path: str | os.PathLike, data: bytes | None = None) -> np.ndarray
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.shape[2] == 1 else image
 
 
-def read_grey(path: str | os.PathLike, data: bytes | None = None) -> np.ndarray:
+def read_grey(path: str | os.PathLike[str], data: bytes | None = None) -> np.ndarray:
     """Read a mask or a saved map as grey levels `(height, width)`, uint8.
 
     Colour becomes its luma (ITU-R 601), alpha is ignored. Masks often hold the labels 0 and 1, not
@@ -87,7 +87,7 @@ def binarise(grey: np.ndarray) -> np.ndarray:
     return (grey > (0 if grey.max() == 1 else 127)).astype(np.uint8)
 
 
-def read_mask(path: str | os.PathLike) -> np.ndarray:
+def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a mask file as `(height, width)`, uint8 in {0, 1}: `binarise(read_grey(path))`."""
     return binarise(read_grey(path))
 
@@ -111,7 +111,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return (resize_image(mask * np.uint8(255), size) > 127).astype(np.uint8)
 
 
-def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
+def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
     """Write `(H, W)` grey, uint8 or uint16, or `(H, W, 3)` RGB uint8, as a PNG that is there whole
     or not at all.
 
@@ -127,7 +127,7 @@ def write_png(path: str | os.PathLike, array: np.ndarray) -> None:
 
 
 def _decode(
-    path: str | os.PathLike, data: bytes | None = None, as_mask: bool = False
+    path: str | os.PathLike[str], data: bytes | None = None, as_mask: bool = False
 ) -> np.ndarray:
     """File to `(H, W, C)`, uint8 or uint16, upright: C is 1 (grey) or 3 (RGB), plus 1 for alpha."""
     data = read_bytes(path) if data is None else data

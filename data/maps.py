@@ -13,7 +13,7 @@ from .images import IMAGE_SUFFIXES, read_grey
 MAP_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
 
 
-def read_map(path: str | os.PathLike) -> np.ndarray:
+def read_map(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a saved map as `(height, width)`: uint8 grey levels, or floats in [0, 1].
 
     A picture (see `read_grey`; 16 bits are rounded to 8) gives grey levels, a float TIFF or a
@@ -38,7 +38,9 @@ def read_map(path: str | os.PathLike) -> np.ndarray:
         array = _float_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else None
         if array is None:
             return read_grey(path)
-    flat = array.reshape([size for size in array.shape if size != 1]) if array.ndim > 2 else array
+    flat: np.ndarray = array
+    if array.ndim > 2:
+        flat = array.reshape([size for size in array.shape if size != 1])
     if flat.ndim != 2 or flat.size == 0 or (flat.dtype != np.uint8 and flat.dtype.kind not in "fb"):
         raise InputError(
             f"{path}: expected a map (H, W) of floats, uint8 or bool, got {array.shape} "

@@ -25,7 +25,7 @@ class Pair(NamedTuple):
     mask: Path
 
 
-def find_pairs(root: str | os.PathLike) -> tuple[list[Pair], list[Path]]:
+def find_pairs(root: str | os.PathLike[str]) -> tuple[list[Pair], list[Path]]:
     """Match the images below `root` with their masks by stem.
 
     The folders are `images` and `masks`, `image` and `mask`, or `Original` and `Ground Truth`, in
@@ -70,7 +70,7 @@ def _find_folders(root: Path) -> tuple[Path, Path]:
     )
 
 
-def refuse_data_set(folder: str | os.PathLike, argument: str) -> None:
+def refuse_data_set(folder: str | os.PathLike[str], argument: str) -> None:
     """Raise `InputError` for an output folder that is a data set, or its images or masks."""
     folder = Path(os.path.realpath(folder))
     for images, masks in _FOLDERS:
@@ -96,7 +96,7 @@ def _entry(folder: Path, name: str) -> Path | None:
 
 
 def files_by_stem(
-    folder: str | os.PathLike, suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+    folder: str | os.PathLike[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES
 ) -> dict[str, Path]:
     """The files of a folder with one of these suffixes, by stem, hidden ones left out.
 

@@ -1,14 +1,19 @@
 """From decoded pairs to batches, which are augmented in tf.data."""
 
+from collections.abc import Callable, Sequence
+
 import keras
 import tensorflow as tf
 
 from .augment import augment, flip_and_rotate, random_draws
+from .loading import Arrays
 
 if keras.backend.backend() != "tensorflow":
     tf.config.set_visible_devices([], "GPU")  # tf.data needs none; the backend needs all
 
-AUGMENTATIONS = {
+Batch = tuple[tf.Tensor, tf.Tensor]
+
+AUGMENTATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int], Batch]] = {
     "full": augment,
     "flips": lambda images, masks, draws, size: flip_and_rotate(images, masks, draws),
     "none": lambda images, masks, draws, size: (
@@ -18,7 +23,7 @@ AUGMENTATIONS = {
 }
 
 
-def scaled_sizes(input_size, rates, stride):
+def scaled_sizes(input_size: int, rates: Sequence[float], stride: int) -> list[int]:
     """The input size times each rate, rounded to a multiple of the network's stride, as PraNet's
     authors round.
 
@@ -29,16 +34,16 @@ def scaled_sizes(input_size, rates, stride):
 
 
 def training_batches(
-    arrays,
-    input_size,
-    batch_size,
-    seed,
-    epochs,
-    first_epoch=0,
-    augmentation="full",
-    sizes=None,
-    part=(0, 1),
-):
+    arrays: Arrays,
+    input_size: int,
+    batch_size: int,
+    seed: int,
+    epochs: int,
+    first_epoch: int = 0,
+    augmentation: str = "full",
+    sizes: Sequence[int] | None = None,
+    part: tuple[int, int] = (0, 1),
+) -> tf.data.Dataset:
     """Shuffled, augmented batches of the given epochs, one after the other.
 
     Each epoch has `N // batch_size` batches (the left-over pictures change from epoch
@@ -55,7 +60,7 @@ def training_batches(
     """
     count = arrays.length
 
-    def one_epoch(epoch):
+    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
             tf.range(count, dtype=tf.int64), seed=[seed, epoch]
         )
@@ -65,13 +70,13 @@ def training_batches(
             lambda *batch: tf.nest.map_structure(part_of, batch)
         )
 
-    def part_of(values):
+    def part_of(values: tf.Tensor) -> tf.Tensor:
         return _part(values, batch_size, part)
 
-    def finish(indices, draws):
+    def finish(indices: tf.Tensor, draws: tf.Tensor) -> Batch:
         return AUGMENTATIONS[augmentation](*_gather(arrays, indices), draws, input_size)
 
-    def at_each_size(images, masks):
+    def at_each_size(images: tf.Tensor, masks: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(sizes).map(
             lambda size: _resize(images, masks, size)
         )
@@ -83,7 +88,7 @@ def training_batches(
     return batches.prefetch(2)
 
 
-def _resize(images, masks, size):
+def _resize(images: tf.Tensor, masks: tf.Tensor, size: tf.Tensor) -> Batch:
     """Bilinear with align_corners=True, as PraNet's authors resize; the mask is cut at one half, so
     that it stays one.
     """
@@ -94,7 +99,9 @@ def _resize(images, masks, size):
     return images, tf.cast(masks > 0.5, tf.float32)
 
 
-def evaluation_batches(arrays, batch_size, part=None):
+def evaluation_batches(
+    arrays: Arrays, batch_size: int, part: tuple[int, int] | None = None
+) -> tf.data.Dataset:
     """Every pair once, in order, as it is; dtypes and shapes as `training_batches`.
 
     Args:
@@ -105,30 +112,31 @@ def evaluation_batches(arrays, batch_size, part=None):
     """
     count = arrays.length
 
-    def finish(indices):
+    def finish(indices: tf.Tensor) -> Batch:
         images, masks = _gather(arrays, indices)
         return tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
-
-    def weigh(indices):
-        indices = _part(indices, batch_size, part)
-        weights = tf.where(indices < count, tf.constant(filled / count, tf.float32), 0.0)
-        return *finish(indices % count), weights
 
     if part is None:
         indices = tf.data.Dataset.range(count).batch(batch_size)
         return indices.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
     filled = -(-count // batch_size) * batch_size
+
+    def weigh(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        indices = _part(indices, batch_size, part)
+        weights = tf.where(indices < count, tf.constant(filled / count, tf.float32), 0.0)
+        return *finish(indices % count), weights
+
     indices = tf.data.Dataset.range(filled).batch(batch_size, drop_remainder=True)
     return indices.map(weigh, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 
-def _part(values, batch_size, part):
+def _part(values: tf.Tensor, batch_size: int, part: tuple[int, int]) -> tf.Tensor:
     """Those of a batch that belong to process `index` of `count`."""
     index, count = part
     return values[index * batch_size // count : (index + 1) * batch_size // count]
 
 
-def _gather(arrays, indices):
+def _gather(arrays: Arrays, indices: tf.Tensor) -> Batch:
     images, masks = tf.numpy_function(
         arrays.take,
         [indices],

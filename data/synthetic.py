@@ -10,10 +10,13 @@ halves of the picture's shorter side and the origin is its centre, so that a sce
 import argparse
 import math
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from .images import write_png
 
@@ -28,7 +31,9 @@ _SPOTS = 0.7, 5, 200, 6, (0.5, 0.1, 0.08)
 _BUBBLES = 0.35, 16, 36, 12, (1, 0.92, 0.84)
 
 
-def draw_scene(index: int, size: tuple[int, int] = (224, 224), seed: int = 0) -> tuple:
+def draw_scene(
+    index: int, size: tuple[int, int] = (224, 224), seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw picture `index` of set `seed`: RGB `(H, W, 3)` uint8, mask `(H, W)` uint8 in {0, 1}.
 
     A pure function of its arguments (by processor, a pixel in 100 000 may differ by one level).
@@ -101,7 +106,9 @@ def draw_scene(index: int, size: tuple[int, int] = (224, 224), seed: int = 0) ->
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8), covered.astype(np.uint8)
 
 
-def write_dataset(folder: str | Path, count: int, size=(224, 224), seed: int = 0) -> None:
+def write_dataset(
+    folder: str | Path, count: int, size: tuple[int, int] = (224, 224), seed: int = 0
+) -> None:
     """Write `images/synthetic_0000.png` and so on, and `masks/` of the same names as 0 and 255.
 
     Raises ValueError as `draw_scene` does, or for a count below 1; OSError where nothing can be
@@ -116,33 +123,33 @@ def write_dataset(folder: str | Path, count: int, size=(224, 224), seed: int = 0
             write_png(path, pixels)
 
 
-def _check(least=0, **values):
+def _check(least: int = 0, **values: object) -> None:
     for name, value in values.items():
         if not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f"expected a whole number of at least {least}, got {name}={value}")
 
 
-def _rgb(*colour):
-    return np.float32(colour)[:, None, None]
+def _rgb(*colour: float) -> np.ndarray:
+    return np.array(colour, np.float32)[:, None, None]
 
 
-def _mix(rng, colours):
+def _mix(rng: Generator, colours: Sequence[tuple[int, int, int]]) -> np.ndarray:
     return _rgb(*(rng.dirichlet(np.full(len(colours), 0.5)) @ colours)) / 100
 
 
-def _step(value, low, high):
+def _step(value: np.ndarray, low: float, high: float) -> np.ndarray:
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
-def _noise(rng, size, cells):
+def _noise(rng: Generator, size: tuple[int, int], cells: int) -> np.ndarray:
     """Smooth noise `(H, W)`, mean 0 and variance about 1, `cells` bumps along the longer side."""
     grid = rng.standard_normal((cells, cells), dtype=np.float32)
     rows, columns = (max(2, round(cells * side / max(size))) for side in size)
     return cv2.resize(grid[:rows, :columns], size[::-1], interpolation=cv2.INTER_CUBIC)
 
 
-def _frame(rng, u, v, scale):
+def _frame(rng: Generator, u: np.ndarray, v: np.ndarray, scale: float) -> np.ndarray:
     """1 where the endoscope sees: in an octagon, a circle or everywhere, at times but a corner."""
     cut = rng.uniform(1.45, 1.75)
     kinds = np.abs(u) + np.abs(v) - cut, np.hypot(u, v) - 0.75 * cut, 0 * (u + v) - 1
@@ -153,7 +160,9 @@ def _frame(rng, u, v, scale):
     return 1 - _step(outside, -1 / scale, 1 / scale)
 
 
-def _tunnel(rng, x, y, warp):
+def _tunnel(
+    rng: Generator, x: np.ndarray, y: np.ndarray, warp: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Light on the wall `(H, W)`, fading into the lumen, and the shading of the folds around it."""
     turn, far = rng.uniform(0, 2 * math.pi), rng.uniform(0.2, 1.8)
     across = x - far * math.cos(turn) + 0.03 * warp
@@ -169,9 +178,10 @@ def _tunnel(rng, x, y, warp):
     return light, strength * _step(r, 0, 0.4) * (_step(depth, 0, 0.14) * (1 - depth) - 0.4)
 
 
-def _places(rng, extent):
+def _places(rng: Generator, extent: tuple[float, float]) -> list[tuple[float, list[float], float]]:
     """Up to three polyps: the part of the picture each covers (4 to 32 %), centre, radius."""
-    count, found = 1 + rng.choice(3, p=[0.75, 0.17, 0.08]), []
+    count = 1 + rng.choice(3, p=[0.75, 0.17, 0.08])
+    found: list[tuple[float, list[float], float]] = []
     for share in (0.04 * (8 if count == 1 else 2.5) ** rng.random(count)).tolist():
         # The roomiest of a few: polyps that hide each other are hard to tell apart.
         centres = (rng.uniform(-0.66, 0.66, (6, 2)) * extent).tolist()
@@ -181,7 +191,7 @@ def _places(rng, extent):
     return found
 
 
-def _polyp(rng, x, y):
+def _polyp(rng: Generator, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     """A field `(H, W)`, 1 on top of a polyp of about unit radius, 0 at its rim, and its slope."""
     kind = ("round", "long", "lobed", "flat", "stalked")[rng.integers(5)]
     steep = rng.uniform(0.25, 0.4) if kind == "flat" else rng.uniform(0.6, 0.9)
@@ -205,7 +215,9 @@ def _polyp(rng, x, y):
     return np.log(sum(np.exp(8 * field) for field in fields)) / 8, steep
 
 
-def _layer(rng, size, paint, *how):
+def _layer(
+    rng: Generator, size: tuple[int, int], paint: Callable[..., None], *how: Any
+) -> np.ndarray:
     """What `paint` draws on a canvas of grey levels, as an opacity `(H, W)`."""
     canvas = np.zeros([round(_CANVAS * side / min(size)) for side in size], np.uint8)
     paint(rng, canvas, *how)
@@ -214,8 +226,8 @@ def _layer(rng, size, paint, *how):
     return cv2.resize(canvas, size[::-1], interpolation=method).astype(np.float32) / 255
 
 
-def _vessels(rng, canvas):
-    def grow(start, heading, width, order):
+def _vessels(rng: Generator, canvas: np.ndarray) -> None:
+    def grow(start: complex, heading: float, width: int, order: int) -> None:
         headings = heading + np.cumsum(0.22 * rng.standard_normal(30 - 6 * order))
         points = start + 10 * np.cumsum(np.exp(1j * headings))  # x + iy
         line = (16 * points.view(float)).astype(np.int32).reshape(-1, 2)  # sixteenths of a pixel
@@ -228,7 +240,9 @@ def _vessels(rng, canvas):
         grow(complex(*rng.random(2) * canvas.shape[::-1]), rng.uniform(0, 2 * math.pi), width, 0)
 
 
-def _scatter(rng, canvas, chance, most, spread, largest):
+def _scatter(
+    rng: Generator, canvas: np.ndarray, chance: float, most: int, spread: float, largest: int
+) -> None:
     """Blots around some place; large ones are bubbles, that is rings with a glint."""
     middle = rng.random(2) * canvas.shape[::-1]
     for _ in range(rng.integers(1, most) if rng.random() < chance else 0):

@@ -7,7 +7,9 @@ Importing this package imports nothing else: each of these names is loaded when 
 
 import os
 import sys
-from importlib.machinery import PathFinder
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from polypseg.runtime import lazy
@@ -34,7 +36,9 @@ class _Leaves:
     root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
     @classmethod
-    def find_spec(cls, name, path=None, target=None):
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         package, _, leaf = name.rpartition(".")
         folder = os.path.join(cls.root, leaf, "__init__.py")
         if package == __name__ and leaf != __name__ and os.path.isfile(folder):
@@ -46,7 +50,7 @@ if not os.path.isdir(os.path.join(_Leaves.root, "polypseg", "layers")):
     sys.meta_path.append(_Leaves)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 

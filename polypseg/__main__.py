@@ -23,7 +23,7 @@ polypseg COMMAND --help lists the options of a command.
 )
 
 
-def main():
+def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print(USAGE, end="")

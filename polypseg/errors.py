@@ -18,7 +18,7 @@ class InputError(ValueError):
     'input_size: expected a multiple of 32, got 100'
     """
 
-    def __init__(self, message: str, argument: str | None = None):
+    def __init__(self, message: str, argument: str | None = None) -> None:
         super().__init__(message, argument)
         self.message, self.argument = message, argument
 
@@ -54,7 +54,9 @@ def of_argument(argument: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reading(path: str | os.PathLike, expected: str, argument: str | None = None) -> Iterator[None]:
+def reading(
+    path: str | os.PathLike[str], expected: str, argument: str | None = None
+) -> Iterator[None]:
     """Turn whatever a parser raises for the file at `path` into an `InputError`.
 
     Args:

@@ -65,7 +65,7 @@ def name_key(path: Path) -> str:
 
 @contextlib.contextmanager
 def atomic(
-    path: str | os.PathLike, suffix: str | None = None, durable: bool = False
+    path: str | os.PathLike[str], suffix: str | None = None, durable: bool = False
 ) -> Iterator[Path]:
     """Yields a path to write to; the file takes its place at `path` when the context ends well.
 
@@ -108,7 +108,7 @@ def csv_text(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     return text.getvalue()
 
 
-def _replace(temporary: Path, path: str | os.PathLike) -> None:
+def _replace(temporary: Path, path: str | os.PathLike[str]) -> None:
     """Rename a file that is complete; it is on the disk first, so that a power cut leaves the old
     or the new one.
     """

@@ -5,12 +5,14 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from typing import Any
 
 from polypseg.errors import InputError, expect
 
 
-def lazy(package, modules):
+def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
     """A `__getattr__` for `package/__init__.py`, which imports a name's module when the name is
     first used.
 
@@ -19,7 +21,7 @@ def lazy(package, modules):
         modules: name -> full name of the module that has it.
     """
 
-    def getattr_of_module(name):
+    def getattr_of_module(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
@@ -31,7 +33,7 @@ def lazy(package, modules):
     return getattr_of_module
 
 
-def alias(leaf, *modules):
+def alias(leaf: str, *modules: str) -> None:
     """In a checkout, let `import pranet` give the modules of `polypseg.pranet`, not second ones.
 
     Args:
@@ -50,7 +52,7 @@ def alias(leaf, *modules):
 SCRIPTS = {"image": "infer_image", "video": "infer_video"}  # the others have the command's name
 
 
-def command(name):
+def command(name: str) -> str:
     """How a command is typed here: `python train.py` in a checkout, else `polypseg train`."""
     root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
     script = f"{SCRIPTS.get(name, name)}.py"
@@ -60,12 +62,12 @@ def command(name):
     return f"python {script}"
 
 
-def cores():
+def cores() -> int:
     """Number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def has_gpu():
+def has_gpu() -> bool:
     """Whether Keras's backend sees a GPU; imports Keras."""
     import keras
 
@@ -82,7 +84,7 @@ def has_gpu():
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
-def check_backend():
+def check_backend() -> None:
     """Raise `InputError` where the variable KERAS_BACKEND names a backend that is not there."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     expect(backend in BACKENDS, "KERAS_BACKEND", ", ".join(BACKENDS), backend)
@@ -95,7 +97,7 @@ def check_backend():
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Hold back what compiled code writes to stderr, which no log level stops; show it if an error
     is raised, unless that is one line for the user.
     """
@@ -119,7 +121,7 @@ def quiet():
 
 
 @cache
-def _first_process(library):
+def _first_process(library: str) -> int:
     return os.getpid()
 
 
@@ -134,7 +136,7 @@ def expect_process(library: str) -> None:
         )
 
 
-def load_tensorflow():
+def load_tensorflow() -> None:
     """Import TensorFlow and find its devices without the dozen log lines it starts with."""
     check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -151,7 +153,7 @@ def load_tensorflow():
         tensorflow.constant(0)
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Have glibc keep freed memory for the next step. Does nothing where there is no glibc.
 
     By default glibc returns each large block to the system, which has to zero its pages again one

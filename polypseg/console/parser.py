@@ -5,8 +5,8 @@ import dataclasses
 import sys
 import types
 import typing
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from polypseg.errors import InputError, nearest
 from polypseg.options import Option
@@ -15,7 +15,7 @@ from .run import option, program, with_options
 
 
 def given_options(
-    kind: type, description: str, arguments: Sequence[str] | None = None
+    kind: type[Any], description: str, arguments: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Parse a command line.
 
@@ -45,7 +45,7 @@ def given_options(
     return vars(parser.parse_args([_kebab(word) for word in words]))
 
 
-def _of_field(field: dataclasses.Field, about: Option) -> dict[str, Any]:
+def _of_field(field: dataclasses.Field[Any], about: Option) -> dict[str, Any]:
     """The keywords of `add_argument`. No value may be empty; one option given twice has the last
     value, or, where it takes several, those of both.
     """
@@ -72,14 +72,14 @@ def _value_type(kind: Any) -> Any:
     return kinds[0] if isinstance(kind, types.UnionType) else kind
 
 
-def _text(value):
+def _text(value: str) -> str:
     if not value:  # of a variable of the shell that is not set
         raise argparse.ArgumentTypeError("expected a value, got an empty one")
     return value
 
 
-def _whole(below):
-    def number(value):
+def _whole(below: int) -> Callable[[str], int]:
+    def number(value: str) -> int:
         if abs(int(value)) >= below:
             raise argparse.ArgumentTypeError(f"expected a number below {below}, got {value}")
         return int(value)
@@ -88,13 +88,13 @@ def _whole(below):
     return number
 
 
-def _kebab(argument):
+def _kebab(argument: str) -> str:
     name, equals, value = argument.partition("=")
     return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
 class _OneLineErrors(argparse.ArgumentParser):
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         words = message.split(": ", 1)
         if words[0] == "unrecognized arguments":
             unknown = words[1].split()[0]

@@ -1,6 +1,7 @@
 """A training run on a terminal."""
 
 import sys
+from collections.abc import Mapping, Sized
 
 
 class TrainingProgress:
@@ -9,11 +10,11 @@ class TrainingProgress:
     It has the methods of `polypseg.training.progress.Progress`.
     """
 
-    def fold_begins(self, number, folds, subsets):
+    def fold_begins(self, number: int, folds: int, subsets: Mapping[str, Sized]) -> None:
         counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in subsets.items())
         print(f"fold {number} of {folds}: {counts}", flush=True)
 
-    def epoch_begins(self, number, epochs, steps):
+    def epoch_begins(self, number: int, epochs: int, steps: int) -> None:
         from tqdm import tqdm
 
         self.title = f"epoch {number:{len(str(epochs))}}/{epochs}"
@@ -27,11 +28,11 @@ class TrainingProgress:
             bar_format="{desc} {bar} {n}/{total} {remaining} left{postfix}",
         )
 
-    def step_ends(self, loss, dice):
+    def step_ends(self, loss: float, dice: float) -> None:
         self.bar.set_postfix_str(f"loss {loss:.3f}, Dice {dice:.3f}", refresh=False)
         self.bar.update()
 
-    def epoch_ends(self, scores, seconds, better):
+    def epoch_ends(self, scores: Mapping[str, float], seconds: float, better: bool) -> None:
         self.bar.close()
         print(
             f"{self.title}  loss {scores['loss']:.3f}  Dice {scores['dice']:.3f}  |  "

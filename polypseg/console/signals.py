@@ -3,12 +3,14 @@
 import os
 import signal
 import threading
+from types import FrameType
+from typing import Any, Self
 
 
 class Stopped(KeyboardInterrupt):
     """The second signal: stop at once. `exit_code` is the shell's for it."""
 
-    def __init__(self, exit_code):
+    def __init__(self, exit_code: int) -> None:
         super().__init__()
         self.exit_code = exit_code
 
@@ -23,22 +25,22 @@ class Signals:
         message: written to stderr when the first one comes.
     """
 
-    def __init__(self, message=""):
+    def __init__(self, message: str = "") -> None:
         self.signal, self._message = 0, message
 
-    def __enter__(self):
-        self._before = {}
+    def __enter__(self) -> Self:
+        self._before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(number) != signal.SIG_IGN:  # nohup
                     self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, number, frame):
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
             raise Stopped(128 + number)
         self.signal = number

@@ -9,7 +9,7 @@ from .overlay import draw_contour, tint
 _SIDE = 420
 
 
-def draw_comparison(image, mask, found):
+def draw_comparison(image: np.ndarray, mask: np.ndarray, found: np.ndarray) -> np.ndarray:
     """`(h, w, 3)` uint8 RGB, the longer side at most 420: `image`, coloured where `found` and
     `mask`, `(H, W)` bool, agree or differ, with the outline of `mask`."""
     scale = min(1.0, _SIDE / max(mask.shape))

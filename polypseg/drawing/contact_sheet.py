@@ -1,17 +1,19 @@
 """A page of images with ground truth and prediction."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from PIL import Image
 
-from .colours import INK, PAGE, PREDICTION, TRUTH
+from .colours import INK, PAGE, PREDICTION, TRUTH, Colour
 from .overlay import draw_contour, tint
 from .text import draw_text
 
 _SIDE = 224
 
 
-def fit(array, size, fill):
+def fit(array: np.ndarray, size: int, fill: int | Colour) -> np.ndarray:
     """Resize `(H, W)` or `(H, W, 3)` uint8 into a `size` x `size` square of `fill`, proportions
     kept.
     """
@@ -28,7 +30,9 @@ def fit(array, size, fill):
     return square
 
 
-def sheet(rows, columns=4):
+def sheet(
+    rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, str]], columns: int = 4
+) -> np.ndarray:
     """A contact sheet: each image with ground truth (cyan) and prediction (yellow).
 
     Args:

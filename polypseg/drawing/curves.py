@@ -1,5 +1,8 @@
 """Pictures of a training run."""
 
+import os
+from collections.abc import Mapping, Sequence
+
 from matplotlib.figure import Figure
 
 from polypseg.files import atomic
@@ -7,7 +10,7 @@ from polypseg.files import atomic
 from .colours import BEST, TRAINING, VALIDATION, to_hex
 
 
-def plot_curves(history, path):
+def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
     """Loss and Dice over epochs, training and validation, as a PNG.
 
     Args:

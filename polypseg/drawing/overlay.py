@@ -1,12 +1,16 @@
 """Masks drawn on pictures."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
-from .colours import MARK, RIM
+from .colours import MARK, RIM, Colour
 
 
-def draw_contour(image, mask, colour, width=None):
+def draw_contour(
+    image: np.ndarray, mask: np.ndarray, colour: Colour, width: int | None = None
+) -> np.ndarray:
     """A copy of `(H, W, 3)` uint8 RGB with the outline of `(H, W)` {0, 1} on it."""
     width = width or max(1, round(min(image.shape[:2]) / 150))
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
@@ -16,13 +20,15 @@ def draw_contour(image, mask, colour, width=None):
     return image
 
 
-def tint(image, mask, colour, strength=0.3):
+def tint(image: np.ndarray, mask: np.ndarray, colour: Colour, strength: float = 0.3) -> np.ndarray:
     """A copy of `(H, W, 3)` uint8 RGB with the pixels of `(H, W)` {0, 1} coloured."""
-    blended = image.astype(np.float32) * (1 - strength) + np.float32(colour) * strength
+    blended = image.astype(np.float32) * (1 - strength) + np.array(colour, np.float32) * strength
     return np.where(mask[..., None].astype(bool), np.rint(blended), image).astype(np.uint8)
 
 
-def overlay(image, mask, colour=MARK, strength=0.2):
+def overlay(
+    image: np.ndarray, mask: np.ndarray, colour: Colour = MARK, strength: float = 0.2
+) -> np.ndarray:
     """A copy of a picture with its mask tinted and outlined.
 
     The tint covers the mask's pixels and no others; the outline, with a dark rim, lies outside
@@ -54,13 +60,13 @@ def overlay(image, mask, colour=MARK, strength=0.2):
     outline, rim = (band.ravel()[ring, None] / np.float32(255) for band in (outline, rim))
     pixels = part.reshape(-1, 3)
     drawn = pixels[ring] * (1 - 0.8 * rim)
-    pixels[ring] = np.rint(drawn + (np.float32(colour) - drawn) * outline)
+    pixels[ring] = np.rint(drawn + (np.array(colour, np.float32) - drawn) * outline)
     cv2.copyTo(tinted, inside, part)
     result[rows, columns] = part
     return result
 
 
-def _band(contours, shape, reach):
+def _band(contours: Sequence[np.ndarray], shape: tuple[int, ...], reach: int) -> np.ndarray:
     """255 up to `reach` pixels beyond the contours, 0 further away, with a soft edge. Cheaper than
     OpenCV's LINE_AA.
     """

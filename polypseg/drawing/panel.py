@@ -1,5 +1,7 @@
 """All that a network says about one image, side by side."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -11,7 +13,14 @@ from .text import draw_text
 _SIDE, _GAP, _COLUMNS, _TEXT = 400, 20, 4, 17
 
 
-def panel(image, maps, names, threshold, title, facts):
+def panel(
+    image: np.ndarray,
+    maps: np.ndarray,
+    names: Sequence[str],
+    threshold: float,
+    title: str,
+    facts: str,
+) -> np.ndarray:
     """Image, overlay, mask and answer, and below them the side outputs, coarse to fine.
 
     Args:
@@ -28,7 +37,7 @@ def panel(image, maps, names, threshold, title, facts):
     scale = _SIDE / max(image.shape[:2])
     width, height = (max(1, round(side * scale)) for side in image.shape[1::-1])
 
-    def fit(array):
+    def fit(array: np.ndarray) -> np.ndarray:
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         return cv2.resize(array, (width, height), interpolation=method)
 
@@ -54,15 +63,13 @@ def panel(image, maps, names, threshold, title, facts):
     return np.asarray(page)
 
 
-def _heat(probability):
+def _heat(probability: np.ndarray) -> np.ndarray:
     """`(H, W)` in 0..1 as colours, from black over red to pale yellow."""
-    return cv2.cvtColor(
-        cv2.applyColorMap(np.rint(probability * 255).astype(np.uint8), cv2.COLORMAP_INFERNO),
-        cv2.COLOR_BGR2RGB,
-    )
+    colours = cv2.applyColorMap(np.rint(probability * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return np.ascontiguousarray(colours[..., ::-1])  # BGR to RGB
 
 
-def _scale(page, left, top):
+def _scale(page: Image.Image, left: int, top: int) -> None:
     ramp = np.broadcast_to(np.linspace(0, 1, 140, dtype=np.float32), (12, 140))
     page.paste(Image.fromarray(_heat(ramp)), (left + 18, top))
     draw_text(page, "0", (left + 10, top + 6), FAINT, _TEXT, anchor="rm")

@@ -9,13 +9,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .colours import Colour
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 
 @cache
-def _font(size):
+def _font(size: int) -> Font:
     """DejaVu Sans, which comes with matplotlib: importing that would take a quarter of a second."""
-    package = Path(importlib.util.find_spec("matplotlib").origin).parent
+    spec = importlib.util.find_spec("matplotlib")
+    folder = Path(spec.origin).parent if spec and spec.origin else Path()
     try:
-        return ImageFont.truetype(package / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+        return ImageFont.truetype(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
     except OSError:  # a system's matplotlib keeps its fonts elsewhere
         return ImageFont.load_default(size)
 
@@ -47,7 +50,7 @@ def draw_text(
     ImageDraw.Draw(page).text(position, text, colour, font, anchor)
 
 
-def _shortened(letters, font, width):
+def _shortened(letters: list[str], font: Font, width: float) -> str:
     text = "".join(letters)
     head, tail = letters[: len(letters) // 2], letters[len(letters) // 2 :]
     while font.getlength(text) > width and (head or tail):
@@ -60,13 +63,13 @@ def _shortened(letters, font, width):
 
 
 @cache
-def _shown(letter):
+def _shown(letter: str) -> str:
     """The letter or, where the font has the glyph for missing ones in its place, an escape."""
     missing = "\U0010ffff"  # in no font: Unicode reserves it
     known = letter.isprintable() and _glyph(letter) != _glyph(missing)
     return letter if known else ascii(letter)[1:-1]
 
 
-def _glyph(letter):
+def _glyph(letter: str) -> tuple[tuple[int, int], bytes]:
     mask = _font(16).getmask(letter)
     return mask.size, bytes(mask)

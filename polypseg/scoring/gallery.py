@@ -78,7 +78,7 @@ def choose(results: Sequence[Result], each: int) -> tuple[list[int], list[int]]:
 
 
 def draw_tile(item: Item, map_: np.ndarray, threshold: float) -> np.ndarray:
-    """Draw the comparison of one mask and its map, see `drawing.comparison.draw`.
+    """Draw the comparison of one mask and its map, see `drawing.comparison.draw_comparison`.
 
     Args:
         item: without a readable image, the map itself is the background.
@@ -90,7 +90,7 @@ def draw_tile(item: Item, map_: np.ndarray, threshold: float) -> np.ndarray:
     background = _read_if_possible(item)
     if background is None:
         background = np.repeat((values * 160)[..., None], 3, axis=2).astype(np.uint8)
-    tile: np.ndarray = draw(background, mask, values >= threshold)
+    tile: np.ndarray = draw_comparison(background, mask, values >= threshold)
     return tile
 
 
