@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+from polypseg import __version__
 from polypseg.console.run import one_line, run
 from polypseg.errors import nearest
 
@@ -28,8 +29,6 @@ def main() -> None:
     if name in ("-h", "--help"):
         print(USAGE, end="")
     elif name == "--version":
-        from polypseg import __version__
-
         print(f"polypseg {__version__}")
     elif name in COMMANDS:
         sys.argv[:2] = [f"polypseg {name}"]

@@ -1,10 +1,16 @@
-"""What the process runs on: processor cores, memory, a quiet start of TensorFlow, lazy imports."""
+"""What the process runs on: processor cores, memory, a quiet start of TensorFlow, lazy imports.
+
+Every command imports this module before it parses its arguments. So that `--help` stays quick,
+Keras, TensorFlow and PyTorch are imported inside functions.
+"""
 
 import contextlib
+import ctypes
 import importlib
 import importlib.util
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -101,8 +107,6 @@ def quiet() -> Iterator[None]:
     """Hold back what compiled code writes to stderr, which no log level stops; show it if an error
     is raised, unless that is one line for the user.
     """
-    import tempfile  # here, so that --help does not wait for it
-
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as log:
@@ -162,8 +166,6 @@ def keep_freed_memory() -> None:
     The setting holds for the complete process, so only commands call this, never a library.
     """
     if sys.platform == "linux":
-        import ctypes
-
         with contextlib.suppress(OSError, AttributeError):  # another C library
             libc = ctypes.CDLL("libc.so.6")
             trim_threshold, mmap_max = -1, -4

@@ -15,7 +15,7 @@ class TrainingProgress:
         print(f"fold {number} of {folds}: {counts}", flush=True)
 
     def epoch_begins(self, number: int, epochs: int, steps: int) -> None:
-        from tqdm import tqdm
+        from tqdm import tqdm  # here, so that --help stays quick
 
         self.title = f"epoch {number:{len(str(epochs))}}/{epochs}"
         self.bar = tqdm(
