@@ -2,7 +2,7 @@
 
 >>> from polypseg import PraNet, AttentionUNet, Predictor, TrainConfig, train, evaluate
 
-Importing this package imports nothing else: each of these names is loaded when it is first used.
+Importing this package is quick: each of these names is loaded when it is first used.
 """
 
 import os
@@ -30,7 +30,7 @@ __all__ = ["AttentionUNet", "PraNet", "Predictor", "TrainConfig", "evaluate", "t
 class _Leaves:
     """Finds `polypseg.data` and the other leaves in a checkout, where they lie beside this folder.
 
-    In a wheel they lie in it. The scripts beside it, `train.py` and so on, are not found.
+    In a wheel they lie inside it. The scripts beside it, such as `train.py`, are not found.
     """
 
     root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))

@@ -25,6 +25,7 @@ polypseg COMMAND --help lists the options of a command.
 
 
 def main() -> None:
+    """Run the command that the first argument gives."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print(USAGE, end="")

@@ -1,4 +1,4 @@
-"""The error that a user can mend, and what helps to raise it."""
+"""The error for a mistake in the user's input, and helpers to raise it."""
 
 import contextlib
 import difflib
@@ -8,11 +8,11 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """A mistake in an argument or a file, in one line: what was expected and what came.
+    """A mistake in an argument or a file, described in one line.
 
     Args:
-        message: without the argument's name.
-        argument: the name of the argument that is wrong, `"input_size"`, where it is known.
+        message: what was expected and what was given, without the argument's name.
+        argument: name of the wrong argument, such as `"input_size"`, if it is known.
 
     >>> str(InputError("expected a multiple of 32, got 100", "input_size"))
     'input_size: expected a multiple of 32, got 100'
@@ -27,24 +27,39 @@ class InputError(ValueError):
 
 
 class Note(UserWarning):
-    """What a user should know, in one line; commands print it, libraries `warnings.warn` it."""
+    """Something that the user should know, in one line. Libraries warn it, commands print it."""
 
 
 def expect(condition: Any, argument: str, expected: str, got: Any = None) -> None:
-    """Raise `InputError` unless the condition holds."""
+    """Raise `InputError` unless the condition holds.
+
+    Args:
+        condition: tested for its truth.
+        argument: name of the argument that is checked.
+        expected: what is allowed.
+        got: the given value; `None` is shown as "nothing".
+
+    >>> expect(0 > 1, "batch_size", "1 or more", 0)
+    Traceback (most recent call last):
+    polypseg.errors.InputError: batch_size: expected 1 or more, got 0
+    """
     if not condition:
         raise InputError(f"expected {expected}, got {'nothing' if got is None else got}", argument)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` or nothing."""
+    """A hint at the most similar known word, or `""` if none is similar.
+
+    >>> nearest("epoch", ["epochs", "lr"])
+    "; did you mean 'epochs'?"
+    """
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @contextlib.contextmanager
 def of_argument(argument: str) -> Iterator[None]:
-    """Name the argument in each `InputError` that comes without one."""
+    """Add the argument's name to an `InputError` that has none."""
     try:
         yield
     except InputError as error:
@@ -57,24 +72,24 @@ def of_argument(argument: str) -> Iterator[None]:
 def reading(
     path: str | os.PathLike[str], expected: str, argument: str | None = None
 ) -> Iterator[None]:
-    """Turn whatever a parser raises for the file at `path` into an `InputError`.
+    """Turn any error of a parser that reads the file at `path` into an `InputError`.
+
+    `MemoryError` is not changed.
 
     Args:
-        path: of the file.
-        expected: what it should be: `"a complete .onnx file of export.py"`.
-        argument: that named the file.
+        path: the file that is read.
+        expected: what the file should be, such as `"a complete .onnx file of export.py"`.
+        argument: name of the argument that gave the path.
     """
     try:
         yield
-    except InputError:
-        raise
-    except MemoryError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:
         raise InputError(f"expected {expected}, got {path} ({reason(error)})", argument) from error
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, in one line of at most 160 characters."""
+    """The text of an error, in one line of at most 160 characters."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split())
     return (text or type(error).__name__)[:160]

@@ -1,4 +1,4 @@
-"""Files that are written complete or not at all."""
+"""Files that are written completely or not at all."""
 
 import contextlib
 import csv
@@ -15,7 +15,7 @@ from polypseg.errors import InputError, reason
 
 @contextlib.contextmanager
 def writing(path: Path, argument: str) -> Iterator[None]:
-    """Turn what the disk refuses into an `InputError` that names the argument."""
+    """Turn an error of writing to `path` into an `InputError` of the argument."""
     try:
         yield
     except OSError as error:
@@ -23,16 +23,19 @@ def writing(path: Path, argument: str) -> Iterator[None]:
 
 
 def cannot_write(path: Path, error: BaseException, argument: str) -> InputError:
-    """The `InputError` for an error of the disk."""
+    """The `InputError` for an error of writing to `path`."""
     return InputError(
         f"expected a writable place with room on the disk, got {path} ({reason(error)})", argument
     )
 
 
 def check_writable(parent: str | Path, argument: str) -> None:
-    """Raise `InputError` now rather than after the data have been read."""
+    """Raise `InputError` if no folder or file can be made in `parent`, which may not exist yet.
+
+    So a long command fails when it starts and not when it writes its results.
+    """
     folder = Path(parent).absolute()
-    with writing(folder, argument):  # a name that is too long
+    with writing(folder, argument):  # raised for a name that is too long
         while not _is_there(folder) and folder != folder.parent:
             folder = folder.parent
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
@@ -40,7 +43,7 @@ def check_writable(parent: str | Path, argument: str) -> None:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether something has this name, be it a link to nothing."""
+    """Whether the path exists. A broken link counts, too."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -49,16 +52,21 @@ def _is_there(path: Path) -> bool:
 
 
 def part_path(path: Path, suffix: str | None = None) -> Path:
-    """A name beside `path` for what is not complete; no other process has it.
+    """A unique path in the folder of `path` for a file that is still being written.
 
-    It keeps the suffix, which some libraries go by, and does not grow with the name.
+    It has the suffix of `path`, because some libraries choose the format by it. Its length does not
+    depend on that of the name.
+
+    Args:
+        path: where the complete file will be.
+        suffix: used in place of that of `path`.
     """
     suffix = path.suffix if suffix is None else suffix
     return path.with_name(f".part-{name_key(path)}-{os.urandom(4).hex()}{suffix}")
 
 
 def name_key(path: Path) -> str:
-    """Twelve digits for a file's name, letter case aside, as some disks have it."""
+    """12 hexadecimal digits of a file's name. Letter case is ignored, as on some disks."""
     name = os.fsencode(path.name.casefold())
     return hashlib.blake2b(name, digest_size=6).hexdigest()
 
@@ -67,12 +75,20 @@ def name_key(path: Path) -> str:
 def atomic(
     path: str | os.PathLike[str], suffix: str | None = None, durable: bool = False
 ) -> Iterator[Path]:
-    """Yields a path to write to; the file takes its place at `path` when the context ends well.
+    """Context that yields a temporary path; its file is renamed to `path` at the end.
+
+    If the context raises, the temporary file is removed and `path` is not changed.
 
     Args:
-        path: an older file there stays until then.
-        suffix: of the temporary file, where it is to be another than that of `path`.
-        durable: also a power cut leaves the old file or the new one.
+        path: the file to write. An older file there is replaced at the end.
+        suffix: of the temporary file; default: that of `path`.
+        durable: even a power failure leaves either the old or the new file.
+
+    Raises:
+        OSError: the file cannot be written or renamed.
+
+    >>> with atomic("a.txt") as temporary:  # doctest: +SKIP
+    ...     temporary.write_text("complete")
     """
     temporary = part_path(Path(path), suffix)
     try:
@@ -83,24 +99,24 @@ def atomic(
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 file that is there complete or not at all."""
+    """Write a UTF-8 file, completely or not at all. Raises OSError."""
     with atomic(path, durable=True) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def digest(data: bytes) -> str:
-    """16 hexadecimal digits (BLAKE2b) that tell contents apart."""
+    """BLAKE2b hash of the data, 16 hexadecimal digits."""
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 def file_digest(path: str | Path) -> str:
-    """`digest` of a file's content, which is not held in memory."""
+    """`digest` of a file, which is read in pieces. Raises OSError."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 
 def csv_text(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A table as CSV: a line of headings, then a line for each row."""
+    """A table as CSV text: a line of headings, then one line per row."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(heads)
@@ -109,8 +125,9 @@ def csv_text(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _replace(temporary: Path, path: str | os.PathLike[str]) -> None:
-    """Rename a file that is complete; it is on the disk first, so that a power cut leaves the old
-    or the new one.
+    """Rename a complete file once its content is on the disk.
+
+    So a power failure leaves either the old or the new file.
     """
     descriptor = os.open(temporary, os.O_RDWR)
     try:
@@ -121,7 +138,7 @@ def _replace(temporary: Path, path: str | os.PathLike[str]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there and can be removed."""
+    """Remove a file or a folder if possible. Errors are ignored."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""Options as fields of a dataclass: command line, help and `config.json` are made of them."""
+"""Options as fields of a dataclass, from which command line, help and `config.json` are made."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ REQUIRED = dataclasses.MISSING
 
 @dataclass(frozen=True)
 class Option:
-    """What a field's metadata say of it under the key `"option"`.
+    """How a field appears on the command line; stored in its metadata under `"option"`.
 
     Attributes:
-        group: title of its group in the help.
-        help: one line, other arguments in backquotes; the default is added.
-        metavar: stands for the value.
-        spellings: others than that of the field's name, `"--inputsize"`.
-        below: a whole number is smaller than that.
-        positional: it has no name on the command line.
+        group: title of the option's group in the help.
+        help: one line, with other arguments in backquotes. The default is appended.
+        metavar: placeholder for the value in the help.
+        spellings: further names of the option, such as `"--inputsize"`.
+        below: an integer has to be smaller than this, and larger than its negative.
+        positional: the value is given without the option's name.
     """
 
     group: str
@@ -37,6 +37,18 @@ def option(
     below: int = 2**31,
     positional: bool = False,
 ) -> Any:
-    """A field of a dataclass of options; see `Option`. `REQUIRED` as a default: there is none."""
+    """A field of a dataclass of options.
+
+    Args:
+        default: `REQUIRED` if the user has to give a value.
+
+    The other arguments are those of `Option`.
+
+    >>> @dataclass(frozen=True)
+    ... class Options:
+    ...     epochs: int = option(100, "training", "number of epochs", "N", "--epoch")
+    >>> Options().epochs
+    100
+    """
     about = Option(group, help, metavar, spellings, below, positional)
     return dataclasses.field(default=default, metadata={"option": about})

@@ -1,5 +1,6 @@
-"""What a command is going to write, claimed before its work: no input, nothing that is there, and
-nothing that another process writes.
+"""Claim the outputs of a command before it works.
+
+An output is refused if it is an input, if it exists already, or if another process writes it.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ class _Target(NamedTuple):
 
     @property
     def path(self) -> Path:
-        return Path(os.path.abspath(self.given))  # `.` has no name beside it
+        return Path(os.path.abspath(self.given))  # absolute: `.` has no name
 
 
 @contextlib.contextmanager
@@ -33,20 +34,25 @@ def claim(
     overwrite: bool = False,
     folder: Path | None = None,
 ) -> Iterator[None]:
-    """Hold what a command is going to write, from before its work until its end.
+    """Context in which no other command can claim the same outputs.
 
-    Meanwhile no other command can claim any of it. What a killed command left half written is
-    removed.
+    The folders of the outputs are made; those that are still empty at the end are removed.
+    Temporary files of a command that was killed while it wrote the same outputs are removed.
 
     Args:
-        targets: argument -> the files, or folders, that it names.
-        inputs: files that are read.
-        overwrite: targets that exist are to be replaced.
-        folder: where all targets lie, if they are many: it is made, and locked in their place.
+        targets: for each argument, the files or folders that are written because of it.
+        inputs: files that the command reads.
+        overwrite: whether targets that exist may be replaced.
+        folder: a folder with all targets. If it is given, it is locked instead of each target,
+            which is faster for many of them.
 
     Raises:
-        InputError: two targets have one name, letter case aside; a target is an input, by any name,
-            exists already, is written by another process, or cannot be written.
+        InputError: two targets have the same name (letter case is ignored); a target is an input
+            (links are followed), exists already, is claimed by another process, or cannot be
+            written.
+
+    >>> with claim({"out": [Path("a.png")]}, inputs=[Path("b.png")]):  # doctest: +SKIP
+    ...     write_png("a.png", image)
     """
     claimed = [_Target(argument, path) for argument, paths in targets.items() for path in paths]
     _refuse_duplicates(claimed)
@@ -57,7 +63,7 @@ def claim(
             made = _make_folders(Path(os.path.abspath(folder)), folder, argument)
             expected = "a folder that no other process writes to"
             stack.enter_context(lock_folder(folder, argument, expected))
-            stack.callback(_remove_empty, made)  # while it is held
+            stack.callback(_remove_empty, made)  # while it is still locked
         for target in claimed:
             if not folder:
                 made = _make_folders(target.path.parent, target.given, target.argument)
@@ -72,7 +78,7 @@ def claim(
 
 
 def _is_file(target: _Target) -> bool:
-    """Whether something is there that is no folder. Raises `InputError` where nothing can be."""
+    """Whether the target exists and is no folder. Raises `InputError` for an impossible path."""
     try:
         os.lstat(target.path)
         return not os.path.isdir(target.path)
@@ -86,7 +92,7 @@ def _refuse_duplicates(claimed: list[_Target]) -> None:
     names: dict[str, _Target] = {}
     for target in claimed:
         other = names.setdefault(str(target.path).casefold(), target)
-        expected = f"another file than {other.given}"
+        expected = f"a file other than {other.given}"
         expect(other is target, target.argument, expected, target.given)
 
 
@@ -95,7 +101,7 @@ def _refuse_inputs(claimed: list[_Target], inputs: Iterable[Path]) -> None:
     for target in claimed:
         if _identity(target.path) in read:
             raise InputError(
-                f"expected other files than are read, got {target.given}, an input",
+                f"expected a path that is not an input, got {target.given}",
                 target.argument,
             )
 
@@ -109,7 +115,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _make_folders(folder: Path, given: Path, argument: str) -> list[Path]:
-    """Make a folder and those above it; return those that were not there, the lowest first."""
+    """Make a folder and its parents; return those that did not exist, the innermost first."""
     made = [path for path in (folder, *folder.parents) if not os.path.exists(path)]
     with writing(given, argument):
         folder.mkdir(parents=True, exist_ok=True)
@@ -134,8 +140,18 @@ def _remove_parts(claimed: list[_Target]) -> None:
 
 @contextlib.contextmanager
 def lock_folder(folder: str | Path, argument: str, expected: str) -> Iterator[None]:
-    """Keep other processes from writing in a folder; given up with the process, even one that is
-    killed. Raises `InputError`.
+    """Context in which no other process can lock the same folder.
+
+    The system releases the lock when the process ends, even if it is killed. On Windows nothing is
+    locked.
+
+    Args:
+        folder: has to exist.
+        argument: name of the argument that gave the folder.
+        expected: for the message: a folder that is not locked by another process.
+
+    Raises:
+        InputError: the folder is locked by another process, or cannot be opened.
     """
     if fcntl is None:
         yield
@@ -166,7 +182,7 @@ def _lock_file(target: _Target, made: list[Path]) -> Iterator[None]:
         ours = _try_lock(descriptor)
         if not ours or _identity(lock) == _identity_of(descriptor):
             break
-        os.close(descriptor)  # of another process that has just removed it: it keeps nobody out
+        os.close(descriptor)  # another process has just removed this lock file: make a new one
     try:
         if not ours:
             raise InputError(
@@ -188,7 +204,7 @@ def _identity_of(descriptor: int) -> tuple[int, int]:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Whether the lock is ours; a network drive may have none."""
+    """Whether the file is now locked by this process, or is on a drive without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

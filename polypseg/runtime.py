@@ -19,12 +19,15 @@ from polypseg.errors import InputError, expect
 
 
 def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """A `__getattr__` for `package/__init__.py`, which imports a name's module when the name is
-    first used.
+    """Make a `__getattr__` for a package that imports each name's module on first use.
 
     Args:
-        package: its `__name__`.
-        modules: name -> full name of the module that has it.
+        package: `__name__` of the package.
+        modules: for each name, the full name of its module.
+
+    Returns:
+        The function, which raises AttributeError for an unknown name and ImportError if the module
+        itself raises AttributeError.
     """
 
     def getattr_of_module(name: str) -> Any:
@@ -32,7 +35,7 @@ def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
             module = importlib.import_module(modules[name])
-        except AttributeError as error:  # `from ... import` would take it for an unknown name
+        except AttributeError as error:  # `from ... import` would report an unknown name
             raise ImportError(f"{modules[name]} cannot be imported: {error}") from error
         return getattr(module, name)
 
@@ -40,11 +43,11 @@ def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def alias(leaf: str, *modules: str) -> None:
-    """In a checkout, let `import pranet` give the modules of `polypseg.pranet`, not second ones.
+    """In a checkout, let `import pranet` give the modules of `polypseg.pranet`, not copies of them.
 
     Args:
-        leaf: the bare name.
-        modules: of it, to be imported now, so that Keras knows their classes.
+        leaf: the bare name, `"pranet"`.
+        modules: names of its modules that are imported now, so that Keras knows their classes.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
@@ -55,11 +58,14 @@ def alias(leaf: str, *modules: str) -> None:
         setattr(sys.modules[leaf], name.rpartition(".")[2], sys.modules[name])
 
 
-SCRIPTS = {"image": "infer_image", "video": "infer_video"}  # the others have the command's name
+SCRIPTS = {
+    "image": "infer_image",
+    "video": "infer_video",
+}  # others: the command's name
 
 
 def command(name: str) -> str:
-    """How a command is typed here: `python train.py` in a checkout, else `polypseg train`."""
+    """How the user types a command: `python train.py` in a checkout, otherwise `polypseg train`."""
     root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
     script = f"{SCRIPTS.get(name, name)}.py"
     called = sys.argv[0] if sys.argv else ""
@@ -69,12 +75,12 @@ def command(name: str) -> str:
 
 
 def cores() -> int:
-    """Number of processor cores that this process may use."""
+    """Number of processor cores that this process may use, at least 1."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_gpu() -> bool:
-    """Whether Keras's backend sees a GPU; imports Keras."""
+    """Whether Keras's backend sees a GPU. Imports Keras."""
     import keras
 
     if keras.backend.backend() == "torch":
@@ -83,7 +89,7 @@ def has_gpu() -> bool:
         return torch.cuda.is_available()
     try:
         return bool(keras.distribution.list_devices("gpu"))
-    except RuntimeError:  # JAX, where there is none
+    except RuntimeError:  # raised by JAX if there is none
         return False
 
 
@@ -91,7 +97,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def check_backend() -> None:
-    """Raise `InputError` where the variable KERAS_BACKEND names a backend that is not there."""
+    """Raise `InputError` if the variable KERAS_BACKEND has an unknown or a missing backend."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     expect(backend in BACKENDS, "KERAS_BACKEND", ", ".join(BACKENDS), backend)
     if importlib.util.find_spec(backend) is None:
@@ -104,8 +110,9 @@ def check_backend() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what compiled code writes to stderr, which no log level stops; show it if an error
-    is raised, unless that is one line for the user.
+    """Context that hides what compiled code writes to stderr, which no log level stops.
+
+    The text is shown at the end if an error is raised, except for `InputError`.
     """
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -130,28 +137,35 @@ def _first_process(library: str) -> int:
 
 
 def expect_process(library: str) -> None:
-    """Raise `InputError` in a process that is forked from the one where this was first called: the
-    library's threads are not in it, and it would wait for them for ever.
+    """Raise `InputError` in a fork of the process where this was first called for the library.
+
+    A fork does not have the library's threads and would wait for them forever.
     """
     if os.getpid() != _first_process(library):
         raise InputError(
-            f"expected the process that first ran {library}, got one forked from it, which would "
-            'hang; start processes by multiprocessing.get_context("spawn")'
+            f"expected the process that first ran {library}, got a fork of it, which would hang; "
+            'start processes with multiprocessing.get_context("spawn")'
         )
 
 
 def load_tensorflow() -> None:
-    """Import TensorFlow and find its devices without the dozen log lines it starts with."""
+    """Import TensorFlow and find its devices without its log lines.
+
+    Under another backend of Keras, TensorFlow gets no GPU: it only reads data.
+
+    Raises:
+        InputError: as `check_backend`.
+    """
     check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # TensorFlow's own choice is off without AVX-512: half as fast.
+    # Without AVX-512 TensorFlow turns oneDNN off, and is half as fast.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with quiet():
         import keras
         import tensorflow
 
         if keras.backend.backend() != "tensorflow":
-            # tf.data needs none; the backend needs all.
+            # tf.data needs no GPU; the backend needs all of its memory.
             tensorflow.config.set_visible_devices([], "GPU")
         tensorflow.config.list_physical_devices()
         tensorflow.constant(0)
@@ -166,7 +180,7 @@ def keep_freed_memory() -> None:
     The setting holds for the complete process, so only commands call this, never a library.
     """
     if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library
+        with contextlib.suppress(OSError, AttributeError):  # a system without glibc
             libc = ctypes.CDLL("libc.so.6")
             trim_threshold, mmap_max = -1, -4
             libc.mallopt(trim_threshold, 2**31 - 1)

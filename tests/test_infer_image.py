@@ -339,7 +339,7 @@ def test_an_input_is_never_replaced(way, tmp_path):
         image = tmp_path / "e" / "x.png"
     result = infer("--image", image, "--out", tmp_path / "d", "--overwrite")
     assert result.returncode == 2 and result.stderr.count("\n") == 1
-    assert "--out: expected other files than are read" in result.stderr
+    assert "--out: expected a path that is not an input" in result.stderr
     assert picture.read_bytes() == before and [p.name for p in picture.parent.iterdir()] == [
         "x.png"
     ]

@@ -232,7 +232,7 @@ def test_in_processes(package, tmp_path):
         with get_context(kind).Pool(1) as pool:
             found = pool.map_async(predictor, images)
             if kind == "fork" and package in ("openvino", "tensorflow"):
-                with pytest.raises(InputError, match="got one forked from it") as caught:
+                with pytest.raises(InputError, match="got a fork of it") as caught:
                     found.get(30)
                 assert "\n" not in str(caught.value)
             else:

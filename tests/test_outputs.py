@@ -16,7 +16,7 @@ def test_an_input_is_known_by_any_name(tmp_path):
     os.link(tmp_path / "a", tmp_path / "c")
     for name in ("a", "b", "c", "../" + tmp_path.name + "/a"):
         targets = {"out": [tmp_path / "d", tmp_path / name]}
-        with pytest.raises(InputError, match="out: expected other files than are read"):
+        with pytest.raises(InputError, match="out: expected a path that is not an input"):
             with claim(targets, [tmp_path / "none", tmp_path / "a"], overwrite=True):
                 pass
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
@@ -26,7 +26,7 @@ def test_an_input_is_known_by_any_name(tmp_path):
 
 @pytest.mark.parametrize("one, two", [("a.png", "A.PNG"), ("x/../a.png", "a.png")])
 def test_two_results_of_one_name_are_refused(one, two, tmp_path):
-    with pytest.raises(InputError, match="masks_out: expected another file than"):
+    with pytest.raises(InputError, match="masks_out: expected a file other than"):
         with claim({"out": [tmp_path / one], "masks_out": [tmp_path / two]}):
             pass
 

@@ -122,7 +122,7 @@ def main():
         own = os.path.realpath(source.parent) == os.path.realpath(masks)
         if own and source.name.startswith("frame_"):
             raise InputError(
-                f"expected other files than are read, got {masks}, the folder of {source}",
+                f"expected a path that is not an input, got {masks}, the folder of {source}",
                 "masks_out",
             )
     with claim(targets(options), [source], options.overwrite):

@@ -21,14 +21,14 @@ def given_options(
 
     Args:
         kind: a dataclass whose fields are made by `polypseg.options.option`.
-        description: of the command, in its help.
-        arguments: the words of the command line; default: those of this process.
+        description: what the command does, for its help.
+        arguments: words of the command line; default: `sys.argv[1:]`.
 
     Returns:
-        The options that were given, by the names of their fields.
+        The values that were given, by the names of their fields.
 
     Raises:
-        InputError: an unknown option, one without its value, or a value of another type.
+        InputError: an option is unknown, is missing, has no value, or has one of another type.
     """
     parser = _OneLineErrors(
         prog=program(), description=description, allow_abbrev=False, add_help=False
@@ -46,8 +46,10 @@ def given_options(
 
 
 def _of_field(field: dataclasses.Field[Any], about: Option) -> dict[str, Any]:
-    """The keywords of `add_argument`. No value may be empty; one option given twice has the last
-    value, or, where it takes several, those of both.
+    """The keywords of `add_argument` for a field.
+
+    An empty value is an error. If an option is given twice, the last value counts; an option with
+    several values has those of both.
     """
     kind, text = _value_type(field.type), with_options(about.help).replace("%", "%%")
     if not any(field.default is none for none in (dataclasses.MISSING, None, False)):
@@ -62,8 +64,8 @@ def _of_field(field: dataclasses.Field[Any], about: Option) -> dict[str, Any]:
         found["required"] = field.default is dataclasses.MISSING
     if several:
         found |= {"nargs": "+", "action": "extend"}
-    parsers = {int: _whole(about.below), float: float}
-    return found | {"type": parsers.get(kind, _text)}
+    parsers = {int: _integer(about.below), float: float}
+    return found | {"type": parsers.get(kind, _not_empty)}
 
 
 def _value_type(kind: Any) -> Any:
@@ -72,19 +74,19 @@ def _value_type(kind: Any) -> Any:
     return kinds[0] if isinstance(kind, types.UnionType) else kind
 
 
-def _text(value: str) -> str:
-    if not value:  # of a variable of the shell that is not set
+def _not_empty(value: str) -> str:
+    if not value:  # from a variable that is not set in the shell
         raise argparse.ArgumentTypeError("expected a value, got an empty one")
     return value
 
 
-def _whole(below: int) -> Callable[[str], int]:
+def _integer(below: int) -> Callable[[str], int]:
     def number(value: str) -> int:
         if abs(int(value)) >= below:
             raise argparse.ArgumentTypeError(f"expected a number below {below}, got {value}")
         return int(value)
 
-    number.__name__ = "int"  # what argparse calls the type of a value that is no number
+    number.__name__ = "int"  # for the message of argparse: "invalid int value"
     return number
 
 

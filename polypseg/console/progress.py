@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sized
 
 
 class TrainingProgress:
-    """One bar that is redrawn for each step, and a line that stays for each epoch and each fold.
+    """A progress bar for the steps of an epoch, and one line per epoch and per fold.
 
     It has the methods of `polypseg.training.progress.Progress`.
     """

@@ -1,4 +1,4 @@
-"""Running a command: a user's mistake becomes one line and exit code 2."""
+"""Run a command, and end with one line and exit code 2 after a mistake of the user."""
 
 import os
 import re
@@ -14,22 +14,30 @@ REPORT = "This is an error in polypseg, not in your input: please report it with
 
 
 def program() -> str:
-    """How the command was called, for its messages: `train.py`, or `polypseg train`."""
+    """The command's name in its messages: `train.py` or `polypseg train`."""
     return os.path.basename(sys.argv[0])
 
 
 def option(argument: str) -> str:
-    """What the user types for an argument: `--input-size`; a positional one is in capitals."""
+    """What the user types for an argument. Positional ones are in capitals and do not change.
+
+    >>> option("input_size"), option("FILE")
+    ('--input-size', 'FILE')
+    """
     return argument if argument.isupper() else "--" + argument.replace("_", "-")
 
 
 def with_options(message: str) -> str:
-    """A message whose arguments, in backquotes, are what the user types."""
+    """Replace the arguments in a message, which are in backquotes, by what the user types.
+
+    >>> with_options("expected a new path (or `overwrite`)")
+    'expected a new path (or --overwrite)'
+    """
     return re.sub("`([a-z_]+)`", lambda match: option(match[1]), message)
 
 
 def one_line(text: str) -> str:
-    r"""The text with line breaks and other control characters as escapes (`\n`)."""
+    r"""Replace line breaks and other control characters by escapes such as `\n`."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
@@ -37,12 +45,12 @@ def one_line(text: str) -> str:
 
 
 def warn(text: str) -> None:
-    """One line on stderr that begins with the command's name."""
+    """Print one line to stderr that begins with the command's name."""
     print(f"{program()}: {one_line(text)}", file=sys.stderr, flush=True)
 
 
 def print_notes() -> None:
-    """Let each `Note` of a library appear as one line."""
+    """Print each `Note` that a library warns as one line."""
     show = warnings.showwarning
 
     def show_note(message: Warning | str, category: type[Warning], *where: Any, **to: Any) -> None:
@@ -52,13 +60,14 @@ def print_notes() -> None:
             show(message, category, *where, **to)
 
     warnings.showwarning = show_note
-    # Pillow's, of an image that is refused for its size.
+    # Pillow warns of a large image, and `read_image` raises.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
 
 
 def tolerate_encoding() -> None:
-    """Let output that the terminal cannot show appear as escapes, and what goes to a closed stream
-    vanish, rather than end the command.
+    """Print characters that the terminal cannot show as escapes, and nothing to a closed stream.
+
+    Otherwise either would end the command.
     """
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
@@ -68,10 +77,12 @@ def tolerate_encoding() -> None:
 
 
 def run(main: Callable[[], object]) -> None:
-    """Run a command's main function.
+    """Run a command's main function, and turn its errors into messages and exit codes.
 
-    An `InputError` ends in one line and exit code 2, and so does a lack of memory; Ctrl-C in one
-    line and 130; everything else in its traceback and 1.
+    - `InputError`, or too little memory: one line, exit code 2.
+    - Ctrl-C: one line, exit code 130, or the `exit_code` of the exception.
+    - A closed pipe, as in `| head`: no message, exit code 141.
+    - Any other error: its traceback, exit code 1.
     """
     tolerate_encoding()
     print_notes()
@@ -84,7 +95,7 @@ def run(main: Callable[[], object]) -> None:
     except KeyboardInterrupt as stop:
         warn("stopped" + (f"; {stop}" if str(stop) else ""))
         sys.exit(getattr(stop, "exit_code", 130))
-    except BrokenPipeError:  # what read our output has ended, as in `| head`
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except Exception as error:
@@ -97,7 +108,7 @@ def run(main: Callable[[], object]) -> None:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether NumPy, OpenCV, TensorFlow, JAX or PyTorch lacked memory, here or on a GPU."""
+    """Whether NumPy, OpenCV, TensorFlow, JAX or PyTorch ran out of memory, on a GPU or not."""
     while error is not None:
         name, text = type(error).__name__, str(error)
         if isinstance(error, MemoryError) or name in ("ResourceExhaustedError", "OutOfMemoryError"):

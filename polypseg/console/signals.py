@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: what is under way is finished, not broken off."""
+"""Finish the current step after Ctrl-C or SIGTERM."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 
 class Stopped(KeyboardInterrupt):
-    """The second signal: stop at once. `exit_code` is the shell's for it."""
+    """Raised by the second signal, to stop at once. `exit_code` is 128 plus its number."""
 
     def __init__(self, exit_code: int) -> None:
         super().__init__()
@@ -16,13 +16,15 @@ class Stopped(KeyboardInterrupt):
 
 
 class Signals:
-    """Context in which the first Ctrl-C, or SIGTERM, is noted in `signal`; the next one raises
-    `Stopped`.
+    """Context that stores the first Ctrl-C or SIGTERM; the second one raises `Stopped`.
 
-    Outside the main thread, where Python allows no handlers, nothing is noted.
+    Outside the main thread Python allows no handlers, and signals are not stored.
 
     Args:
-        message: written to stderr when the first one comes.
+        message: written to stderr after the first signal.
+
+    Attributes:
+        signal: number of the first signal, 0 before it.
     """
 
     def __init__(self, message: str = "") -> None:
@@ -32,7 +34,7 @@ class Signals:
         self._before: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
                     self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -251,7 +251,7 @@ OF_NETWORKS = [
     fault("", "--data-path: expected a readable folder", unreadable("data/masks")),
     fault("", f"--data-path: {IMAGE}: expected the size of its mask, 9 x 7", image(MASK)),
     # Where the predictions go.
-    fault("--save-predictions", "--out: expected other files than are read", masks_in_out),
+    fault("--save-predictions", "--out: expected a path that is not an input", masks_in_out),
     fault("--save-predictions", WRITABLE, put("out/predictions"), new=MORE),
     fault("--save-predictions", WRITABLE, no_room(os, "replace", "*.png"), new=MORE),
     right("--model net.onnx --model net.tflite", models("net.onnx", "net.tflite")),

@@ -34,9 +34,9 @@ MASKS = "--masks-out: expected a writable place with room on the disk, got "
 ROOM = "--out: expected a writable place with room on the disk, got "
 NEW = "--out: expected a new path (or --overwrite), got "
 MASKS_FILE = "--masks-out: expected a file, got the folder "
-MASKS_OTHER = "--masks-out: expected other files than are read, got "
+MASKS_OTHER = "--masks-out: expected a path that is not an input, got "
 MKV = "--masks-out: expected a folder, or a file that ends in .mkv, got "
-OTHER = "--out: expected other files than are read, got "
+OTHER = "--out: expected a path that is not an input, got "
 NAMES = ("a:b.mp4", "data:b.mp4", "http:b", "大 腸\n.mp4", "-a.mp4", "%03d", "[1]", "\udcff")
 BOTH = "out.mp4 out.json"
 
