@@ -1,1 +1,1 @@
-"""Overlays, contact sheets and panels, from arrays."""
+"""Overlays, contact sheets and panels, drawn from arrays."""

@@ -1,4 +1,4 @@
-"""What was found rightly, found wrongly and missed, on the image."""
+"""True positives, false positives and false negatives, drawn on the image."""
 
 import cv2
 import numpy as np
@@ -10,8 +10,16 @@ _SIDE = 420
 
 
 def draw_comparison(image: np.ndarray, mask: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """`(h, w, 3)` uint8 RGB, the longer side at most 420: `image`, coloured where `found` and
-    `mask`, `(H, W)` bool, agree or differ, with the outline of `mask`."""
+    """Colour where a prediction agrees with the ground truth and where it differs from it.
+
+    Args:
+        image: RGB uint8 with three channels; resized to the size of the result.
+        mask: ground truth, `(H, W)` bool; its outline is drawn.
+        found: prediction, `(H, W)` bool.
+
+    Returns:
+        `(h, w, 3)` uint8 RGB with the proportions of the mask; the longer side is at most 420.
+    """
     scale = min(1.0, _SIDE / max(mask.shape))
     size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -14,8 +14,15 @@ _SIDE = 224
 
 
 def fit(array: np.ndarray, size: int, fill: int | Colour) -> np.ndarray:
-    """Resize `(H, W)` or `(H, W, 3)` uint8 into a `size` x `size` square of `fill`, proportions
-    kept.
+    """Resize an image to fit into a square, with its proportions.
+
+    Args:
+        array: `(H, W)` or `(H, W, 3)` uint8.
+        size: side of the square, in pixels.
+        fill: grey level or colour of the bars beside the image.
+
+    Returns:
+        `(size, size)` or `(size, size, 3)` uint8.
     """
     height, width = array.shape[:2]
     scale = size / max(height, width)
@@ -36,12 +43,13 @@ def sheet(
     """A contact sheet: each image with ground truth (cyan) and prediction (yellow).
 
     Args:
-        rows: `(image (H, W, 3) uint8, ground truth (H, W), prediction (H, W), caption)` each,
-            masks in {0, 1}; a caption wider than its image is shortened in its middle.
-        columns: images side by side, at most.
+        rows: one `(image, ground truth, prediction, caption)` per tile: `(H, W, 3)` uint8 RGB,
+            two `(H, W)` masks in {0, 1} or bool, and a text. A text that is wider than the tile is
+            shortened in its middle.
+        columns: largest number of tiles side by side.
 
     Returns:
-        uint8 RGB.
+        The page, `(height, width, 3)` uint8 RGB.
     """
     pad, head, foot = 12, 44, 36
     columns = min(columns, len(rows))

@@ -1,4 +1,4 @@
-"""Pictures of a training run."""
+"""The curves of a training run."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,18 @@ from .colours import BEST, TRAINING, VALIDATION, to_hex
 
 
 def plot_curves(history: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
-    """Loss and Dice over epochs, training and validation, as a PNG.
+    """Plot loss and Dice over the epochs, for training and validation, as a PNG.
 
     Args:
-        history: rows with epoch, loss, dice, val_loss and val_dice.
-        path: of the picture; replaced whole.
+        history: one or more rows with epoch, loss, dice, val_loss and val_dice.
+        path: file to write. An older file is replaced when the new one is complete.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     epochs = [row["epoch"] for row in history]
     best = max(history, key=lambda row: row["val_dice"])
-    figure = Figure(figsize=(10, 3.8), layout="constrained")  # the caller's pyplot is left alone
+    figure = Figure(figsize=(10, 3.8), layout="constrained")  # not pyplot: its state is global
     axes = figure.subplots(1, 2)
     for axis, name, title in zip(axes, ("loss", "dice"), ("Loss", "Dice")):
         axis.plot(

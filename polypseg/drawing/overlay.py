@@ -1,4 +1,4 @@
-"""Masks drawn on pictures."""
+"""Masks drawn on images."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,17 @@ from .colours import MARK, RIM, Colour
 def draw_contour(
     image: np.ndarray, mask: np.ndarray, colour: Colour, width: int | None = None
 ) -> np.ndarray:
-    """A copy of `(H, W, 3)` uint8 RGB with the outline of `(H, W)` {0, 1} on it."""
+    """Draw the outline of a mask, with a dark rim, on a copy of an image.
+
+    Args:
+        image: `(H, W, 3)` uint8 RGB.
+        mask: `(H, W)` in {0, 1} or bool.
+        colour: of the outline.
+        width: of the outline, in pixels; default: 1/150 of the shorter side.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB.
+    """
     width = width or max(1, round(min(image.shape[:2]) / 150))
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     image = np.ascontiguousarray(image.copy())
@@ -21,7 +31,17 @@ def draw_contour(
 
 
 def tint(image: np.ndarray, mask: np.ndarray, colour: Colour, strength: float = 0.3) -> np.ndarray:
-    """A copy of `(H, W, 3)` uint8 RGB with the pixels of `(H, W)` {0, 1} coloured."""
+    """Colour the pixels of a mask on a copy of an image.
+
+    Args:
+        image: `(H, W, 3)` uint8 RGB.
+        mask: `(H, W)` in {0, 1} or bool.
+        colour: blended with the pixels of the mask.
+        strength: weight of the colour, from 0 to 1.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB.
+    """
     blended = image.astype(np.float32) * (1 - strength) + np.array(colour, np.float32) * strength
     return np.where(mask[..., None].astype(bool), np.rint(blended), image).astype(np.uint8)
 
@@ -29,17 +49,20 @@ def tint(image: np.ndarray, mask: np.ndarray, colour: Colour, strength: float = 
 def overlay(
     image: np.ndarray, mask: np.ndarray, colour: Colour = MARK, strength: float = 0.2
 ) -> np.ndarray:
-    """A copy of a picture with its mask tinted and outlined.
+    """Tint and outline a mask on a copy of an image.
 
-    The tint covers the mask's pixels and no others; the outline, with a dark rim, lies outside
-    of them: the picture shows the mask to the pixel.
+    Exactly the mask's pixels are tinted. The outline and its dark rim lie outside the mask, so that
+    the result shows the mask's exact extent.
 
     Args:
         image: `(H, W, 3)` uint8 RGB.
-        mask: `(H, W)` in {0, 1}.
+        mask: `(H, W)` in {0, 1} or bool.
+        colour: of tint and outline.
+        strength: weight of the colour in the tint, from 0 to 1.
 
     Returns:
-        uint8 RGB; `(1 - strength) * image + strength * colour`, rounded, where the mask is 1.
+        `(H, W, 3)` uint8 RGB: `(1 - strength) * image + strength * colour`, rounded, where the mask
+        is 1.
     """
     mask = np.ascontiguousarray(mask, np.uint8)
     result = image.copy()
@@ -67,8 +90,9 @@ def overlay(
 
 
 def _band(contours: Sequence[np.ndarray], shape: tuple[int, ...], reach: int) -> np.ndarray:
-    """255 up to `reach` pixels beyond the contours, 0 further away, with a soft edge. Cheaper than
-    OpenCV's LINE_AA.
+    """An opacity `(H, W)` uint8: 255 up to `reach` pixels from the contours, 0 further away.
+
+    The edge is blurred, which takes less time than OpenCV's LINE_AA.
     """
     band = np.zeros(shape, np.uint8)
     cv2.drawContours(band, contours, -1, 255, 2 * reach + 1)

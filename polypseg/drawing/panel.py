@@ -1,4 +1,4 @@
-"""All that a network says about one image, side by side."""
+"""All maps of a network for one image, side by side."""
 
 from collections.abc import Sequence
 
@@ -21,18 +21,20 @@ def panel(
     title: str,
     facts: str,
 ) -> np.ndarray:
-    """Image, overlay, mask and answer, and below them the side outputs, coarse to fine.
+    """Show image, overlay, mask and answer, and then the side outputs from coarse to fine.
+
+    A text that is too long is shortened in its middle.
 
     Args:
         image: `(H, W, 3)` uint8 RGB.
-        maps: `(H, W, S)` float32 probabilities, the answer last.
-        names: of the S maps.
+        maps: `(H, W, S)` float32 probabilities; the last map is the answer.
+        names: names of the S maps.
         threshold: the mask is `maps[..., -1] >= threshold`.
-        title: of the page; like all texts shortened in its middle where it is too long.
-        facts: the line below it.
+        title: first line of the page.
+        facts: second line of the page.
 
     Returns:
-        uint8 RGB.
+        The page, `(height, width, 3)` uint8 RGB.
     """
     scale = _SIDE / max(image.shape[:2])
     width, height = (max(1, round(side * scale)) for side in image.shape[1::-1])
@@ -44,7 +46,7 @@ def panel(
     mask = fit((maps[..., -1] >= threshold) * np.uint8(255))
     cells = {
         "image": fit(image),
-        "overlay": overlay(fit(image), mask > 127),  # of the size shown, so its outline is thin
+        "overlay": overlay(fit(image), mask > 127),  # resized first: a thin outline
         f"mask (probability of {threshold:g} or more)": cv2.cvtColor(mask, cv2.COLOR_GRAY2RGB),
         "probability": fit(_heat(maps[..., -1])),
     }
@@ -64,12 +66,13 @@ def panel(
 
 
 def _heat(probability: np.ndarray) -> np.ndarray:
-    """`(H, W)` in 0..1 as colours, from black over red to pale yellow."""
+    """Show `(H, W)` in [0, 1] as RGB colours from black through red to pale yellow."""
     colours = cv2.applyColorMap(np.rint(probability * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     return np.ascontiguousarray(colours[..., ::-1])  # BGR to RGB
 
 
 def _scale(page: Image.Image, left: int, top: int) -> None:
+    """Draw the scale of the colours, from 0 to 1."""
     ramp = np.broadcast_to(np.linspace(0, 1, 140, dtype=np.float32), (12, 140))
     page.paste(Image.fromarray(_heat(ramp)), (left + 18, top))
     draw_text(page, "0", (left + 10, top + 6), FAINT, _TEXT, anchor="rm")

@@ -14,12 +14,12 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @cache
 def _font(size: int) -> Font:
-    """DejaVu Sans, which comes with matplotlib: importing that would take a quarter of a second."""
+    """DejaVu Sans from matplotlib's folder. Importing matplotlib would take 0.25 s."""
     spec = importlib.util.find_spec("matplotlib")
     folder = Path(spec.origin).parent if spec and spec.origin else Path()
     try:
         return ImageFont.truetype(folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
-    except OSError:  # a system's matplotlib keeps its fonts elsewhere
+    except OSError:  # some systems keep matplotlib's fonts elsewhere
         return ImageFont.load_default(size)
 
 
@@ -34,16 +34,16 @@ def draw_text(
 ) -> None:
     r"""Draw one line of text on an RGB image.
 
-    The font has Latin, Greek, Cyrillic and more, but no Chinese or Japanese. What it lacks becomes
-    an escape (`\u65e5`, `\n`), as in the messages of the commands: with "?" two files would look
-    like one.
+    The font has Latin, Greek, Cyrillic and more, but no Chinese or Japanese. A letter that it lacks
+    is shown as an escape (`\u65e5`, `\n`), as in the messages of the commands. With "?" instead,
+    two file names could look the same.
 
     Args:
-        page: is changed.
+        page: the image, which is changed.
         position: (x, y) of the anchor, in pixels.
-        size: of the font, in pixels.
-        width: in pixels; the middle of a text that is wider becomes "…".
-        anchor: Pillow's name of a point of the text; "la" is its top left corner.
+        size: height of the font, in pixels.
+        width: in pixels. If the text is wider, "…" replaces its middle.
+        anchor: Pillow's name for the point of the text at `position`; "la" is its top left corner.
     """
     font = _font(size)
     text = _shortened([_shown(letter) for letter in text], font, width)
@@ -64,8 +64,8 @@ def _shortened(letters: list[str], font: Font, width: float) -> str:
 
 @cache
 def _shown(letter: str) -> str:
-    """The letter or, where the font has the glyph for missing ones in its place, an escape."""
-    missing = "\U0010ffff"  # in no font: Unicode reserves it
+    """The letter, or an escape if the font has no glyph for it."""
+    missing = "\U0010ffff"  # no font has it, because Unicode reserves it
     known = letter.isprintable() and _glyph(letter) != _glyph(missing)
     return letter if known else ascii(letter)[1:-1]
 
