@@ -1,1 +1,1 @@
-"""Image and mask files: reading, pairing, checking, splitting, augmenting and feeding them."""
+"""Read, pair, check, split and augment image and mask files, and make batches of them."""

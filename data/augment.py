@@ -1,7 +1,7 @@
 """Augmentation of batches in tf.data, the same for image and mask.
 
-Stateless: what happens to a picture follows from (seed, epoch, index) alone, so a run
-can be repeated and resumed, whatever the number of threads.
+How an image is changed depends only on seed, epoch and index. So a run can be repeated and resumed
+with any number of threads.
 """
 
 import math
@@ -12,13 +12,17 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-DRAWS = 15  # random numbers an image takes
+DRAWS = 15  # random numbers for one image
 
 
 def random_draws(
     seed: int | tf.Tensor, epoch: int | tf.Tensor, index: int | tf.Tensor
 ) -> tf.Tensor:
-    """`(DRAWS,)` float32 in [0, 1), a pure function of its integer arguments."""
+    """Random numbers for one image, which depend only on the arguments.
+
+    Returns:
+        `(DRAWS,)` float32 in [0, 1).
+    """
     seed, epoch, index = (tf.cast(value, tf.int64) for value in (seed, epoch, index))
     return tf.random.stateless_uniform([DRAWS], seed=tf.stack([seed, epoch * 2**32 + index]))
 
@@ -53,9 +57,15 @@ def augment(
 def flip_and_rotate(
     images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Flips and quarter turns only: one of the square's eight symmetries, each as likely.
+    """Flip and rotate by quarter turns: one of a square's eight symmetries, with equal chances.
 
-    Args and returns as `augment`, for square pictures of the wanted size.
+    Args:
+        images: `(B, size, size, 3)` uint8.
+        masks: `(B, size, size, 1)` uint8 in {0, 1}.
+        draws: `(B, DRAWS)` from `random_draws`.
+
+    Returns:
+        images `(B, size, size, 3)` float32 in 0..255, masks `(B, size, size, 1)` float32 in {0, 1}.
     """
     both = tf.concat([tf.cast(images, tf.float32), tf.cast(masks, tf.float32)], axis=-1)
     flip_x, flip_y, quarter = (draws[:, index, None, None, None] < 0.5 for index in range(3))
@@ -70,8 +80,9 @@ def _between(draw: tf.Tensor, low: float | tf.Tensor, high: float | tf.Tensor) -
 
 
 def _affine(draws: Sequence[tf.Tensor], height: int, width: int, size: int) -> tf.Tensor:
-    """Flips, quarter turns and +-20 degrees, zoom 0.8 to 1.5, stretch, shift: `(B, 2, 3)`, from
-    output pixel to input pixel.
+    """Matrices `(B, 2, 3)` from output pixel to input pixel.
+
+    They flip, rotate by quarter turns and up to 20 degrees, zoom by 0.8 to 1.5, stretch and shift.
     """
     flip_x, flip_y, quarter, angle, zoom, stretch, shift_x, shift_y = draws
     angle = tf.floor(quarter * 4.0) * (math.pi / 2) + _between(angle, -1.0, 1.0) * math.radians(20)
@@ -79,13 +90,13 @@ def _affine(draws: Sequence[tf.Tensor], height: int, width: int, size: int) -> t
     stretch = tf.exp(_between(stretch, -0.1, 0.1))
     scale_x = tf.where(flip_x < 0.5, 1.0, -1.0) * stretch / zoom
     scale_y = tf.where(flip_y < 0.5, 1.0, -1.0) / (stretch * zoom)
-    room = 0.5 * tf.maximum(1.0 - 1.0 / zoom, 0.1)  # the crop stays inside, or nearly
+    room = 0.5 * tf.maximum(1.0 - 1.0 / zoom, 0.1)  # the crop stays (almost) inside the image
     shift_x, shift_y = _between(shift_x, -room, room), _between(shift_y, -room, room)
 
-    # As fractions of the picture measured from its centre.
+    # In fractions of the image, measured from its centre.
     a, b = tf.cos(angle) * scale_x, -tf.sin(angle) * scale_y
     c, d = tf.sin(angle) * scale_x, tf.cos(angle) * scale_y
-    half = 0.5 / size - 0.5  # pixel 0 lies here
+    half = 0.5 / size - 0.5  # position of pixel 0
     return tf.stack(
         [
             tf.stack(
@@ -112,7 +123,10 @@ def _affine(draws: Sequence[tf.Tensor], height: int, width: int, size: int) -> t
 def _warp(
     images: np.ndarray, masks: np.ndarray, affine: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bilinear, the picture mirrored beyond its border; the mask cut at one half. uint8."""
+    """Apply `affine` to images and masks, bilinearly and mirrored at the border; both uint8.
+
+    The mask is thresholded at one half.
+    """
     moved = np.empty((len(images), size, size, images.shape[3]), np.uint8)
     moved_masks = np.empty((len(images), size, size, 1), np.uint8)
     to: dict[str, Any] = {
@@ -127,7 +141,7 @@ def _warp(
     return moved, moved_masks
 
 
-# RGB to luma and two colour differences (YIQ): a hue shift is a rotation of the latter.
+# RGB to luma and two colour differences (YIQ); a hue shift rotates the colour differences.
 _TO_YIQ = tf.constant([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _TO_RGB = tf.linalg.inv(_TO_YIQ)
 
@@ -137,11 +151,10 @@ def _colour(images: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
     brightness, contrast, gamma, saturation, hue = draws
 
     gamma = tf.exp(_between(gamma, -0.22, 0.22))
-    light = tf.exp(
-        gamma[:, None, None, None] * tf.math.log(images)
-    )  # images^gamma, six times as fast as tf.pow
-    # What follows is affine in RGB: per image one matrix and one offset, so that the pictures are
-    # passed over once.
+    # images**gamma; tf.pow takes six times as long.
+    light = tf.exp(gamma[:, None, None, None] * tf.math.log(images))
+    # All the other changes are affine in RGB. One matrix and one offset per image apply them in a
+    # single pass over the pixels.
     contrast = _between(contrast, 0.75, 1.25)
     brightness = _between(brightness, 0.75, 1.25) * 255.0 ** (1.0 - gamma)
     hue = _between(hue, -1.0, 1.0) * math.radians(10)
@@ -160,11 +173,10 @@ def _colour(images: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
 
 
 def _blur(images: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
-    """One picture in five is blended with its 5x5 binomial blur."""
+    """Blend every fifth image, on average, with its 5x5 binomial blur."""
     chance, amount = draws
-    chosen = tf.where(
-        chance < 0.2
-    )  # (n, 1), often none, on which neither MirrorPad nor oneDNN's convolution works
+    # (n, 1), where n is often 0: then MirrorPad and oneDNN's convolution fail.
+    chosen = tf.where(chance < 0.2)
     sharp = blurred = tf.gather_nd(images, chosen)
     for _ in range(2):
         size = tf.shape(blurred)[1]

@@ -1,8 +1,8 @@
-"""Image files to NumPy arrays and back: the one place that opens them.
+"""Read image files as NumPy arrays, and write them. No other module opens image files.
 
-Pillow decodes, because it raises on a damaged file where OpenCV only warns. Where Pillow would
-return rounded numbers, inverted ones or none, OpenCV (16-bit colour PNG) and tifffile (16-bit
-colour TIFF, the published CVC-ClinicDB TIFFs whose three samples are declared grey) take over.
+Pillow decodes most files, because it raises on a damaged file where OpenCV only warns. Pillow
+would round, invert or refuse some files. OpenCV decodes 16-bit colour PNG. tifffile decodes 16-bit
+colour TIFF, and the published TIFFs of CVC-ClinicDB, which declare their three samples as grey.
 """
 
 import io
@@ -18,7 +18,7 @@ from tifffile import PHOTOMETRIC, TiffFile
 from polypseg.errors import InputError
 from polypseg.files import atomic
 
-# What it warns of, a damaged file, is raised.
+# tifffile logs a warning about a damaged file, which is raised here anyway.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -29,7 +29,7 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file. Raises `InputError` where it cannot be read."""
+    """The content of a file. Raises `InputError` if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -39,19 +39,22 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 def read_image(path: str | os.PathLike[str], data: bytes | None = None) -> np.ndarray:
     """Read an image file as an RGB array `(height, width, 3)`, uint8.
 
-    JPEG, PNG, TIFF, BMP or WebP, known by content and not by suffix. Grey is repeated to three
-    channels, 16 bits are scaled by their full range (`value / 257`, rounded), palettes are
-    expanded, CMYK is converted, alpha is composited over black, and the EXIF (or TIFF)
+    The file is JPEG, PNG, TIFF, BMP or WebP, which its content decides and not its suffix. Grey is
+    repeated to three channels, 16 bits are scaled by their full range (`value / 257`, rounded),
+    palettes are expanded, CMYK is converted, alpha is composited over black, and the EXIF (or TIFF)
     orientation is applied. Colour profiles are ignored.
 
     Args:
-        path: of the file.
-        data: its content, where that has been read.
+        path: the file.
+        data: content of the file, if it has been read already.
 
     Raises:
-        InputError: not such a file, empty, truncated, several pages or frames, samples that are
-            not unsigned integers of 1 to 16 bits, or more pixels than `PIL.Image.MAX_IMAGE_PIXELS`.
-            One line that starts with the path.
+        InputError: the file is of another format, empty or truncated, has several pages or frames,
+            samples other than unsigned integers of 1 to 16 bits, or more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS`. The message is one line that starts with the path.
+
+    >>> read_image("images/a.jpg").shape  # doctest: +SKIP
+    (531, 622, 3)
     """
     samples = _decode(path, data)
     if samples.shape[2] in (2, 4):
@@ -63,10 +66,12 @@ def read_image(path: str | os.PathLike[str], data: bytes | None = None) -> np.nd
 def read_grey(path: str | os.PathLike[str], data: bytes | None = None) -> np.ndarray:
     """Read a mask or a saved map as grey levels `(height, width)`, uint8.
 
-    Colour becomes its luma (ITU-R 601), alpha is ignored. Masks often hold the labels 0 and 1, not
-    black and white, so these stay: 16-bit levels are scaled only if the largest exceeds 15, 2-bit
-    and 4-bit ones only if it exceeds 1, and a palette whose largest index is 1 is not looked up
-    (unless it paints 0 bright and 1 dark). Takes and raises what `read_image` does.
+    Colour is converted to luma (ITU-R 601), and alpha is ignored. Many masks hold the labels 0 and
+    1 instead of black and white. To keep such labels, 16-bit levels are scaled only if the largest
+    exceeds 15, 2-bit and 4-bit levels only if the largest exceeds 1, and a palette is not applied
+    if the largest index is 1 (unless its colours are bright for 0 and dark for 1).
+
+    Arguments and errors are those of `read_image`.
     """
     samples = _decode(path, data, as_mask=True)
     grey = np.ascontiguousarray(samples[..., 0])
@@ -76,9 +81,10 @@ def read_grey(path: str | os.PathLike[str], data: bytes | None = None) -> np.nda
 
 
 def binarise(grey: np.ndarray) -> np.ndarray:
-    """Grey levels `(height, width)` uint8 to a mask in {0, 1}, uint8.
+    """Turn grey levels `(height, width)` uint8 into a mask in {0, 1}, uint8.
 
-    Foreground is `grey > 127`, or `grey > 0` where the largest level is 1.
+    Foreground is `grey > 127`, or `grey > 0` if the largest level is 1. Raises ValueError for
+    another shape or dtype.
 
     >>> binarise(np.uint8([[0, 127, 128]])), binarise(np.uint8([[0, 1, 1]]))
     (array([[0, 0, 1]], dtype=uint8), array([[0, 1, 1]], dtype=uint8))
@@ -93,7 +99,18 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize `(H, W[, 3])` uint8 to (height, width), by area or, if a side grows, bilinearly."""
+    """Resize an image to (height, width), by area, or bilinearly if a side grows.
+
+    Args:
+        image: `(H, W)` or `(H, W, 3)` uint8.
+        size: (height, width), 1 or more each.
+
+    Raises:
+        ValueError: another shape, dtype or size.
+
+    >>> resize_image(np.zeros((40, 50, 3), np.uint8), (20, 30)).shape
+    (20, 30, 3)
+    """
     _check_array(image, "image", colour=True)
     height, width = map(int, size)
     if min(height, width) < 1:
@@ -104,7 +121,18 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask `(H, W)` uint8 in {0, 1} as its image, then cut at one half: again {0, 1}."""
+    """Resize a mask as `resize_image` does, then threshold it at one half.
+
+    Args:
+        mask: `(H, W)` uint8 in {0, 1}.
+        size: (height, width), 1 or more each.
+
+    Returns:
+        `(height, width)` uint8 in {0, 1}.
+
+    Raises:
+        ValueError: another shape, dtype, level or size.
+    """
     _check_array(mask, "mask", colour=False)
     if mask.max() > 1:
         raise ValueError(f"expected a mask in {{0, 1}}, got mask.max()={mask.max()}")
@@ -112,11 +140,15 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Write `(H, W)` grey, uint8 or uint16, or `(H, W, 3)` RGB uint8, as a PNG that is there whole
-    or not at all.
+    """Write a PNG file, completely or not at all.
 
-    Raises ValueError for another shape or dtype, OSError for a folder that cannot be written or a
-    full disk; an older file of that name then stays as it was.
+    Args:
+        path: an older file is replaced, but not if an error is raised.
+        array: grey `(H, W)` uint8 or uint16, or RGB `(H, W, 3)` uint8.
+
+    Raises:
+        ValueError: another shape or dtype.
+        OSError: the folder cannot be written to, or the disk is full.
     """
     if not (array.dtype == np.uint16 and array.ndim == 2 and array.size):
         _check_array(array, "array", colour=True)
@@ -129,7 +161,7 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
 def _decode(
     path: str | os.PathLike[str], data: bytes | None = None, as_mask: bool = False
 ) -> np.ndarray:
-    """File to `(H, W, C)`, uint8 or uint16, upright: C is 1 (grey) or 3 (RGB), plus 1 for alpha."""
+    """Decode to `(H, W, C)` uint8 or uint16, upright. C is 1 or 3, plus 1 with alpha."""
     data = read_bytes(path) if data is None else data
     if not data:
         raise InputError(f"{path}: expected an image, got an empty file")
@@ -143,17 +175,19 @@ def _decode(
             raise ValueError("expected pixels, got none")
     except MemoryError:
         raise
-    except Exception as error:  # a damaged file makes the decoders raise almost anything
+    except Exception as error:  # decoders raise errors of many types
         raise InputError(f"{path}: {_reason(error)}") from error
     return np.atleast_3d(np.ascontiguousarray(samples))
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):  # its own text shows a BytesIO
+    if isinstance(error, UnidentifiedImageError):  # its text shows a BytesIO object
         return "expected a JPEG, PNG, TIFF, BMP or WebP image, got another or a damaged file"
     text = " ".join(str(error).split()) or type(error).__name__
     speaks_for_itself = (ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-    return text if isinstance(error, speaks_for_itself) else f"expected a whole image, got: {text}"
+    if isinstance(error, speaks_for_itself):
+        return text
+    return f"expected a complete image, got: {text}"
 
 
 def _decode_pillow(data: bytes, bits: int, as_mask: bool) -> np.ndarray:
@@ -161,11 +195,11 @@ def _decode_pillow(data: bytes, bits: int, as_mask: bool) -> np.ndarray:
     _check_pixels(image.width, image.height)
     frames = getattr(image, "n_frames", 1)
     if frames != 1 and image.format != "MPO":  # MPO: a camera's JPEG with previews behind it
-        raise ValueError(f"expected one picture, got {frames} frames")
+        raise ValueError(f"expected one image, got {frames} frames")
     image.load()
     orientation = image.getexif().get(0x0112, 1)
     if bits == 16 and image.format == "PNG" and image.mode != "I;16":
-        # Pillow keeps the high byte only (value // 256); it has found the file whole, though.
+        # Pillow has checked that the file is complete, but keeps the high byte only (value // 256).
         samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if samples is None:
             raise OSError("image file is truncated")
@@ -182,7 +216,7 @@ def _decode_pillow(data: bytes, bits: int, as_mask: bool) -> np.ndarray:
         samples = np.array(image.convert("RGBA"))
     else:
         mode = "L" if image.mode in ("1", "L") else "RGB"
-        samples = np.array(image if image.mode == mode else image.convert(mode))  # a copy else
+        samples = np.array(image if image.mode == mode else image.convert(mode))  # no copy
     return _upright(samples, orientation)
 
 
@@ -202,7 +236,7 @@ def _palette_levels(image: Image.Image) -> np.ndarray:
 def _decode_tiff(data: bytes, as_mask: bool) -> np.ndarray:
     with TiffFile(io.BytesIO(data)) as tiff:
         if len(tiff.pages) != 1:
-            raise ValueError(f"expected one whole picture, got a TIFF of {len(tiff.pages)} pages")
+            raise ValueError(f"expected one image, got a TIFF of {len(tiff.pages)} pages")
         page = tiff.pages.first
         count, bits, kind = page.samplesperpixel, page.bitspersample, page.photometric
         declared = f"{count} sample(s) of {bits} bits, {page.dtype}, axes {page.axes}, {kind!s}"
@@ -211,11 +245,11 @@ def _decode_tiff(data: bytes, as_mask: bool) -> np.ndarray:
         if not unsigned or page.axes not in ("YX", "YXS", "SYX"):
             raise ValueError(f"expected a flat TIFF of unsigned 1 to 16 bits, got {declared}")
 
-        # tifffile and scikit-image write the True of a bool array as 1 and declare 1 to be black.
+        # tifffile and scikit-image store True as 1, although they declare that 1 is black.
         from_bool = bits == 1 and (page.software or "").startswith("tifffile")
         grey_triple = count == 3 and kind == PHOTOMETRIC.MINISBLACK
         wide = bits == 16 and (count > 1 or kind != PHOTOMETRIC.MINISBLACK)
-        if not (from_bool or grey_triple or wide):  # Pillow is right, and knows LZW and JPEG
+        if not (from_bool or grey_triple or wide):  # Pillow is right, and can decode LZW and JPEG
             return _decode_pillow(data, bits, as_mask)
         if kind > PHOTOMETRIC.RGB or count > 4:
             raise ValueError(f"expected a grey or RGB TIFF, got {declared}")
@@ -229,7 +263,7 @@ def _decode_tiff(data: bytes, as_mask: bool) -> np.ndarray:
         samples = np.moveaxis(samples, 0, 2)
     if count > 1:
         colours = 3 if count >= 3 else 1
-        # Only an unassociated alpha (2) is still to be applied; an associated one has been.
+        # Only unassociated alpha (2) is not yet multiplied into the colours.
         alpha = count > colours and page.extrasamples[:1] == (2,)
         samples = samples[..., : colours + alpha]
     orientation = page.tags.get("Orientation")
@@ -237,7 +271,7 @@ def _decode_tiff(data: bytes, as_mask: bool) -> np.ndarray:
 
 
 def _upright(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation (1 to 8; anything else counts as 1)."""
+    """Undo an EXIF orientation, 1 to 8. Other numbers count as 1."""
     if orientation in (5, 6, 7, 8):
         samples = np.swapaxes(samples, 0, 1)
     if orientation in (3, 4, 7, 8):
@@ -260,7 +294,7 @@ def _to_8_bits(samples: np.ndarray) -> np.ndarray:
 
 
 def _check_pixels(width: int, height: int) -> None:
-    limit = Image.MAX_IMAGE_PIXELS  # where Pillow itself only warns
+    limit = Image.MAX_IMAGE_PIXELS  # up to twice as many, Pillow only warns
     if limit and width * height > limit:
         raise ValueError(f"expected at most {limit} pixels, got {width} x {height}")
 

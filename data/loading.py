@@ -1,4 +1,4 @@
-"""A data set in memory: each file is opened once, to check it, to hash it and to decode it."""
+"""A data set in memory. Each file is opened once, to check, hash and decode it."""
 
 import os
 import tempfile
@@ -16,21 +16,33 @@ from .pairs import Pair
 from .problems import Report
 from .verify import Hashes, read_once
 
-# Training images are kept larger than the network's input, so that zooming in
-# shows detail instead of blur.
+# Training images are stored larger than the network's input, so that they stay sharp when
+# augmentation zooms in.
 MARGIN = 1.25
 
 
 def training_size(input_size: int, augmentation: str) -> int:
-    """Height and width at which training images are kept: full augmentation crops from them."""
+    """Height and width at which training images are stored.
+
+    Args:
+        input_size: height and width of the network's input.
+        augmentation: with `"full"`, which crops, the images are stored larger by `MARGIN`.
+
+    >>> training_size(352, "full"), training_size(352, "flips")
+    (440, 352)
+    """
     return round(input_size * MARGIN) if augmentation == "full" else input_size
 
 
 class Arrays(NamedTuple):
-    """Decoded pairs: images `(N, size, size, 3)` and masks `(N, size, size, 1)`, uint8.
+    """Decoded pairs, or some of the pairs in larger arrays.
 
-    `rows` are those that are meant, in their order; None for all. So the folds of a
-    cross-validation share what is decoded.
+    The folds of a cross-validation share the same arrays and differ in `rows`.
+
+    Attributes:
+        images: `(N, size, size, 3)` uint8 RGB.
+        masks: `(N, size, size, 1)` uint8 in {0, 1}.
+        rows: indices of the pairs that belong to this object, in order; None for all N.
     """
 
     images: np.ndarray
@@ -39,19 +51,22 @@ class Arrays(NamedTuple):
 
     @property
     def length(self) -> int:
-        """How many pairs are meant."""
+        """The number of pairs."""
         return len(self.images if self.rows is None else self.rows)
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images and masks of some of the pairs that are meant, copied."""
+        """Copy the images and masks of the pairs with these indices, 0 to `length` - 1."""
         rows = indices if self.rows is None else self.rows[indices]
         return self.images[rows], self.masks[rows]
 
 
 class Loaded(NamedTuple):
-    """What `load` found and decoded: the hashes by stem, an `Arrays` for each one wanted.
+    """The result of `load`.
 
-    Where the report has errors, rows of the arrays may be empty.
+    Attributes:
+        report: problems that were found. If it has errors, rows of the arrays may be undefined.
+        files: hashes of image and mask, by stem.
+        arrays: one `Arrays` for each element of `wanted`.
     """
 
     report: Report
@@ -69,17 +84,24 @@ def load(
 ) -> Loaded:
     """Check, hash and decode pairs in one pass, in threads.
 
-    The arrays are held in memory, or in unnamed temporary files that the system pages in and out
-    when all of them need more than `cache_gb` gigabytes. A pair that is wanted twice at one size
-    is kept once.
+    The arrays are in memory. If they need more than `cache_gb` in total, they are in temporary
+    files, of which the system keeps the recently used parts in memory. A pair that is wanted twice
+    at the same size is stored once.
 
     Args:
-        wanted: some of the pairs, and height and width of their `Arrays`, for each that is wanted.
+        pairs: all pairs, which are checked and hashed.
+        wanted: for each `Arrays` of the result, some of the pairs, and their height and width.
+        cache_gb: largest size of all arrays in memory, in gigabytes (10^9 bytes).
         orphans, split: as for `verify`.
         masks: from `read_masks` of these pairs, where they have been read.
 
     Raises:
-        InputError: no room for the temporary files.
+        InputError: the temporary files do not fit on the disk.
+
+    >>> pairs, orphans = find_pairs("datasets/kvasir-seg")  # doctest: +SKIP
+    >>> (arrays,) = load(pairs, [(pairs[:100], 352)]).arrays  # doctest: +SKIP
+    >>> arrays.images.shape  # doctest: +SKIP
+    (100, 352, 352, 3)
     """
     rows: dict[int, dict[str, int]] = {}
     for part, size in wanted:
@@ -117,15 +139,15 @@ def _empty(shape: tuple[int, ...], in_memory: bool) -> np.ndarray:
         return np.empty(shape, np.uint8)
     size = max(int(np.prod(shape)), 1)
     try:
-        # The file has no name and goes with the process, even one that is killed.
+        # It has no name, so the system removes it when the process ends, even if it is killed.
         file = tempfile.TemporaryFile()
-        # A full disk is an error here, and a SIGBUS while it is written to.
+        # Reserve the space: writing to a map on a full disk would end the process with SIGBUS.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
         raise InputError(
-            f"expected {size / 1e9:.1f} GB of room for decoded images in the temporary folder "
-            f"({error.strerror})",
+            f"expected {size / 1e9:.1f} GB of free space in the temporary folder for decoded "
+            f"images ({error.strerror})",
             "cache_gb",
         ) from error
     return np.memmap(file, np.uint8, "w+", shape=shape)

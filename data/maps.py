@@ -1,4 +1,4 @@
-"""Probability maps that any program saved: pictures or NumPy arrays, matched with masks by stem."""
+"""Read probability maps that any program saved, as images or NumPy arrays."""
 
 import os
 from pathlib import Path
@@ -16,21 +16,23 @@ MAP_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
 def read_map(path: str | os.PathLike[str]) -> np.ndarray:
     """Read a saved map as `(height, width)`: uint8 grey levels, or floats in [0, 1].
 
-    A picture (see `read_grey`; 16 bits are rounded to 8) gives grey levels, a float TIFF or a
-    `.npy` file what it holds: floats in [0, 1], bool, or uint8. Axes of length 1 are dropped.
+    An image file gives grey levels as `read_grey` does, with 16 bits rounded to 8. A float TIFF or
+    a `.npy` file gives its own values: floats in [0, 1], bool or uint8. Axes of length 1 are
+    dropped.
 
     Raises:
-        InputError: no such map; nan or a number outside [0, 1]. One line that starts with the path.
+        InputError: the file is missing, damaged or no map, or has nan or a number outside [0, 1].
+            The message is one line that starts with the path.
     """
     path = Path(path)
     if path.suffix.lower() == ".npy":
         try:
             array = np.load(path, allow_pickle=False)
-            if not isinstance(array, np.ndarray):  # an .npz file under another name
+            if not isinstance(array, np.ndarray):  # an .npz file with the suffix .npy
                 raise ValueError("several arrays")
         except OSError as error:
             raise InputError(f"{path}: expected a readable file ({error.strerror})") from error
-        except Exception as error:  # a damaged header makes NumPy raise almost anything
+        except Exception as error:  # NumPy raises errors of many types
             raise InputError(
                 f"{path}: expected a NumPy array of numbers, got another or a damaged file"
             ) from error
@@ -58,9 +60,7 @@ def read_map(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def _float_tiff(path: Path) -> np.ndarray | None:
-    """The array of a one-page TIFF of floats; None for any other file, which `read_grey` then
-    judges.
-    """
+    """The array of a TIFF with one page of floats; None for any other file."""
     try:
         with TiffFile(path) as tiff:
             page = tiff.pages[0]
@@ -71,5 +71,5 @@ def _float_tiff(path: Path) -> np.ndarray | None:
             )
     except OSError:
         raise
-    except Exception:  # tifffile raises almost anything for a damaged file
+    except Exception:  # damaged: `read_grey` raises
         return None

@@ -1,4 +1,4 @@
-"""Which mask belongs to which image."""
+"""Find the mask of each image."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from polypseg.errors import InputError, reading
 from .images import IMAGE_SUFFIXES
 from .presets import PRESETS
 
-# Of a user's own data, then of the published data sets.
+# Names for the user's own data, then those of published data sets.
 _FOLDERS = dict.fromkeys(
     [("images", "masks"), ("image", "mask")]
     + [(preset.images, preset.masks) for preset in PRESETS.values()]
@@ -18,7 +18,7 @@ IMAGE_FOLDERS = tuple(dict.fromkeys(images for images, _ in _FOLDERS))
 
 
 class Pair(NamedTuple):
-    """An image file and its mask, which have the same stem."""
+    """An image file and its mask, which have the same stem: `masks/a.png` for `images/a.jpg`."""
 
     stem: str
     image: Path
@@ -29,13 +29,16 @@ def find_pairs(root: str | os.PathLike[str]) -> tuple[list[Pair], list[Path]]:
     """Match the images below `root` with their masks by stem.
 
     The folders are `images` and `masks`, `image` and `mask`, or `Original` and `Ground Truth`, in
-    any case. Files with another suffix than `IMAGE_SUFFIXES` and hidden files are not looked at.
+    any letter case. Hidden files and files without a suffix of `IMAGE_SUFFIXES` are ignored.
+
+    Args:
+        root: folder of the data set.
 
     Returns:
-        The pairs, sorted by stem, and the orphans: sorted files that have no partner.
+        The pairs, sorted by stem, and the sorted paths of orphans, which have no partner.
 
     Raises:
-        InputError: no such folder, no folders of these names in it, no pairs, or one stem twice
+        InputError: `root` or the folders in it are missing, there are no pairs, or a stem is twice
             in a folder (`a.jpg` and `a.png`).
 
     >>> pairs, orphans = find_pairs("datasets/kvasir-seg")  # doctest: +SKIP
@@ -71,7 +74,12 @@ def _find_folders(root: Path) -> tuple[Path, Path]:
 
 
 def refuse_data_set(folder: str | os.PathLike[str], argument: str) -> None:
-    """Raise `InputError` for an output folder that is a data set, or its images or masks."""
+    """Raise `InputError` if an output folder is that of a data set, or of its images or masks.
+
+    Args:
+        folder: may be missing.
+        argument: name of the argument that gave it.
+    """
     folder = Path(os.path.realpath(folder))
     for images, masks in _FOLDERS:
         images_folder = _entry(folder, images)
@@ -79,14 +87,14 @@ def refuse_data_set(folder: str | os.PathLike[str], argument: str) -> None:
             images_folder = _entry(folder.parent, images)
         if images_folder is not None:
             raise InputError(
-                f"expected another folder than a data set's own, got {folder}, beside or above "
+                f"expected a folder outside the data set, got {folder}, beside or above "
                 f"{images_folder.name}/",
                 argument,
             )
 
 
 def _entry(folder: Path, name: str) -> Path | None:
-    """The folder of this name, in any case, inside `folder`."""
+    """The folder of this name, in any letter case, inside `folder`."""
     if not os.path.isdir(folder):
         return None
     return next(
@@ -98,10 +106,11 @@ def _entry(folder: Path, name: str) -> Path | None:
 def files_by_stem(
     folder: str | os.PathLike[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES
 ) -> dict[str, Path]:
-    """The files of a folder with one of these suffixes, by stem, hidden ones left out.
+    """The files of a folder with one of these suffixes, by stem. Hidden files are ignored.
 
-    Raises InputError if there is no such folder, if two of its files share a stem, or for a stem
-    that cannot be a line of a text file in UTF-8, as the lists of a split are.
+    Raises:
+        InputError: the folder is missing, two files have the same stem, or a stem cannot be a line
+            of a UTF-8 text file, such as the lists of a split.
     """
     files: dict[str, Path] = {}
     for path in _inside(Path(folder)):
@@ -109,7 +118,8 @@ def files_by_stem(
             continue
         if path.stem in files:
             raise InputError(
-                f"expected one file a stem, got {files[path.stem].name} and {path.name} in {folder}"
+                f"expected one file per stem, got {files[path.stem].name} and {path.name} "
+                f"in {folder}"
             )
         if path.stem.encode(errors="replace").decode().splitlines() != [path.stem]:
             raise InputError(f"expected names in UTF-8 without line breaks, got {path}")

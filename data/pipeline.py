@@ -1,4 +1,4 @@
-"""From decoded pairs to batches, which are augmented in tf.data."""
+"""Make batches from decoded pairs, augmented in tf.data."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from .augment import augment, flip_and_rotate, random_draws
 from .loading import Arrays
 
 if keras.backend.backend() != "tensorflow":
-    tf.config.set_visible_devices([], "GPU")  # tf.data needs none; the backend needs all
+    tf.config.set_visible_devices([], "GPU")  # tf.data needs no GPU; the backend needs its memory
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 
@@ -24,8 +24,7 @@ AUGMENTATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int], Batch]
 
 
 def scaled_sizes(input_size: int, rates: Sequence[float], stride: int) -> list[int]:
-    """The input size times each rate, rounded to a multiple of the network's stride, as PraNet's
-    authors round.
+    """The input size times each rate, rounded to a multiple of the stride as by PraNet's authors.
 
     >>> scaled_sizes(352, [0.75, 1, 1.25], 32)
     [256, 352, 448]
@@ -44,19 +43,28 @@ def training_batches(
     sizes: Sequence[int] | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
-    """Shuffled, augmented batches of the given epochs, one after the other.
+    """Shuffled, augmented batches of several epochs, one epoch after the other.
 
-    Each epoch has `N // batch_size` batches (the left-over pictures change from epoch
-    to epoch); order and augmentation follow from (seed, epoch) alone.
+    Each epoch has `N // batch_size` batches. The `N % batch_size` images that are left out differ
+    from epoch to epoch. Order and augmentation depend only on seed and epoch.
 
     Args:
-        sizes: where given, each batch comes once at each of these heights and widths, in this
-            order: `len(sizes)` times as many batches.
-        part: `(index, count)`, where each of `count` processes takes one part of each batch.
+        arrays: N decoded pairs of `training_size`.
+        input_size: height and width of the batches.
+        batch_size: images per batch, of all processes together.
+        seed: of order and augmentation.
+        epochs: the last epoch is `epochs - 1`.
+        first_epoch: the first epoch, counted from 0.
+        augmentation: a key of `AUGMENTATIONS`.
+        sizes: if given, each batch comes once at each of these heights and widths, in this order.
+        part: `(index, count)`: this process gets part `index` of `count` of each batch.
 
     Returns:
         A `tf.data.Dataset` of float32 images `(batch_size, input_size, input_size, 3)` in
         0..255 and masks `(batch_size, input_size, input_size, 1)` in {0, 1}.
+
+    >>> batches = training_batches(arrays, 352, 16, seed=0, epochs=1)  # doctest: +SKIP
+    >>> images, masks = next(iter(batches))  # doctest: +SKIP
     """
     count = arrays.length
 
@@ -89,9 +97,7 @@ def training_batches(
 
 
 def _resize(images: tf.Tensor, masks: tf.Tensor, size: tf.Tensor) -> Batch:
-    """Bilinear with align_corners=True, as PraNet's authors resize; the mask is cut at one half, so
-    that it stays one.
-    """
+    """Resize bilinearly with align_corners=True, as PraNet's authors do, and threshold the mask."""
     images, masks = (
         tf.raw_ops.ResizeBilinear(images=batch, size=[size, size], align_corners=True)
         for batch in (images, masks)
@@ -102,13 +108,19 @@ def _resize(images: tf.Tensor, masks: tf.Tensor, size: tf.Tensor) -> Batch:
 def evaluation_batches(
     arrays: Arrays, batch_size: int, part: tuple[int, int] | None = None
 ) -> tf.data.Dataset:
-    """Every pair once, in order, as it is; dtypes and shapes as `training_batches`.
+    """Batches of all pairs, in order and without augmentation.
 
     Args:
-        part: `(index, count)`, where each batch is divided among devices and, `count` of them,
-            processes. The last batch is then filled up, and a third element, float32
-            `(batch_size,)`, weighs the pictures so that a mean over the batches is that over all
-            pairs.
+        arrays: decoded pairs of the network's input size.
+        batch_size: images per batch, of all processes together.
+        part: `(index, count)`: this process gets part `index` of `count` of each batch. All batches
+            then have the same size, so that they can be divided among devices: the last one is
+            filled with other images, of weight 0.
+
+    Returns:
+        A `tf.data.Dataset` of images and masks as those of `training_batches`. With `part`, a third
+        element has the weights of the images, float32 `(batch_size,)`, with which a mean over the
+        batches equals the mean over all pairs.
     """
     count = arrays.length
 
@@ -131,7 +143,7 @@ def evaluation_batches(
 
 
 def _part(values: tf.Tensor, batch_size: int, part: tuple[int, int]) -> tf.Tensor:
-    """Those of a batch that belong to process `index` of `count`."""
+    """The values of a batch that belong to process `index` of `count`."""
     index, count = part
     return values[index * batch_size // count : (index + 1) * batch_size // count]
 

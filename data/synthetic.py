@@ -1,10 +1,11 @@
-"""Drawn colonoscopy-like pictures with their masks: something to run on before any data is there.
+"""Draw images that look like colonoscopy, with their masks, to try the toolkit without data.
 
     python -m polypseg.data.synthetic --out datasets/synthetic --count 200 --size 224
 
-A scene is a height map (bumps of the mucosa, domes of the polyps) under a lamp beside the lens,
-painted in reflectance (tint, vessels, specks) and lit by slope, folds and distance. Lengths are in
-halves of the picture's shorter side and the origin is its centre, so that a scene scales.
+A scene is a height map (bumps of the mucosa, domes of the polyps) under a lamp beside the lens. It
+is painted in reflectance (tint, vessels, specks) and lit by slope, folds and distance. The origin
+is the centre of the image and the unit of length is half of its shorter side, so that a scene
+looks the same at every size.
 """
 
 import argparse
@@ -21,11 +22,11 @@ from numpy.random import Generator
 from .images import write_png
 
 MIN_SIDE = 32
-_CANVAS = 384  # shorter side at which thin things are drawn, before they are resized
-# Reflectance in percent: pink, salmon, red, pale, orange; and what a polyp's is of it.
+_CANVAS = 384  # shorter side in pixels at which thin objects are drawn, before resizing
+# Reflectance in percent: pink, salmon, red, pale, orange; then that of polyps relative to it.
 _MUCOSA = (75, 46, 42), (71, 43, 33), (69, 33, 29), (78, 59, 53), (74, 49, 26)
 _POLYP = (102, 62, 62), (80, 54, 56), (125, 140, 130), (120, 92, 62)
-# Chance, most pieces, their spread and largest radius in canvas pixels, colour.
+# Probability, largest number, spread and largest radius in pixels of the canvas, colour.
 _STOOL = 0.3, 30, 33, 8, (0.66, 0.46, 0.12)
 _SPOTS = 0.7, 5, 200, 6, (0.5, 0.1, 0.08)
 _BUBBLES = 0.35, 16, 36, 12, (1, 0.92, 0.84)
@@ -34,13 +35,22 @@ _BUBBLES = 0.35, 16, 36, 12, (1, 0.92, 0.84)
 def draw_scene(
     index: int, size: tuple[int, int] = (224, 224), seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw picture `index` of set `seed`: RGB `(H, W, 3)` uint8, mask `(H, W)` uint8 in {0, 1}.
+    """Draw one image with one to three polyps, which cover 3 to 35 % of it, and its mask.
 
-    A pure function of its arguments (by processor, a pixel in 100 000 may differ by one level).
-    `size` is (height, width), each at least 32; one aspect ratio shows the same scene at every
-    size. One to three polyps cover 3 to 35 % of the picture.
+    The result depends only on the arguments. On another type of processor, one pixel in 100,000
+    may differ by one level.
 
-    Raises ValueError for a smaller or fractional size, a negative or fractional index or seed.
+    Args:
+        index: number of the image in its set, 0 or more.
+        size: (height, width) in pixels, 32 or more each. Sizes of the same aspect ratio show the
+            same scene.
+        seed: number of the set, 0 or more.
+
+    Returns:
+        image `(H, W, 3)` uint8 RGB, mask `(H, W)` uint8 in {0, 1}.
+
+    Raises:
+        ValueError: an argument is too small or no integer.
 
     >>> image, mask = draw_scene(7, size=(96, 128))
     >>> image.shape, mask.shape
@@ -70,17 +80,17 @@ def draw_scene(
         across, down = (x - centre[0]) / radius, (y - centre[1]) / radius
         inside, steep = _polyp(rng, across, down)
         inside += 0.04 * coarse + 0.015 * medium
-        # Its level set of the wanted area: a frame that cuts a polyp makes it no smaller.
+        # The level set of the wanted visible area. A polyp at the edge of the frame is not smaller.
         visible, rank = np.where(frame > 0.5, inside, -np.inf), -1 - int(share * frame.size)
         inside -= np.partition(visible, rank, axis=None)[rank]
         edge = 2 * max(rng.uniform(0.01, 0.03), 0.7 / scale) / radius
         alpha = _step(inside, -edge, edge)
 
-        # On the wall around it, the side away from the lamp lies in shadow.
+        # The wall behind the polyp, as seen from the lamp, is in shadow.
         shadow = 0.4 + 0.7 * (across * (centre[0] - lamp[0]) + down * (centre[1] - lamp[1]))
         shadow = np.clip(shadow, 0, 1) * np.exp(4 * np.minimum(inside, 0))
         light *= 1 - 0.6 * (1 - alpha) * shadow
-        light += alpha * np.maximum(0.5 * (1 - light), 0)  # nearer to the lamp than the wall
+        light += alpha * np.maximum(0.5 * (1 - light), 0)  # nearer to the lamp
         folds *= 1 - 0.9 * alpha
         dome = np.sqrt(np.maximum(inside, 0) + 0.15) - math.sqrt(0.15)
         relief += radius * steep * dome + alpha * (0.001 * fine)
@@ -94,14 +104,14 @@ def draw_scene(
     to_x, to_y = 0.8 * (lamp[0] - x), 0.8 * (lamp[1] - y)
     facing = (1 - slope_x * to_x - slope_y * to_y) / np.sqrt(1 + slope_x**2 + slope_y**2)
     light *= 1.3 * (0.35 + 0.65 * np.clip(facing, 0, 1.8)) * (1 + folds) / (1 + 0.3 * (x**2 + y**2))
-    picture = tint * light
+    image = tint * light
     mirror = np.exp(-4 * ((slope_x - 0.5 * to_x) ** 2 + (slope_y - 0.5 * to_y) ** 2))
     wet = 0.8 * drops + 0.5 * coarse + 2.2 * mirror + 0.6 * covered
     glint = _step(wet, 3.7, 4.1) * np.minimum(light, 1)
-    picture += glint * (_rgb(1, 0.98, 0.95) - picture)
+    image += glint * (_rgb(1, 0.98, 0.95) - image)
 
     blur = max(0.3, scale * rng.uniform(0.003, 0.008))
-    pixels = cv2.GaussianBlur(cv2.merge([*(255 * frame * picture)]), (0, 0), blur)
+    pixels = cv2.GaussianBlur(cv2.merge([*(255 * frame * image)]), (0, 0), blur)
     pixels += rng.uniform(1, 2.5) * rng.standard_normal(pixels.shape, dtype=np.float32)
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8), covered.astype(np.uint8)
 
@@ -109,10 +119,20 @@ def draw_scene(
 def write_dataset(
     folder: str | Path, count: int, size: tuple[int, int] = (224, 224), seed: int = 0
 ) -> None:
-    """Write `images/synthetic_0000.png` and so on, and `masks/` of the same names as 0 and 255.
+    """Write `images/synthetic_0000.png` and so on, and masks of the same names in `masks/`.
 
-    Raises ValueError as `draw_scene` does, or for a count below 1; OSError where nothing can be
-    written.
+    The levels of the masks are 0 and 255.
+
+    Args:
+        folder: made if it is missing.
+        count: number of images, 1 or more.
+        size, seed: as for `draw_scene`.
+
+    Raises:
+        ValueError: an argument is too small or no integer.
+        OSError: a file cannot be written.
+
+    >>> write_dataset("datasets/synthetic", 200)  # doctest: +SKIP
     """
     _check(1, count=count)
     for index in range(count):
@@ -143,16 +163,16 @@ def _step(value: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _noise(rng: Generator, size: tuple[int, int], cells: int) -> np.ndarray:
-    """Smooth noise `(H, W)`, mean 0 and variance about 1, `cells` bumps along the longer side."""
+    """Smooth noise `(H, W)` of mean 0 and variance 1, with `cells` bumps along the longer side."""
     grid = rng.standard_normal((cells, cells), dtype=np.float32)
     rows, columns = (max(2, round(cells * side / max(size))) for side in size)
     return cv2.resize(grid[:rows, :columns], size[::-1], interpolation=cv2.INTER_CUBIC)
 
 
 def _frame(rng: Generator, u: np.ndarray, v: np.ndarray, scale: float) -> np.ndarray:
-    """1 where the endoscope sees: in an octagon, a circle or everywhere, at times but a corner."""
-    cut = rng.uniform(1.45, 1.75)
-    kinds = np.abs(u) + np.abs(v) - cut, np.hypot(u, v) - 0.75 * cut, 0 * (u + v) - 1
+    """1 where the endoscope sees: an octagon, a circle or all, sometimes without a corner."""
+    radius = rng.uniform(1.45, 1.75)
+    kinds = np.abs(u) + np.abs(v) - radius, np.hypot(u, v) - 0.75 * radius, 0 * (u + v) - 1
     outside = kinds[rng.choice(3, p=[0.55, 0.3, 0.15])]
     if rng.random() < 0.2:
         corner = rng.uniform(0.4, 0.5)
@@ -163,7 +183,7 @@ def _frame(rng: Generator, u: np.ndarray, v: np.ndarray, scale: float) -> np.nda
 def _tunnel(
     rng: Generator, x: np.ndarray, y: np.ndarray, warp: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Light on the wall `(H, W)`, fading into the lumen, and the shading of the folds around it."""
+    """Light on the wall `(H, W)`, which fades into the lumen, and the shading of the folds."""
     turn, far = rng.uniform(0, 2 * math.pi), rng.uniform(0.2, 1.8)
     across = x - far * math.cos(turn) + 0.03 * warp
     down = y - far * math.sin(turn) - 0.03 * warp
@@ -171,7 +191,8 @@ def _tunnel(
     first, second = rng.uniform(0, 2 * math.pi, 2).tolist()
     r = np.hypot(across, rng.uniform(0.8, 1.25) * down) * (1 + 0.12 * np.cos(3 * angle + first))
     light = 1 - 0.9 * np.exp(-((r / rng.uniform(0.35, 0.7)) ** 2))
-    # Folds of equal distance along the tube are rings of equal ratio: a bright rim, then a slope.
+    # Folds at equal distances along the tube are rings whose radii have equal ratios.
+    # Each has a bright rim, then a slope.
     depth = rng.uniform(1.6, 3.2) * np.log(r + 0.1) + 0.05 * warp
     depth -= np.floor(depth)
     strength = rng.uniform(0.2, 1.0) * np.clip(0.6 + np.cos(2 * angle + second), 0, 1)
@@ -179,11 +200,11 @@ def _tunnel(
 
 
 def _places(rng: Generator, extent: tuple[float, float]) -> list[tuple[float, list[float], float]]:
-    """Up to three polyps: the part of the picture each covers (4 to 32 %), centre, radius."""
+    """Share of the image (4 to 32 %), centre and radius of each of one to three polyps."""
     count = 1 + rng.choice(3, p=[0.75, 0.17, 0.08])
     found: list[tuple[float, list[float], float]] = []
     for share in (0.04 * (8 if count == 1 else 2.5) ** rng.random(count)).tolist():
-        # The roomiest of a few: polyps that hide each other are hard to tell apart.
+        # The centre of six with the most room, so that polyps do not hide each other.
         centres = (rng.uniform(-0.66, 0.66, (6, 2)) * extent).tolist()
         room = [min((math.dist(p, c) - r for _, c, r in found), default=0) for p in centres]
         centre = centres[room.index(max(room))]
@@ -192,7 +213,7 @@ def _places(rng: Generator, extent: tuple[float, float]) -> list[tuple[float, li
 
 
 def _polyp(rng: Generator, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
-    """A field `(H, W)`, 1 on top of a polyp of about unit radius, 0 at its rim, and its slope."""
+    """A field `(H, W)`, 1 at the top of a polyp and 0 at its rim (radius near 1), and its slope."""
     kind = ("round", "long", "lobed", "flat", "stalked")[rng.integers(5)]
     steep = rng.uniform(0.25, 0.4) if kind == "flat" else rng.uniform(0.6, 0.9)
     turn, ratio = rng.uniform(0, 2 * math.pi), 1.1 + rng.random() * (kind in ("long", "flat"))
@@ -218,7 +239,7 @@ def _polyp(rng: Generator, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, fl
 def _layer(
     rng: Generator, size: tuple[int, int], paint: Callable[..., None], *how: Any
 ) -> np.ndarray:
-    """What `paint` draws on a canvas of grey levels, as an opacity `(H, W)`."""
+    """The opacity `(H, W)`, 0 to 1, of what `paint` draws on a canvas of grey levels."""
     canvas = np.zeros([round(_CANVAS * side / min(size)) for side in size], np.uint8)
     paint(rng, canvas, *how)
     cv2.GaussianBlur(canvas, (0, 0), 1.0, canvas)
@@ -227,6 +248,8 @@ def _layer(
 
 
 def _vessels(rng: Generator, canvas: np.ndarray) -> None:
+    """Draw seven branching lines."""
+
     def grow(start: complex, heading: float, width: int, order: int) -> None:
         headings = heading + np.cumsum(0.22 * rng.standard_normal(30 - 6 * order))
         points = start + 10 * np.cumsum(np.exp(1j * headings))  # x + iy
@@ -243,7 +266,7 @@ def _vessels(rng: Generator, canvas: np.ndarray) -> None:
 def _scatter(
     rng: Generator, canvas: np.ndarray, chance: float, most: int, spread: float, largest: int
 ) -> None:
-    """Blots around some place; large ones are bubbles, that is rings with a glint."""
+    """Draw blots around a random position; large ones are bubbles, which are rings with a glint."""
     middle = rng.random(2) * canvas.shape[::-1]
     for _ in range(rng.integers(1, most) if rng.random() < chance else 0):
         (x, y), turn = (16 * rng.normal(middle, spread)).astype(int).tolist(), rng.uniform(0, 180)
@@ -256,22 +279,22 @@ def _scatter(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command of this module; a mistake ends it with one line and exit code 2."""
+    """Run the command of this module. A mistake ends it with one line and exit code 2."""
     parser = argparse.ArgumentParser("python -m polypseg.data.synthetic", allow_abbrev=False)
-    parser.description = "Draw colonoscopy-like pictures and their masks."
+    parser.description = "Draw images that look like colonoscopy, and their masks."
     parser.error = lambda message: parser.exit(  # type: ignore[method-assign]
         2, f"{parser.prog}: error: {message}\n"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for images/ and masks/")
-    parser.add_argument("--count", type=int, default=200, help="number of pictures (%(default)s)")
+    parser.add_argument("--count", type=int, default=200, help="number of images (%(default)s)")
     parser.add_argument("--size", type=int, default=224, help="side in pixels (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="names the set (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="number of the set (%(default)s)")
     given = parser.parse_args(arguments)
     try:
         write_dataset(given.out, given.count, (given.size, given.size), given.seed)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    sys.stdout.write(f"{given.count} pictures and masks in {given.out}\n")
+    sys.stdout.write(f"{given.count} images and masks in {given.out}\n")
 
 
 if __name__ == "__main__":

@@ -352,7 +352,7 @@ def test_a_data_sets_own_masks_are_never_replaced(folder, tmp_path):
     before = (tmp_path / "masks" / "x.png").read_bytes()
     result = infer("--image", tmp_path / folder, "--out", tmp_path, "--overwrite")
     assert result.returncode == 2
-    assert "--out: expected another folder than a data set's own, got" in result.stderr
+    assert "--out: expected a folder outside the data set, got" in result.stderr
     assert (tmp_path / "masks" / "x.png").read_bytes() == before
 
 

@@ -134,7 +134,7 @@ def test_the_command(tmp_path):
     options = ["--count", "2", "--size", "48", "--seed", "5"]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"2 pictures and masks in {tmp_path / 'set'}\n"
+    assert done.stdout == f"2 images and masks in {tmp_path / 'set'}\n"
     written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
     names = ("synthetic_0000.png", "synthetic_0001.png")
     assert written == [str(Path("set", f, name)) for f in ("images", "masks") for name in names]

@@ -167,9 +167,7 @@ def test_equal_pictures_are_found_by_their_pixels(tmp_path, rng):
     add(tmp_path, "d", copy.reshape(80, 60, 3), blob(80, 60))  # equal bytes, another shape
     pairs, _ = find_pairs(tmp_path)
     (problem,) = verify(pairs).problems
-    assert problem == Problem(
-        "warning", pairs[0].image, f"same picture twice: also {pairs[2].image}"
-    )
+    assert problem == Problem("warning", pairs[0].image, f"same image twice: also {pairs[2].image}")
 
 
 def test_with_a_split_only_pictures_in_two_subsets_are_told(tmp_path, rng):
@@ -180,7 +178,7 @@ def test_with_a_split_only_pictures_in_two_subsets_are_told(tmp_path, rng):
     split = {"train": ["a", "b", "d", "e"], "val": ["c"], "test": []}
     (problem,) = verify(pairs, split=split).problems
     assert problem.severity == "warning" and problem.path == pairs[0].image
-    assert problem.message == f"same picture in two subsets: train, also val as {pairs[2].image}"
+    assert problem.message == f"same image in two subsets: train, also val as {pairs[2].image}"
     assert not verify(pairs, split={"train": ["a", "b"], "val": ["d", "e"], "test": []}).problems
     assert len(verify(pairs).problems) == 2
 

@@ -1,17 +1,17 @@
-"""What is known of a published data set."""
+"""The description of a published data set."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A data set as its publishers lay it out.
+    """A published data set.
 
     Attributes:
-        title: its name.
-        images, masks: the folders of its archive; files match by stem.
-        source: where it is to be had.
-        terms: for which use, as its publishers state it.
+        title: name of the data set.
+        images, masks: folders of its archive, whose files match by stem.
+        source: address of its web page.
+        terms: permitted use, as stated by its publishers.
     """
 
     title: str

@@ -40,7 +40,7 @@ NO_FILE = "--image: expected a file, a folder or a pattern"
 WRITABLE = "--out: expected a writable place with room on the disk, got "
 NEW = "--out: expected new files (or --overwrite), got "
 OTHER = "--out: expected a path that is not an input, got "
-SET = "--out: expected another folder than a data set's own, got "
+SET = "--out: expected a folder outside the data set, got "
 FILE = "--model: expected a run folder or a model file, got "
 RUN = "--model: expected a run folder (one with config.json), got "
 FORMAT = "--model: expected a run folder, a SavedModel folder, .keras"
@@ -135,18 +135,18 @@ ROWS = [
     fault("--image a.png", "--image: a.png: expected a JPEG", put("a.png", NOISE)),
     fault("--image a.png", "--image: a.png: expected", put("a.png", b"\x89PNG\r\n\x1a\n" + NOISE)),
     fault("--image a.jpg", "--image: a.jpg: expected", put("a.jpg", b"\xff\xd8\xff\xe0" + NOISE)),
-    fault("--image a.bmp", "--image: a.bmp: expected a whole", put("a.bmp", b"BM" + NOISE)),
+    fault("--image a.bmp", "--image: a.bmp: expected a complete", put("a.bmp", b"BM" + NOISE)),
     fault("--image a.tif", "--image: a.tif: ", put("a.tif", b"II*\0" + NOISE)),
-    fault("--image a.png", "--image: a.png: expected a whole", half("in/a.png", "a.png")),
-    fault("--image a.png", "--image: a.png: expected a whole", half("in/a.png", "a.png", 0.97)),
-    fault("--image a.jpg", "--image: a.jpg: expected a whole", half("in/b.jpg", "a.jpg")),
+    fault("--image a.png", "--image: a.png: expected a complete", half("in/a.png", "a.png")),
+    fault("--image a.png", "--image: a.png: expected a complete", half("in/a.png", "a.png", 0.97)),
+    fault("--image a.jpg", "--image: a.jpg: expected a complete", half("in/b.jpg", "a.jpg")),
     fault("--image a.jpg", "--image: a.jpg: expected", half("in/b.jpg", "a.jpg", 0.02)),
-    fault("--image a.webp", "--image: a.webp: expected a whole", half("in/c.webp", "a.webp")),
+    fault("--image a.webp", "--image: a.webp: expected a complete", half("in/c.webp", "a.webp")),
     fault("--image a.gif", "--image: a.gif: expected a JPEG", image("a.gif")),
     fault("--image a.png", "--image: a.png: expected a JPEG", image("a.png", format="GIF")),
     fault("--image a.png", "--image: a.png: expected a JPEG", image("a.png", format="PDF")),
-    fault("--image a.png", "--image: a.png: expected one picture, got 2", frames("a.png")),
-    fault("--image a.tif", "--image: a.tif: expected one whole picture", frames("a.tif")),
+    fault("--image a.png", "--image: a.png: expected one image, got 2", frames("a.png")),
+    fault("--image a.tif", "--image: a.tif: expected one image", frames("a.tif")),
     fault("--image a.tif", "--image: a.tif: expected a flat TIFF", image("a.tif", mode="F")),
     fault("--image a.png", "--image: a.png: expected at most", bomb),
     fault("", "--image: in/bad.png: expected an image", put("in/bad.png"), new=ALL),
