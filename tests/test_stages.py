@@ -6,26 +6,63 @@ import time
 import numpy as np
 import pytest
 
+from polypseg.inference import stages as stages_module
 from polypseg.inference.stages import Stages
 from polypseg.inference.temporal import fill_in, smooth
 
 
 def test_results_come_in_order_and_stages_overlap():
-    def slowly(numbers):
-        for number in numbers:
-            time.sleep(0.02)
-            yield number + 1
+    """While the third stage is at its first number, the others go on to their next ones."""
+    one_goes_on, two_goes_on, overlapped = threading.Event(), threading.Event(), []
 
-    stages = Stages(
-        {"source": lambda: iter(range(20)), "one": slowly, "two": slowly, "three": slowly}
-    )
-    started = time.perf_counter()
-    assert list(stages) == list(range(3, 23))
-    seconds = time.perf_counter() - started
-    work = sum(stages.seconds.values())
-    assert work >= 3 * 20 * 0.02
-    assert seconds < 0.7 * work, "three stages of equal length should take little more than one"
-    assert stages.seconds["source"] < 0.1 * work
+    def adding(happens):
+        def stage(numbers):
+            for index, number in enumerate(numbers):
+                happens(index)
+                yield number + 1
+
+        return stage
+
+    stages = {
+        "source": lambda: iter(range(20)),
+        "one": adding(lambda index: index == 2 and one_goes_on.set()),
+        "two": adding(lambda index: index == 1 and two_goes_on.set()),
+        "three": adding(
+            lambda index: overlapped.append(one_goes_on.wait(10) and two_goes_on.wait(10))
+        ),
+    }
+    assert list(Stages(stages)) == list(range(3, 23))
+    assert all(overlapped)
+
+
+def test_the_seconds_of_a_stage_are_those_of_its_own_work(monkeypatch):
+    """Each thread has a clock, which goes on by 100 s while it waits for a number."""
+    clock, get = threading.local(), stages_module._Queue.get
+
+    def now():
+        return getattr(clock, "now", 0.0)
+
+    def spend(seconds):
+        clock.now = now() + seconds
+
+    def slow_get(queue):
+        item = get(queue)
+        spend(100)
+        return item
+
+    def working(seconds):
+        def stage(numbers=range(20)):
+            for number in numbers:
+                spend(seconds)
+                yield number
+
+        return stage
+
+    monkeypatch.setattr(time, "perf_counter", now)
+    monkeypatch.setattr(stages_module._Queue, "get", slow_get)
+    stages = Stages({"source": working(0.5), "one": working(2), "two": working(3)})
+    assert list(stages) == list(range(20))
+    assert stages.seconds == {"source": 10, "one": 40, "two": 60}
 
 
 def test_at_most_depth_results_wait():
