@@ -74,7 +74,7 @@ def _find_folders(root: Path) -> tuple[Path, Path]:
 
 
 def refuse_data_set(folder: str | os.PathLike[str], argument: str) -> None:
-    """Raise `InputError` if an output folder is that of a data set, or of its images or masks.
+    """Raise `InputError` if an output folder is a data set, or its folder of images or masks.
 
     Args:
         folder: may be missing.

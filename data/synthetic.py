@@ -23,7 +23,7 @@ from .images import write_png
 
 MIN_SIDE = 32
 _CANVAS = 384  # shorter side in pixels at which thin objects are drawn, before resizing
-# Reflectance in percent: pink, salmon, red, pale, orange; then that of polyps relative to it.
+# Reflectance of mucosa in percent (pink, salmon, red, pale, orange); that of polyps relative to it.
 _MUCOSA = (75, 46, 42), (71, 43, 33), (69, 33, 29), (78, 59, 53), (74, 49, 26)
 _POLYP = (102, 62, 62), (80, 54, 56), (125, 140, 130), (120, 92, 62)
 # Probability, largest number, spread and largest radius in pixels of the canvas, colour.

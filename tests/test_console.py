@@ -1,4 +1,4 @@
-"""The error boundary: what becomes one line, with which exit code, on which terminal."""
+"""How errors are shown: as one line or a traceback, with which exit code, on which terminal."""
 
 import dataclasses
 import importlib.util

@@ -68,11 +68,11 @@ def test_colours_have_one_owner():
 
 
 FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-LEAN = 2  # pixels that a letter may begin before its place
+LEAN = 2  # pixels by which a letter may start before its position
 
 
 def drawn(text, size=17, width=math.inf):
-    """What `draw_text` makes of a page of 600 x 60 pixels."""
+    """A page of 600 x 60 pixels with a text by `draw_text`."""
     page = Image.new("RGB", (600, 60), (10, 20, 30))
     draw_text(page, text, (30, 20), (250, 240, 10), size, width)
     return np.asarray(page)
@@ -162,7 +162,7 @@ SIZES = [(64, 1000), (1000, 64), (33, 47), (301, 299), (540, 720)]
 
 
 def test_captions_of_a_sheet_stay_below_their_images():
-    """Whatever a caption says, all pixels elsewhere are as without it."""
+    """A caption changes no pixels outside its place."""
     rows = []
     for index, size in enumerate(SIZES):
         image, mask = draw_scene(index, size)

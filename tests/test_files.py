@@ -1,4 +1,4 @@
-"""Files that are complete or not there: in full, by any name, two at once."""
+"""Files are complete or missing, whatever their name, and with two writers at once."""
 
 import csv
 import hashlib

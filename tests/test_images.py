@@ -34,7 +34,7 @@ def luma(rgb):
 
 
 def png(rows, width, bits, colour_type):
-    """A PNG by the specification, without any library's idea of it; rows are packed bytes."""
+    """A PNG written by the specification, without a library. Rows are packed bytes."""
 
     def chunk(name, body):
         checksum = struct.pack(">I", zlib.crc32(name + body))

@@ -1,4 +1,4 @@
-"""The one pass over the files: what it keeps, what it hashes, and what it refuses."""
+"""The single pass over the files: what is stored, hashed and refused."""
 
 import csv
 import hashlib
@@ -145,7 +145,7 @@ def test_bad_files_are_raised_with_the_report_of_all(data, tmp_path, load_it, op
 
 
 def test_a_file_that_changed_is_told_before_what_is_wrong_with_it(data, tmp_path):
-    """And one that cannot be read at all, by its path and reason."""
+    """A file that cannot be read is reported with its path and the reason."""
     copy_of(data, tmp_path / "data")
     run = tmp_path / "run"
     run.mkdir()

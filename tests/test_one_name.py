@@ -1,4 +1,4 @@
-"""One import name: `polypseg`, and what its lazy names and bare leaves must not do."""
+"""`polypseg` is the one import name; its lazy names and the bare leaves cause no surprises."""
 
 import os
 import subprocess
@@ -60,7 +60,7 @@ def test_completion_offers_the_names():
     ],
 )
 def test_a_bare_leaf_is_the_very_same(module, name):
-    """And not a second class, which Keras would take for the first one when it loads a file."""
+    """A second class would replace the first one where Keras loads a file."""
     assert execute(
         f"from {module} import {name} as bare\n"
         f"from polypseg.{module} import {name} as ours\n"

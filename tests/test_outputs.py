@@ -1,4 +1,4 @@
-"""What a command will write is its own: by any name, against another process, after a kill."""
+"""Outputs are claimed: under any name, against other processes, and after a kill."""
 
 import multiprocessing
 import os
@@ -86,7 +86,7 @@ def test_a_second_claim_is_refused_until_the_first_has_ended(many, tmp_path):
 
 def _append(path, barrier, added, refused):
     barrier.wait()
-    # However the processes are scheduled, all go on until claims have met often enough.
+    # All go on until enough claims were refused, however the processes are scheduled.
     while added.value < 200 or refused.value < 50:
         try:
             with claim({"out": [path]}, overwrite=True):
@@ -100,7 +100,7 @@ def _append(path, barrier, added, refused):
 
 
 def test_claims_of_four_processes_never_overlap(tmp_path):
-    """Each adds one to a number; with two inside at once some would be lost."""
+    """Each adds one to a number. If two held the claim at once, additions would be lost."""
     context = multiprocessing.get_context("spawn")
     path, added, refused = tmp_path / "n", context.Value("i", 0), context.Value("i", 0)
     arguments = path, context.Barrier(4), added, refused
@@ -130,7 +130,7 @@ def _use(folder, barrier, results):
         try:
             with claim({"out": [folder / "x"]}, folder=folder):
                 (folder / "x").write_text("x")
-                (folder / "x").unlink()  # the folder is empty, and goes
+                (folder / "x").unlink()  # the folder is empty now and is removed
                 results.put(1)
         except InputError:
             pass

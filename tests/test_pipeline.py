@@ -1,4 +1,4 @@
-"""The cache, the order of pictures and their augmentation."""
+"""The cache, the order of images and their augmentation."""
 
 import cv2
 import numpy as np
@@ -44,7 +44,7 @@ def test_order_and_augmentation_follow_from_seed_and_epoch(pairs):
     np.testing.assert_array_equal(resumed[0][0], first[2][0])
 
 
-def test_an_epoch_shows_each_picture_once():
+def test_an_epoch_shows_each_image_once():
     levels = np.arange(12, dtype=np.uint8)
     arrays = Arrays(
         np.full((12, 8, 8, 3), levels[:, None, None, None]), np.zeros((12, 8, 8, 1), np.uint8)
@@ -83,7 +83,7 @@ def drawn(count, seed=0):
 
 
 def test_image_and_mask_move_together():
-    # The mask is the picture's bright disc; whatever the warp does, it stays so.
+    # The mask is the bright disc of the image, and stays so under any warp.
     y, x = np.mgrid[:60, :60]
     disc = ((y - 25) ** 2 + (x - 35) ** 2 < 14**2)[None, :, :, None].repeat(16, axis=0)
     images = np.where(disc, 220, 40).repeat(3, axis=3).astype(np.uint8)

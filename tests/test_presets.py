@@ -1,4 +1,4 @@
-"""Every published data set that is registered: found as it is laid out."""
+"""Every registered data set is found in the layout of its publishers."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""The drawn pictures: reproducible, in range, learnable, and the same scene at every size."""
+"""The drawn images: reproducible, in range, learnable, and the same scene at every size."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def drawn():
     return [draw_scene(index, (112, 112)) for index in range(50)]
 
 
-def test_a_picture_is_a_function_of_index_seed_and_size_alone():
+def test_an_image_depends_on_index_seed_and_size_alone():
     image, mask = draw_scene(5, (64, 80), seed=3)
     draw_scene(6, (64, 80), seed=3)
     again, again_mask = draw_scene(np.int64(5), [64, 80], seed=3)
@@ -43,8 +43,8 @@ def test_another_processor_draws_the_same_but_for_a_level_here_and_there():
     assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
 
 
-def test_the_pictures_stay_what_they_are():
-    # Whoever restyles the scene writes new numbers; if a new NumPy or OpenCV does it, that is news.
+def test_the_images_do_not_change():
+    # To be changed with the style of the scene, not for a new version of NumPy or OpenCV.
     image, mask = draw_scene(1, (64, 64))
     assert abs(int(mask.sum()) - 513) <= 2
     np.testing.assert_allclose(image.mean((0, 1)), [193.245, 117.758, 94.015], atol=0.02)
@@ -74,7 +74,7 @@ def test_polyps_differ_from_what_is_around_them(drawn):
     # Sensor noise has a deviation of at most 2.5 levels; these are means of 50 pixels and more.
     assert np.mean(contrasts > 10) > 0.9
     assert np.median(contrasts) > 30
-    # The masks of other pictures show no such border.
+    # The masks of other images show no such border.
     masks = [mask for _, mask in drawn[1:] + drawn[:1]]
     others = [border_contrast(image, mask) for (image, _), mask in zip(drawn, masks, strict=True)]
     assert np.median(contrasts) > 2 * np.median(others)

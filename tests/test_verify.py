@@ -60,7 +60,7 @@ def test_every_unreadable_file_is_reported_and_none_is_raised(tmp_path, rng):
     (tmp_path / "masks/b.png").write_bytes(b"")
     (tmp_path / "masks/c.png").write_bytes(b"<html>404</html>")
     pairs, _ = find_pairs(tmp_path)
-    (tmp_path / "images/e.png").unlink()  # goes away after it has been found
+    (tmp_path / "images/e.png").unlink()  # removed after it was found
     report = verify(pairs)
     assert [problem.path.relative_to(tmp_path).as_posix() for problem in report.errors] == [
         "images/a.png",
