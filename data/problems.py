@@ -6,7 +6,13 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """What is wrong with a file: severity `error` or `warning`, message `kind: detail`."""
+    """A problem of a file.
+
+    Attributes:
+        severity: `"error"` or `"warning"`.
+        path: the file.
+        message: `"kind"` or `"kind: detail"`.
+    """
 
     severity: str
     path: Path
@@ -15,24 +21,31 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What the check found in `checked` pairs. `str(report)` is short, `text(None)` complete."""
+    """The result of `verify`.
+
+    Attributes:
+        problems: all problems, in the order of the pairs.
+        checked: number of pairs that were checked.
+    """
 
     problems: tuple[Problem, ...]
     checked: int
 
     @property
     def errors(self) -> tuple[Problem, ...]:
+        """Problems with which a network cannot be trained."""
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
+        """Problems that may be intended."""
         return tuple(problem for problem in self.problems if problem.severity == "warning")
 
     def __str__(self) -> str:
         return self.text()
 
     def text(self, limit: int | None = 5) -> str:
-        """The problems by severity and kind; `limit` files of each kind, `None` for all."""
+        """List the problems by severity and kind, with `limit` files of each kind; None for all."""
         counts = [
             _count(self.checked, "pair"),
             _count(len(self.errors), "error"),
