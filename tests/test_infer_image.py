@@ -1,6 +1,7 @@
 """`infer_image.py`, run for real on pictures that the tests draw; and what it is made of."""
 
 import csv
+import json
 import os
 import resource
 import shutil
@@ -122,7 +123,8 @@ def test_files_and_numbers_of_a_folder(threshold, tmp_path):
         assert float(row["confidence"]) == pytest.approx(
             probability[mask].astype(float).mean(), abs=6e-5
         )
-        assert float(row["milliseconds"]) >= 0
+        assert "milliseconds" not in row
+    assert "ms an image" not in result.stdout, "calls of two images and of one: each is a first one"
     assert sorted(os.listdir(out)) == [
         "masks",
         "overlays",
@@ -395,12 +397,46 @@ def test_a_killed_command_goes_on_where_it_was(tmp_path):
     for name, (expected, _) in contents(tmp_path / "once").items():
         if name.endswith(".png"):
             assert (tmp_path / "o" / name).read_bytes() == expected, name
-    of_time = ("milliseconds",)
-    one, two = (
-        [{key: value for key, value in row.items() if key not in of_time} for row in table(folder)]
-        for folder in (tmp_path / "once", tmp_path / "o")
-    )
+    one, two = table(tmp_path / "once"), table(tmp_path / "o")
     assert one == two and len(one) == 6
+
+
+def test_the_time_of_an_image_is_the_mean_of_the_later_calls(tmp_path):
+    for index in range(7):
+        draw(tmp_path / "in" / f"{index}.png", seed=index)
+    result = infer(
+        *("--image", tmp_path / "in", "--out", tmp_path / "o", "--batch-size", 2),
+        env=os.environ | {"STUB_SECONDS": "0.2"},
+    )
+    assert result.returncode == 0, result.stderr
+    # Calls of 2, 2, 2 and 1: the second and the third are counted, 0.2 s for two images.
+    line = next(line for line in result.stdout.splitlines() if "ms an image" in line)
+    milliseconds, rate = (float(line.split()[index]) for index in (1, 5))
+    assert 100 <= milliseconds < 200 and "4 of 7 images" in line
+    assert rate == pytest.approx(1000 / milliseconds, rel=0.02)
+
+
+def test_a_folder_whose_table_has_milliseconds_goes_on(tmp_path):
+    """They were averages of a batch; the table and the journal had them in an older version."""
+    for index in range(3):
+        draw(tmp_path / "in" / f"{index}.png", seed=index)
+    arguments = ("--image", tmp_path / "in", "--out", tmp_path / "o")
+    assert infer(*arguments).returncode == 0
+    new = table(tmp_path / "o")
+    old = [{**row, "milliseconds": "12.34"} for row in new]
+    with open(tmp_path / "o" / "regions.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, old[0])
+        writer.writeheader()
+        writer.writerow(old[0])
+    # A row of the older version, and one of this version after it.
+    lines = [json.dumps(row) + "\n" for row in (old[1], new[1])]
+    (tmp_path / "o" / ".regions.jsonl").write_text("".join(lines))
+    before = contents(tmp_path / "o" / "masks")
+    result = infer(*arguments)
+    assert result.returncode == 0 and "; 2 done before" in result.stdout, result.stderr
+    assert table(tmp_path / "o") == new
+    after = contents(tmp_path / "o" / "masks")
+    assert [name for name in before if after[name] == before[name]] == ["0.png", "1.png"]
 
 
 def test_what_is_done_stays_and_what_is_new_or_changed_is_added(tmp_path):

@@ -181,6 +181,31 @@ def test_output_is_the_source_with_the_mask_drawn_on_it(tmp_path):
     ]
 
 
+def test_the_first_calls_of_the_network_are_reported_apart(tmp_path):
+    video = draw(tmp_path / "in.mp4", count=14)
+    options = "--stride", 2, "--batch-size", 2
+    result = infer(
+        *("--video", video, "--out", tmp_path / "out.mp4", *options),
+        env=os.environ | {"STUB_SECONDS": "0.2"},
+    )
+    assert result.returncode == 0, result.stderr
+    # Seven frames, in calls of 1, 2, 2 and 2: two calls of 0.2 s for two frames each are timed,
+    # and the network runs on every second frame of the video.
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert 0.4 <= facts["seconds_of_first_calls"] < 0.7
+    assert 50 <= facts["milliseconds_per_frame"]["network"] < 90
+    assert facts["seconds"] >= 0.8
+    assert "14 frames in" in result.stdout and "network" in result.stdout
+
+
+def test_a_video_too_short_to_time_the_network_says_nothing_of_its_time(tmp_path):
+    video = draw(tmp_path / "in.mp4", count=3)
+    result = infer("--video", video, "--out", tmp_path / "out.mp4")
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert facts["milliseconds_per_frame"]["network"] is None, "calls of one frame and of two"
+    assert "network" not in result.stdout.partition("milliseconds a frame")[2]
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
 def test_variable_frame_rate_keeps_its_timestamps(suffix, tmp_path):
     pts = np.cumsum([0, 40, 40, 200, 20, 60, 33, 34, 500, 40, 40]).tolist()

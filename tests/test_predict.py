@@ -19,7 +19,7 @@ from polypseg.errors import InputError
 from polypseg.inference import images as images_module
 from polypseg.inference import predict as predict_module
 from polypseg.inference.images import Job, segment
-from polypseg.inference.predict import predict, predictions, read_ahead
+from polypseg.inference.predict import CallTimes, predict, predictions, read_ahead
 from polypseg.inference.video import Frame
 from polypseg.inference.video_stages import video_stages
 from polypseg.scoring import evaluation
@@ -151,12 +151,7 @@ def test_segment_writes_what_a_plain_loop_writes(size, all_maps, tmp_path, monke
     assert len(problems) == len(broken)
     for line, index in zip(sorted(problems), broken):
         assert line.startswith(str(items[index].image))
-    # Each new length of a call is tried out before it is timed.
-    seen, calls = set(), []
-    for length in plain.calls:
-        calls += [length] if length in seen else [length, length]
-        seen.add(length)
-    assert [length for length in predictor.calls if length] == calls
+    assert [length for length in predictor.calls if length] == plain.calls
 
 
 @pytest.mark.parametrize("stride", [1, 3, 11])
@@ -190,21 +185,50 @@ def test_the_first_frame_of_a_video_waits_for_no_others():
     assert taken == [0, 1]
 
 
-def test_a_call_is_timed_without_the_first_of_its_length(monkeypatch):
-    now = 0.0
+class SlowAtFirst(Stub):
+    """The first call with each number of images takes 7 s of `now`, every other one 0.25 s."""
 
-    def network(images):
-        nonlocal now
-        now += 7 if images[0].shape == (1, 1, 3) else 0.25
-        return Stub()(images)
+    def __init__(self):
+        self.now, self.calls = 0.0, []
 
-    monkeypatch.setattr(time, "perf_counter", lambda: now)
-    pairs = [(index, image) for index, image in enumerate(noise(4)[:3] + noise(3)[:2])]
-    calls = list(predictions(pairs, network, 2, warm=True))
-    assert [[found.item for found in call] for call in calls] == [[0, 1], [2, 3], [4]]
-    assert [found.milliseconds for call in calls for found in call] == [125] * 4 + [250]
-    for found in calls[1]:
-        assert found.image is pairs[found.item][1]
+    def __call__(self, images):
+        self.now += 0.25 if len(images) in self.calls else 7
+        self.calls.append(len(images))
+        return super().__call__(images)
+
+
+def test_times_leave_out_the_first_call_of_each_length_and_cost_no_call(monkeypatch):
+    network, times = SlowAtFirst(), CallTimes()
+    monkeypatch.setattr(time, "perf_counter", lambda: network.now)
+    pairs = list(enumerate(noise(9)))
+    pairs[2:2] = [("no image", None), ("nor this", None)]  # a call of no images
+    calls = list(predictions(pairs, network, 2, times=times))
+    assert [found.item for call in calls for found in call] == [item for item, _ in pairs]
+    for found in calls[2]:
+        assert found.image is dict(pairs)[found.item]
+    assert [length for length in network.calls if length] == [2, 2, 2, 2, 1]
+    assert (times.first_images, times.first_seconds) == (2 + 1, 7 + 7)
+    assert (times.images, times.seconds) == (6, 0.75)
+    assert times.milliseconds == 125
+
+
+def test_times_of_first_calls_alone_give_no_milliseconds():
+    times = CallTimes()
+    list(predictions(enumerate(noise(3)), Stub(), 2, times=times))
+    assert times.first_images == 3 and times.milliseconds is None
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_times_of_a_video_leave_out_the_first_calls(stride, monkeypatch):
+    """Calls of the first frame, of four, four, and of the three that are left."""
+    network, times = SlowAtFirst(), CallTimes()
+    monkeypatch.setattr(time, "perf_counter", lambda: network.now)
+    frames = [Frame(image, pts, []) for pts, image in enumerate(noise(12 * stride))]
+    stages = video_stages([], network, [], 0.5, batch_size=4, stride=stride, times=times)
+    list(stages["network"](iter(frames)))
+    assert network.calls == [1, 4, 4, 3]
+    assert (times.first_images, times.first_seconds) == (1 + 4 + 3, 3 * 7)
+    assert (times.images, times.milliseconds) == (4, 62.5)
 
 
 @pytest.mark.parametrize("module", [predict_module, images_module])

@@ -94,6 +94,7 @@ def segment_images(jobs, options):
     from polypseg import __version__
     from polypseg.inference.advice import export_advice
     from polypseg.inference.images import segment
+    from polypseg.inference.predict import CallTimes
     from polypseg.inference.predictor import Predictor
     from polypseg.inference.record import TABLE, Record
 
@@ -105,14 +106,20 @@ def segment_images(jobs, options):
     how = settings(options, predictor)
     record = Record(out, how | {"polypseg": __version__}, anew=options.overwrite)
     left = record.missing(jobs)
-    written, problems = 0, []
+    written, problems, times = 0, [], CallTimes()
     choices = (how["threshold"], problems, options.batch_size, options.panel)
     with tqdm(total=len(left), unit=" images", leave=False, disable=None) as bar:
-        for rows in segment(left, predictor, *choices, begin=record.begin):
+        for rows in segment(left, predictor, *choices, begin=record.begin, times=times):
             record.add(rows)
             written += len(rows)
             bar.update(written + len(problems) - bar.n)
     record.finish()
+    if times.milliseconds:
+        print(
+            f"network: {times.milliseconds:.1f} ms an image, {1e3 / times.milliseconds:.1f} "
+            f"images/s (without the first call of each batch size: {times.images} of "
+            f"{written} images)"
+        )
     if written or not problems:
         before = len(jobs) - len(left)
         print(

@@ -167,6 +167,7 @@ def convert(reader, predictor, options, how, stopped, started):
     """Write the video, its masks and its .json; return what is in that."""
     from tqdm import tqdm
 
+    from polypseg.inference.predict import CallTimes
     from polypseg.inference.stages import Stages
     from polypseg.inference.video_stages import video_stages
     from polypseg.inference.video_writer import MaskFolder, VideoWriter
@@ -188,6 +189,7 @@ def convert(reader, predictor, options, how, stopped, started):
                 if lossless
                 else MaskFolder(masks)
             )
+        times = CallTimes()
         stages = video_stages(
             reader,
             predictor,
@@ -199,6 +201,7 @@ def convert(reader, predictor, options, how, stopped, started):
             stride=options.stride,
             width=options.smooth,
             side_by_side=options.side_by_side,
+            times=times,
         )
         stages = Stages(stages, depth=options.batch_size)
         total = min(filter(None, (reader.length, options.max_frames)), default=None)
@@ -216,7 +219,7 @@ def convert(reader, predictor, options, how, stopped, started):
             for other in writers[1:]:
                 other.finish()
             seconds = time.perf_counter() - began
-            result = facts(reader, options, how, stopped, stages, frames, first, seconds)
+            result = facts(reader, options, how, stopped, stages, times, frames, first, seconds)
             for each in reversed(writers):  # all is complete on the disk; now the names
                 each.commit()
             write_facts(options.facts, result)
@@ -227,8 +230,12 @@ def convert(reader, predictor, options, how, stopped, started):
     return result
 
 
-def facts(reader, options, how, stopped, stages, frames, first, seconds):
+def facts(reader, options, how, stopped, stages, times, frames, first, seconds):
     """What becomes the video's .json."""
+    milliseconds = {name: 1e3 * spent / frames for name, spent in stages.seconds.items()}
+    # Of a frame of the video, of which the network may see every Nth only.
+    share = (times.images + times.first_images) / frames
+    milliseconds["network"] = times.milliseconds and times.milliseconds * share
     return {
         "video": options.video,
         **how,
@@ -243,9 +250,10 @@ def facts(reader, options, how, stopped, stages, frames, first, seconds):
         "problem": reader.problem,
         "seconds": round(seconds, 3),
         "seconds_to_first_frame": round(first, 3),
+        "seconds_of_first_calls": round(times.first_seconds, 3),
         "frames_per_second": round(frames / seconds, 2),
         "milliseconds_per_frame": {
-            name: round(1e3 * spent / frames, 3) for name, spent in stages.seconds.items()
+            name: value and round(value, 3) for name, value in milliseconds.items()
         },
     }
 
@@ -256,13 +264,14 @@ def write_facts(path, result):
 
 
 def report(result, options):
-    milliseconds = result["milliseconds_per_frame"]
-    each = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items())
-    alone = 1e3 / max(milliseconds["network"], 1e-6)
     print(
-        f"milliseconds a frame: {each}; {result['frames_per_second']:.1f} frames/s, {alone:.1f} by "
-        "the network alone"
+        f"{result['frames']} frames in {result['seconds']:.1f} s, "
+        f"{result['frames_per_second']:.1f} frames/s; {result['seconds_of_first_calls']:.1f} s of "
+        "it in the first calls of the network, which build its graph"
     )
+    milliseconds = result["milliseconds_per_frame"]
+    each = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items() if value)
+    print(f"milliseconds a frame, without these calls: {each}")
     print(
         f"{'stopped; ' if result['stopped'] else ''}written: {options.target} ({result['frames']} "
         "frames)"

@@ -21,15 +21,12 @@ from .stages import Stages
 
 
 class Job(NamedTuple):
-    """A picture on its way: file, what to write, pixels, and the maps `(H, W, S)` and milliseconds
-    that it took.
-    """
+    """A picture on its way: file, what to write, pixels, and the maps `(H, W, S)`."""
 
     path: Path
     targets: dict
     image: object
     maps: object = None
-    milliseconds: float = 0.0
 
 
 def find_images(arguments):
@@ -90,7 +87,16 @@ def output_names(paths):
     return found
 
 
-def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False, begin=lambda: None):
+def segment(
+    jobs,
+    predictor,
+    threshold,
+    problems,
+    batch_size=8,
+    all_maps=False,
+    begin=lambda: None,
+    times=None,
+):
     """Run the network over pictures and write what is found; reading, the network and writing
     overlap.
 
@@ -102,6 +108,7 @@ def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False, 
         batch_size: pictures a call of the network.
         all_maps: write pages of all maps of the network, not of the answer alone.
         begin: called before the first file is written.
+        times: `CallTimes` that counts the calls of the network.
 
     Yields:
         Lists of rows of the table, a row for each picture that was written.
@@ -119,11 +126,10 @@ def segment(jobs, predictor, threshold, problems, batch_size=8, all_maps=False, 
 
     def network():
         pairs = read_ahead(jobs, read, pool, 2 * batch_size)
-        return predictions(pairs, run, batch_size, warm=True)
+        return predictions(pairs, run, batch_size, times=times)
 
     def done(found):
-        maps, milliseconds = np.atleast_3d(found.maps), found.milliseconds
-        job = found.item._replace(image=found.image, maps=maps, milliseconds=milliseconds)
+        job = found.item._replace(image=found.image, maps=np.atleast_3d(found.maps))
         return write(job, predictor, threshold) | {"digest": digests.pop(job.path)}
 
     def writing(batches):
@@ -152,9 +158,7 @@ def write(job, predictor, threshold):
 
     def page():
         count = len(regions.boxes)
-        facts = (
-            f"{width} x {height} pixels   ·   {predictor.engine}, {job.milliseconds:.1f} ms   ·   "
-        )
+        facts = f"{width} x {height} pixels   ·   {predictor.engine}   ·   "
         facts += f"{count} region{'s' * (count != 1)}, {100 * fraction:.1f} % of the image"
         facts += f", mean probability {confidence}" if confidence else ""
         return panel(job.image, job.maps, predictor.maps, threshold, job.path.name, facts)
@@ -178,5 +182,4 @@ def write(job, predictor, threshold):
         "regions": len(regions.boxes),
         "boxes": "; ".join(" ".join(map(str, box)) for box in regions.boxes),
         "confidence": confidence,
-        "milliseconds": f"{job.milliseconds:.2f}",
     }

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -18,14 +19,53 @@ _FLIPS = ((1,), (0,), (0, 1))
 
 
 class Prediction(NamedTuple):
-    """An item, its image `(H, W, 3)` uint8, the network's maps of it, `(H, W)` or `(H, W, S)`
-    float32, both None where there was no image, and its share of the call's milliseconds.
+    """What the network says about one image.
+
+    Attributes:
+        item: what the image belongs to, as it was given.
+        image: `(H, W, 3)` uint8; None where there was no image.
+        maps: `(H, W)` or `(H, W, S)` float32; None where there was no image.
     """
 
     item: Any
     image: np.ndarray | None
     maps: np.ndarray | None
-    milliseconds: float
+
+
+@dataclass
+class CallTimes:
+    """How long the calls of a network take, from images to maps at the images' sizes.
+
+    The first call with each number of images is counted apart, because it may build or compile a
+    graph for that number.
+
+    Attributes:
+        images: images of all other calls.
+        seconds: time of all other calls.
+        first_images: images of the first calls.
+        first_seconds: time of the first calls.
+    """
+
+    images: int = 0
+    seconds: float = 0.0
+    first_images: int = 0
+    first_seconds: float = 0.0
+    _seen: set[int] = field(default_factory=set)
+
+    def add(self, images: int, seconds: float) -> None:
+        """Count a call with so many images."""
+        if images in self._seen:
+            self.images += images
+            self.seconds += seconds
+        else:
+            self._seen.add(images)
+            self.first_images += images
+            self.first_seconds += seconds
+
+    @property
+    def milliseconds(self) -> float | None:
+        """Of an image, without the first calls; None if there were no others."""
+        return 1e3 * self.seconds / self.images if self.images else None
 
 
 def predict(
@@ -72,7 +112,7 @@ def predictions(
     network: Callable,
     batch_size: int = 8,
     most: float = 2**24,
-    warm: bool = False,
+    times: CallTimes | None = None,
 ) -> Iterator[list[Prediction]]:
     """Yield a list of `Prediction`s for each call of the network.
 
@@ -81,20 +121,16 @@ def predictions(
         network: from images to their maps: a `Predictor`, or its `all_maps`.
         batch_size: pairs a call.
         most: pixels a call of several images, whose maps need memory.
-        warm: leave the first call with so many images, which may compile, out of the milliseconds.
+        times: counts the calls.
     """
-    warmed = {0}
     for batch in _batches(pairs, batch_size, most):
         images = [image for _, image in batch if image is not None]
-        if warm and len(images) not in warmed:
-            warmed.add(len(images))
-            network([np.zeros((1, 1, 3), np.uint8)] * len(images))
         started = time.perf_counter()
         maps = iter(network(images))
-        milliseconds = 1e3 * (time.perf_counter() - started) / max(len(images), 1)
+        if times and images:
+            times.add(len(images), time.perf_counter() - started)
         yield [
-            Prediction(item, image, None if image is None else next(maps), milliseconds)
-            for item, image in batch
+            Prediction(item, image, None if image is None else next(maps)) for item, image in batch
         ]
 
 

@@ -15,6 +15,7 @@ TABLE, SETTINGS = "regions.csv", "settings.json"
 KINDS = ("masks", "overlays", "panels", "probabilities")
 _JOURNAL = ".regions.jsonl"  # rows that are not yet in the table; gone when all is done
 _NEEDED = {"file", "mask", "digest"}
+_DROPPED = "milliseconds"  # a column of older folders, whose values were averages of a batch
 _SAME = ("digest", "input_size", "threshold")
 _EXPECTED = "what infer_image.py wrote (or `overwrite`)"
 
@@ -82,12 +83,9 @@ class Record:
         if os.path.lexists(path):
             with reading(path, _EXPECTED, "out"):
                 with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-                    rows = list(csv.DictReader(file, strict=True))
-                _check(rows)
+                    rows = _checked(csv.DictReader(file, strict=True))
         with reading(self.folder / _JOURNAL, _EXPECTED, "out"):
-            rows += [json.loads(line) for line in self._journal()]
-            _check(rows)
-        return rows
+            return _checked([*rows, *map(json.loads, self._journal())])
 
     def _journal(self) -> list[str]:
         """The complete lines of the journal: a kill may have cut off the last one."""
@@ -193,8 +191,11 @@ class Record:
             (self.folder / _JOURNAL).unlink(missing_ok=True)
 
 
-def _check(rows: list[dict[str, str]]) -> None:
-    """Raise ValueError for rows that do not have the same columns, or not those needed."""
+def _checked(given: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """The rows. Raises ValueError where they have different columns, or lack one that is needed."""
+    rows = list(given)
     for row in rows:
+        row.pop(_DROPPED, None)
         if row.keys() != rows[0].keys() or not row.keys() >= _NEEDED or None in row.values():
             raise ValueError("a row without the columns that it should have")
+    return rows

@@ -22,6 +22,7 @@ def video_stages(
     stride=1,
     width=1,
     side_by_side=False,
+    times=None,
 ):
     """The functions for `Stages`; each runs in its own thread.
 
@@ -36,6 +37,7 @@ def video_stages(
         stride: the network runs on every so many frames.
         width: of the running mean over frames, see `smooth`.
         side_by_side: the source on the left of the overlay.
+        times: `CallTimes` that counts the calls of the network.
     """
 
     def decoding():
@@ -48,8 +50,9 @@ def video_stages(
             (frame, None if index % stride else frame.image) for index, frame in enumerate(frames)
         )
         # The first frame by itself, so that it is out soon.
-        first = predictions(islice(pairs, stride), predictor, stride)
-        rest = predictions(pairs, predictor, batch_size * stride, most=math.inf)
+        first = predictions(islice(pairs, stride), predictor, stride, times=times)
+        size = batch_size * stride
+        rest = predictions(pairs, predictor, size, most=math.inf, times=times)
         for batch in chain(first, rest):
             yield from ((found.item, found.maps) for found in batch)
 
