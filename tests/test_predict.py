@@ -21,7 +21,7 @@ from polypseg.inference import predict as predict_module
 from polypseg.inference.images import Job, segment
 from polypseg.inference.predict import CallTimes, predict, predictions, read_ahead
 from polypseg.inference.video import Frame
-from polypseg.inference.video_stages import video_stages
+from polypseg.inference.video_stages import overlay_stages
 from polypseg.scoring import evaluation
 from polypseg.scoring.evaluation import Rules, evaluate, score_items
 from polypseg.scoring.sources import Item
@@ -161,7 +161,7 @@ def test_the_network_of_a_video_gives_what_a_plain_loop_gives(count, stride):
     chosen = [frame.image for frame in frames[::stride]]
     plain, predictor = Batchwise(), Batchwise()
     expected = plain(chosen[:1]) + [m for call in chunks(chosen[1:], 4) for m in plain(call)]
-    network = video_stages([], predictor, [], 0.5, batch_size=4, stride=stride)["network"]
+    network = overlay_stages([], predictor, [], 0.5, batch_size=4, stride=stride)["network"]
     found = list(network(iter(frames)))
     assert [frame.pts for frame, _ in found] == list(range(count))
     for index, (_, map_) in enumerate(found):
@@ -180,7 +180,7 @@ def test_the_first_frame_of_a_video_waits_for_no_others():
             taken.append(pts)
             yield Frame(image, pts, [])
 
-    network = video_stages([], Stub(), [], 0.5, batch_size=4, stride=2)["network"]
+    network = overlay_stages([], Stub(), [], 0.5, batch_size=4, stride=2)["network"]
     assert next(network(frames()))[0].pts == 0
     assert taken == [0, 1]
 
@@ -224,7 +224,7 @@ def test_times_of_a_video_leave_out_the_first_calls(stride, monkeypatch):
     network, times = SlowAtFirst(), CallTimes()
     monkeypatch.setattr(time, "perf_counter", lambda: network.now)
     frames = [Frame(image, pts, []) for pts, image in enumerate(noise(12 * stride))]
-    stages = video_stages([], network, [], 0.5, batch_size=4, stride=stride, times=times)
+    stages = overlay_stages([], network, [], 0.5, batch_size=4, stride=stride, times=times)
     list(stages["network"](iter(frames)))
     assert network.calls == [1, 4, 4, 3]
     assert (times.first_images, times.first_seconds) == (1 + 4 + 3, 3 * 7)

@@ -8,9 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
+from polypseg import __version__, inference
 from polypseg.console.parser import given_options
 from polypseg.console.run import warn
 from polypseg.errors import InputError, expect
+from polypseg.inference.advice import export_advice
+from polypseg.inference.record import SETTINGS, TABLE, Record
 from polypseg.options import REQUIRED, option
 from polypseg.outputs import claim
 from polypseg.runtime import keep_freed_memory
@@ -49,6 +54,12 @@ class ImageOptions(NetworkOptions):
         """`out` as a path."""
         return Path(self.out)
 
+    @property
+    def kinds(self) -> list[str]:
+        """What is written for each image: names of folders in `out`."""
+        more = ["panels"] * self.panel + ["probabilities"] * self.probability
+        return ["masks", "overlays", *more]
+
 
 def parse(arguments: Sequence[str] | None = None) -> ImageOptions:
     """The checked options of a command line. Raises `InputError`."""
@@ -56,27 +67,12 @@ def parse(arguments: Sequence[str] | None = None) -> ImageOptions:
     return ImageOptions(**given)
 
 
-def targets(name: Path, options: ImageOptions) -> dict[str, Path]:
-    """What is written for one image: kind -> path."""
-    kinds = ["masks", "overlays"]
-    kinds += ["panels"] * options.panel + ["probabilities"] * options.probability
-    return {kind: options.folder / kind / f"{name}.png" for kind in kinds}
-
-
 def main():
     options = parse()
     keep_freed_memory()
-
-    from polypseg.data.pairs import refuse_data_set  # heavy, with what follows: after the arguments
-    from polypseg.inference.images import Job, find_images, output_names
-    from polypseg.inference.record import SETTINGS, TABLE
-
-    paths, out = find_images(options.image), options.folder
-    jobs = [
-        Job(path, targets(name, options), None) for path, name in zip(paths, output_names(paths))
-    ]
+    paths, out = inference.find_images(options.image), options.folder
+    jobs = inference.plan_jobs(paths, out, options.kinds)
     outputs = [out / TABLE, *(path for job in jobs for path in job.targets.values())]
-    refuse_data_set(out, "out")
     with claim({"out": [*outputs, out / SETTINGS]}, paths, overwrite=True, folder=out):
         taken = [path for path in outputs if os.path.lexists(path)]
         if taken and not options.overwrite and not os.path.exists(out / SETTINGS):
@@ -89,27 +85,18 @@ def main():
 
 def segment_images(jobs, options):
     """The command's work, once the output folder is its own."""
-    from tqdm import tqdm
-
-    from polypseg import __version__
-    from polypseg.inference.advice import export_advice
-    from polypseg.inference.images import segment
-    from polypseg.inference.predict import CallTimes
-    from polypseg.inference.predictor import Predictor
-    from polypseg.inference.record import TABLE, Record
-
     out = options.folder
-    predictor = Predictor.load(options.model, options.input_size)
+    predictor = inference.Predictor.load(options.model, options.input_size)
     advice = export_advice(options.model, predictor)
     if advice:
         print(advice, flush=True)
     how = settings(options, predictor)
     record = Record(out, how | {"polypseg": __version__}, anew=options.overwrite)
     left = record.missing(jobs)
-    written, problems, times = 0, [], CallTimes()
+    written, problems, times = 0, [], inference.CallTimes()
     choices = (how["threshold"], problems, options.batch_size, options.panel)
     with tqdm(total=len(left), unit=" images", leave=False, disable=None) as bar:
-        for rows in segment(left, predictor, *choices, begin=record.begin, times=times):
+        for rows in inference.segment(left, predictor, *choices, begin=record.begin, times=times):
             record.add(rows)
             written += len(rows)
             bar.update(written + len(problems) - bar.n)

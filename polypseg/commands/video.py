@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
+from polypseg import inference
 from polypseg.console.parser import given_options
 from polypseg.console.signals import Signals
 from polypseg.errors import InputError, expect
 from polypseg.files import write_text, writing
+from polypseg.inference.advice import export_advice
 from polypseg.options import REQUIRED, option
 from polypseg.outputs import claim
 from polypseg.runtime import keep_freed_memory
@@ -112,33 +116,17 @@ def main():
     started = time.perf_counter()
     options = parse()
     keep_freed_memory()
-
-    from polypseg.data.pairs import refuse_data_set  # heavy, with what follows: after the arguments
-
-    source, masks = Path(options.video.removeprefix("file:")), options.masks
-    if masks:
-        refuse_data_set(masks, "masks_out")
-        # FFmpeg reads images, and patterns of their names, as a video.
-        own = os.path.realpath(source.parent) == os.path.realpath(masks)
-        if own and source.name.startswith("frame_"):
-            raise InputError(
-                f"expected a path that is not an input, got {masks}, the folder of {source}",
-                "masks_out",
-            )
+    source = Path(options.video.removeprefix("file:"))
+    if options.masks:
+        inference.check_mask_folder(options.masks, source)
     with claim(targets(options), [source], options.overwrite):
         segment(options, started)
 
 
 def segment(options, started):
     """The command's work, once its outputs are its own."""
-    from polypseg.inference.video import VideoReader
-
-    reader = VideoReader(options.video)
-
-    from polypseg.inference.advice import export_advice
-    from polypseg.inference.predictor import Predictor
-
-    predictor = Predictor.load(options.model, options.input_size)
+    reader = inference.VideoReader(options.video)
+    predictor = inference.Predictor.load(options.model, options.input_size)
     how = settings(options, predictor)
     advice = export_advice(options.model, predictor)
     if advice:
@@ -165,15 +153,8 @@ def segment(options, started):
 
 def convert(reader, predictor, options, how, stopped, started):
     """Write the video, its masks and its .json; return what is in that."""
-    from tqdm import tqdm
-
-    from polypseg.inference.predict import CallTimes
-    from polypseg.inference.stages import Stages
-    from polypseg.inference.video_stages import video_stages
-    from polypseg.inference.video_writer import MaskFolder, VideoWriter
-
     width = reader.width * (1 + options.side_by_side)
-    writer = VideoWriter(options.target, reader.height, width, reader, sound=True)
+    writer = inference.VideoWriter(options.target, reader.height, width, reader, sound=True)
     writers = [writer]
     if any(writer.padded):
         print(
@@ -185,12 +166,12 @@ def convert(reader, predictor, options, how, stopped, started):
         if masks:
             lossless = masks.suffix == ".mkv"
             writers.append(
-                VideoWriter(masks, reader.height, reader.width, reader)
+                inference.VideoWriter(masks, reader.height, reader.width, reader)
                 if lossless
-                else MaskFolder(masks)
+                else inference.MaskFolder(masks)
             )
-        times = CallTimes()
-        stages = video_stages(
+        times = inference.CallTimes()
+        stages = inference.overlay_stages(
             reader,
             predictor,
             writers,
@@ -203,7 +184,7 @@ def convert(reader, predictor, options, how, stopped, started):
             side_by_side=options.side_by_side,
             times=times,
         )
-        stages = Stages(stages, depth=options.batch_size)
+        stages = inference.Stages(stages, depth=options.batch_size)
         total = min(filter(None, (reader.length, options.max_frames)), default=None)
         frames, first = 0, None
         began = time.perf_counter()

@@ -1,1 +1,49 @@
-"""A trained network over images and videos, whatever runs it."""
+"""A trained network on images and videos, whatever runs it.
+
+Importing this package imports nothing else: each of these names is loaded when it is first used,
+so that a command can import it and still answer `--help` at once.
+"""
+
+from typing import TYPE_CHECKING
+
+from polypseg.runtime import lazy
+
+if TYPE_CHECKING:
+    from .images import find_images, plan_jobs, segment
+    from .predict import CallTimes
+    from .predictor import Predictor
+    from .stages import Stages
+    from .video import VideoReader
+    from .video_stages import overlay_stages
+    from .video_writer import MaskFolder, VideoWriter, check_mask_folder
+
+__all__ = [
+    "CallTimes",
+    "MaskFolder",
+    "Predictor",
+    "Stages",
+    "VideoReader",
+    "VideoWriter",
+    "check_mask_folder",
+    "find_images",
+    "overlay_stages",
+    "plan_jobs",
+    "segment",
+]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "CallTimes": "polypseg.inference.predict",
+        "MaskFolder": "polypseg.inference.video_writer",
+        "Predictor": "polypseg.inference.predictor",
+        "Stages": "polypseg.inference.stages",
+        "VideoReader": "polypseg.inference.video",
+        "VideoWriter": "polypseg.inference.video_writer",
+        "check_mask_folder": "polypseg.inference.video_writer",
+        "find_images": "polypseg.inference.images",
+        "overlay_stages": "polypseg.inference.video_stages",
+        "plan_jobs": "polypseg.inference.images",
+        "segment": "polypseg.inference.images",
+    },
+)

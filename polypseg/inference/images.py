@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polypseg.data.images import IMAGE_SUFFIXES, read_bytes, read_image, write_png
+from polypseg.data.pairs import refuse_data_set
 from polypseg.drawing.overlay import overlay
 from polypseg.drawing.panel import panel
 from polypseg.errors import InputError
@@ -85,6 +86,24 @@ def output_names(paths):
             taken.add(str(unique).casefold())
         found.append(unique)
     return found
+
+
+def plan_jobs(paths, out, kinds):
+    """A `Job` for each image file: what is written for it below the folder `out`.
+
+    Args:
+        paths: see `find_images`.
+        out: the folder.
+        kinds: of `KINDS`; each has its own folder in `out`.
+
+    Raises:
+        InputError: `out` is the folder of a data set, whose masks would be replaced.
+    """
+    refuse_data_set(out, "out")
+    return [
+        Job(path, {kind: out / kind / f"{name}.png" for kind in kinds}, None)
+        for path, name in zip(paths, output_names(paths))
+    ]
 
 
 def segment(

@@ -11,7 +11,7 @@ from .predict import predictions
 from .temporal import fill_in, smooth
 
 
-def video_stages(
+def overlay_stages(
     reader,
     predictor,
     writers,

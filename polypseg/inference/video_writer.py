@@ -13,6 +13,8 @@ import cv2
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from polypseg.data.images import write_png
+from polypseg.data.pairs import refuse_data_set
+from polypseg.errors import InputError
 from polypseg.files import cannot_write, part_path
 
 # FFmpeg's number of a colour matrix -> what converts to it. Others become BT.601.
@@ -195,6 +197,22 @@ class _Sound:
             for frame in self._source.codec_context.decode(None):  # what the decoder holds back
                 self._container.mux(self._stream.encode(frame))
             self._container.mux(self._stream.encode(None))
+
+
+def check_mask_folder(folder, source):
+    """Raise `InputError` where the masks of a video would replace files that are read.
+
+    Args:
+        folder: of the masks.
+        source: the video's path. FFmpeg also reads images, and patterns of their names, as a video.
+    """
+    refuse_data_set(folder, "masks_out")
+    same = os.path.realpath(source.parent) == os.path.realpath(folder)
+    if same and source.name.startswith("frame_"):
+        raise InputError(
+            f"expected another folder than that of the frames that are read, got {folder}",
+            "masks_out",
+        )
 
 
 class MaskFolder:

@@ -35,6 +35,7 @@ ROOM = "--out: expected a writable place with room on the disk, got "
 NEW = "--out: expected a new path (or --overwrite), got "
 MASKS_FILE = "--masks-out: expected a file, got the folder "
 MASKS_OTHER = "--masks-out: expected a path that is not an input, got "
+MASKS_FRAMES = "--masks-out: expected another folder than that of the frames that are read, got in"
 MKV = "--masks-out: expected a folder, or a file that ends in .mkv, got "
 OTHER = "--out: expected a path that is not an input, got "
 NAMES = ("a:b.mp4", "data:b.mp4", "http:b", "大 腸\n.mp4", "-a.mp4", "%03d", "[1]", "\udcff")
@@ -195,7 +196,7 @@ ROWS = [
     fault("--out a.mp4 --overwrite", OTHER, link("a.mp4", "video.mp4")),
     fault("--video a.json --out a.mp4 --overwrite", OTHER, move("video.mp4", "a.json")),
     fault("--video a.mkv --masks-out a.mkv --overwrite", MASKS_OTHER, move("video.mp4", "a.mkv")),
-    fault("--video in/frame_000000.png --masks-out in --overwrite", MASKS_OTHER, a_frame),
+    fault("--video in/frame_000000.png --masks-out in --overwrite", MASKS_FRAMES, a_frame),
     # Names that are unusual, and right.
     *[right(f"--video='{name}'", frames(), move("video.mp4", name)) for name in NAMES],
     right("--video ./5", frames(), move("video.mp4", "5")),
