@@ -196,8 +196,32 @@ def test_the_command(trained, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stderr.startswith("export.py: note: ") and result.stderr.count("\n") == 1
     assert files(tmp_path) == {"net.xml", "net.bin"}
-    first, last = result.stdout.splitlines()
+    *steps, first, last = result.stdout.splitlines()
     assert "0.01 allowed" in first and str(tmp_path / "net.xml") in last
+    assert [step.split()[0] for step in steps] == ["loading", "writing", "comparing"]
+
+
+def test_each_long_step_is_announced_before_it_begins(small, tmp_path, monkeypatch):
+    import dataclasses
+
+    from polypseg.inference import export as module
+
+    happened = []
+
+    def noted(name, function):
+        return lambda *arguments: (happened.append(name), function(*arguments))[1]
+
+    form = format_of("savedmodel")
+    form = dataclasses.replace(form, write=noted("write", form.write), open=noted("run", form.open))
+    monkeypatch.setattr(module, "format_of", lambda name: form)
+    monkeypatch.setattr(module, "KerasEngine", noted("load", module.KerasEngine))
+    export(small, "savedmodel", tmp_path / "a", progress=lambda step: happened.append(step))
+    assert happened[1::2] == ["load", "write", "run"]
+    words = [step.split()[0] for step in happened[::2]]
+    assert words == ["loading", "writing", "comparing"]
+    happened.clear()
+    export(small, "savedmodel", tmp_path / "b")
+    assert happened == ["load", "write", "run"]
 
 
 def test_a_missing_package_is_named_before_anything_is_done(trained, monkeypatch):

@@ -401,6 +401,32 @@ def test_a_killed_command_goes_on_where_it_was(tmp_path):
     assert one == two and len(one) == 6
 
 
+@pytest.mark.parametrize(
+    "script, argument", [("infer_image", "--image"), ("infer_video", "--video")]
+)
+def test_the_network_is_announced_before_it_is_loaded(script, argument, tmp_path):
+    """Also where the output goes to a file, which is written in blocks."""
+    draw(tmp_path / "a.png")
+    program = (
+        "import os, runpy, sys\n"
+        "from polypseg.inference.predictor import Predictor\n"
+        "Predictor.load = lambda *arguments: os._exit(7)\n"  # without writing what is buffered
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    options = [f"{script}.py", "--model", "runs/x", argument, tmp_path / "a.png"]
+    options += ["--out", tmp_path / "out.mp4"]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *map(str, options)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert result.returncode == 7, result.stderr
+    assert result.stdout == "loading the network runs/x ...\n"
+
+
 def test_the_time_of_an_image_is_the_mean_of_the_later_calls(tmp_path):
     for index in range(7):
         draw(tmp_path / "in" / f"{index}.png", seed=index)

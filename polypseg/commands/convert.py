@@ -47,4 +47,5 @@ def main():
 
     from polypseg.pranet.convert import convert
 
+    print(f"converting {options.file} ...", flush=True)
     print(convert(options.file, options.out, options.to_pytorch))

@@ -72,6 +72,7 @@ def main():
         options.all_maps,
         options.threshold,
         options.overwrite,
+        progress=lambda step: print(f"{step} ...", flush=True),
     )
     print(
         f"agrees with the Keras network: probabilities within {result.probability_difference:.1g}, "

@@ -14,13 +14,12 @@ from polypseg import __version__, inference
 from polypseg.console.parser import given_options
 from polypseg.console.run import warn
 from polypseg.errors import InputError, expect
-from polypseg.inference.advice import export_advice
 from polypseg.inference.record import SETTINGS, TABLE, Record
 from polypseg.options import REQUIRED, option
 from polypseg.outputs import claim
 from polypseg.runtime import keep_freed_memory
 
-from .network import NetworkOptions, settings
+from .network import NetworkOptions, load_predictor, settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +85,7 @@ def main():
 def segment_images(jobs, options):
     """The command's work, once the output folder is its own."""
     out = options.folder
-    predictor = inference.Predictor.load(options.model, options.input_size)
-    advice = export_advice(options.model, predictor)
-    if advice:
-        print(advice, flush=True)
+    predictor = load_predictor(options)
     how = settings(options, predictor)
     record = Record(out, how | {"polypseg": __version__}, anew=options.overwrite)
     left = record.missing(jobs)

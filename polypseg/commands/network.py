@@ -1,10 +1,15 @@
 """Options that the commands which run a network on images share."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from polypseg import inference
 from polypseg.errors import expect
+from polypseg.inference.advice import export_advice
 from polypseg.options import REQUIRED, option
+
+if TYPE_CHECKING:
+    from polypseg.inference import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +50,17 @@ def check_threshold(threshold: float | None) -> None:
     expect(good, "threshold", "a probability from 0 to 1", threshold)
 
 
-def settings(options: NetworkOptions, predictor: Any) -> dict[str, Any]:
+def load_predictor(options: NetworkOptions) -> "Predictor":
+    """Load the network, which takes seconds; say so before, and how it could run faster after."""
+    print(f"loading the network {options.model} ...", flush=True)
+    predictor = inference.Predictor.load(options.model, options.input_size)
+    advice = export_advice(options.model, predictor)
+    if advice:
+        print(advice, flush=True)
+    return predictor
+
+
+def settings(options: NetworkOptions, predictor: "Predictor") -> dict[str, Any]:
     """How a network was run, for the file that says so beside its results."""
     threshold = predictor.threshold if options.threshold is None else options.threshold
     return {

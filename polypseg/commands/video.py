@@ -17,12 +17,11 @@ from polypseg.console.parser import given_options
 from polypseg.console.signals import Signals
 from polypseg.errors import InputError, expect
 from polypseg.files import write_text, writing
-from polypseg.inference.advice import export_advice
 from polypseg.options import REQUIRED, option
 from polypseg.outputs import claim
 from polypseg.runtime import keep_freed_memory
 
-from .network import NetworkOptions, settings
+from .network import NetworkOptions, load_predictor, settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +125,8 @@ def main():
 def segment(options, started):
     """The command's work, once its outputs are its own."""
     reader = inference.VideoReader(options.video)
-    predictor = inference.Predictor.load(options.model, options.input_size)
+    predictor = load_predictor(options)
     how = settings(options, predictor)
-    advice = export_advice(options.model, predictor)
-    if advice:
-        print(advice, flush=True)
     length = f"{reader.length} frames" if reader.length else "length unknown"
     print(
         f"{options.video}: {reader.width}x{reader.height}, {float(reader.rate):.4g} frames/s, "

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,14 @@ class Exported:
 
 
 def export(
-    model, kind, out=None, precision="float32", all_maps=False, threshold=0.5, overwrite=False
+    model,
+    kind,
+    out=None,
+    precision="float32",
+    all_maps=False,
+    threshold=0.5,
+    overwrite=False,
+    progress: Callable[[str], object] = lambda step: None,
 ):
     """Write a network in another format, run both on pictures and keep the file only if they agree.
 
@@ -52,6 +60,7 @@ def export(
         all_maps: give `(B, S, S, maps)`, side outputs first.
         threshold: stored with the file.
         overwrite: replace what is at `out`.
+        progress: called before each of the steps that take long, with a few words about it.
 
     Returns:
         `Exported`.
@@ -65,11 +74,12 @@ def export(
     out = check_target(source, form, out, overwrite)
     check_possible(form, kind, precision)
     with claim({"out": form.parts(out)}, [source], overwrite):
-        return _export(source, kind, out, precision, all_maps, threshold)
+        return _export(source, kind, out, precision, all_maps, threshold, progress)
 
 
-def _export(source, kind, out, precision, all_maps, threshold):
+def _export(source, kind, out, precision, all_maps, threshold, progress):
     form = format_of(kind)
+    progress(f"loading the network {source}")
     original = KerasEngine(source)
     maps = original.maps if all_maps else original.maps[-1:]
     description = json.dumps(
@@ -89,6 +99,7 @@ def _export(source, kind, out, precision, all_maps, threshold):
         folder.mkdir()
     try:
         part = folder / out.name
+        progress(f"writing it as {kind}, which may take a minute")
         with quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             serving = serving_model(
@@ -96,6 +107,7 @@ def _export(source, kind, out, precision, all_maps, threshold):
             )
             with writing(out, "out"):
                 form.write(serving, part, precision, description)
+        progress("comparing its outputs with those of the Keras network")
         logit, probability = compare(original, form, part, len(maps))
         if not logit <= TOLERANCE[precision]:
             raise InputError(
