@@ -203,7 +203,7 @@ def test_a_video_too_short_to_time_the_network_says_nothing_of_its_time(tmp_path
     result = infer("--video", video, "--out", tmp_path / "out.mp4")
     facts = json.loads((tmp_path / "out.json").read_text())
     assert facts["milliseconds_per_frame"]["network"] is None, "calls of one frame and of two"
-    assert "network" not in result.stdout.partition("milliseconds a frame")[2]
+    assert "network" not in result.stdout.partition("milliseconds per frame")[2]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])

@@ -42,7 +42,7 @@ def parse(arguments: Sequence[str] | None = None) -> ConvertOptions:
     return ConvertOptions(**given_options(ConvertOptions, description, arguments))
 
 
-def main():
+def main() -> None:
     options = parse()
 
     from polypseg.pranet.convert import convert

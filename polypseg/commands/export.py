@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str] | None = None) -> ExportOptions:
     return ExportOptions(**given_options(ExportOptions, description, arguments))
 
 
-def main():
+def main() -> None:
     options = parse()
     os.environ["KERAS_BACKEND"] = (
         "tensorflow"  # whatever trained it: the converters read TensorFlow's graphs

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -20,6 +21,9 @@ from polypseg.outputs import claim
 from polypseg.runtime import keep_freed_memory
 
 from .network import NetworkOptions, load_predictor, settings
+
+if TYPE_CHECKING:
+    from polypseg.inference.images import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +70,7 @@ def parse(arguments: Sequence[str] | None = None) -> ImageOptions:
     return ImageOptions(**given)
 
 
-def main():
+def main() -> None:
     options = parse()
     keep_freed_memory()
     paths, out = inference.find_images(options.image), options.folder
@@ -82,14 +86,15 @@ def main():
         segment_images(jobs, options)
 
 
-def segment_images(jobs, options):
+def segment_images(jobs: "list[Job]", options: ImageOptions) -> None:
     """The command's work, once the output folder is its own."""
     out = options.folder
     predictor = load_predictor(options)
     how = settings(options, predictor)
     record = Record(out, how | {"polypseg": __version__}, anew=options.overwrite)
     left = record.missing(jobs)
-    written, problems, times = 0, [], inference.CallTimes()
+    written, times = 0, inference.CallTimes()
+    problems: list[str] = []
     choices = (how["threshold"], problems, options.batch_size, options.panel)
     with tqdm(total=len(left), unit=" images", leave=False, disable=None) as bar:
         for rows in inference.segment(left, predictor, *choices, begin=record.begin, times=times):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -22,6 +23,10 @@ from polypseg.outputs import claim
 from polypseg.runtime import keep_freed_memory
 
 from .network import NetworkOptions, load_predictor, settings
+
+if TYPE_CHECKING:
+    from polypseg.inference import CallTimes, Predictor, Stages, VideoReader
+    from polypseg.inference.video_writer import FrameWriter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +71,8 @@ class VideoOptions(NetworkOptions):
         return Path(self.out or f"predictions/{name}.mp4")
 
     @property
-    def facts(self) -> Path:
-        """The .json beside it."""
+    def facts_file(self) -> Path:
+        """The .json file beside the video."""
         return self.target.with_suffix(".json")
 
     @property
@@ -77,7 +82,7 @@ class VideoOptions(NetworkOptions):
 
     def _check_targets(self) -> None:
         expect(self.target.suffix == ".mp4", "out", "a name that ends in .mp4", self.target)
-        files, masks = [("out", self.target), ("out", self.facts)], self.masks
+        files, masks = [("out", self.target), ("out", self.facts_file)], self.masks
         if masks:
             for _, path in files:
                 beside = path not in (masks, *masks.parents)
@@ -107,11 +112,11 @@ def parse(arguments: Sequence[str] | None = None) -> VideoOptions:
 
 def targets(options: VideoOptions) -> dict[str, list[Path]]:
     """What is written: argument -> paths."""
-    paths = {"out": [options.target, options.facts]}
+    paths = {"out": [options.target, options.facts_file]}
     return paths | {"masks_out": [options.masks]} if options.masks else paths
 
 
-def main():
+def main() -> None:
     started = time.perf_counter()
     options = parse()
     keep_freed_memory()
@@ -119,24 +124,24 @@ def main():
     if options.masks:
         inference.check_mask_folder(options.masks, source)
     with claim(targets(options), [source], options.overwrite):
-        segment(options, started)
+        draw_on_video(options, started)
 
 
-def segment(options, started):
-    """The command's work, once its outputs are its own."""
+def draw_on_video(options: VideoOptions, started: float) -> None:
+    """Do the command's work, once no other process can write to its outputs."""
     reader = inference.VideoReader(options.video)
     predictor = load_predictor(options)
-    how = settings(options, predictor)
+    network = settings(options, predictor)
     length = f"{reader.length} frames" if reader.length else "length unknown"
     print(
         f"{options.video}: {reader.width}x{reader.height}, {float(reader.rate):.4g} frames/s, "
-        f"{length}; {predictor.engine}, threshold {how['threshold']:g}",
+        f"{length}; {predictor.engine}, threshold {network['threshold']:g}",
         flush=True,
     )
 
     stopped = Signals()
-    result = convert(reader, predictor, options, how, stopped, started)
-    report(result, options)
+    result = write_video(reader, predictor, options, network, stopped, started)
+    print_summary(result, options)
     if result["problem"]:
         raise InputError(
             f"{options.video}: {result['problem']}; written: {result['frames']} "
@@ -147,42 +152,46 @@ def segment(options, started):
         sys.exit(128 + stopped.signal)
 
 
-def convert(reader, predictor, options, how, stopped, started):
-    """Write the video, its masks and its .json; return what is in that."""
+def write_video(
+    reader: "VideoReader",
+    predictor: "Predictor",
+    options: VideoOptions,
+    network: dict[str, Any],
+    stopped: Signals,
+    started: float,
+) -> dict[str, Any]:
+    """Write the video, its masks and its .json file; return what the .json file says."""
     width = reader.width * (1 + options.side_by_side)
     writer = inference.VideoWriter(options.target, reader.height, width, reader, sound=True)
-    writers = [writer]
+    writers: list[FrameWriter] = [writer]
     if any(writer.padded):
         print(
-            "note: H.264 needs even sizes: written as "
-            f"{width + writer.padded[0]}x{reader.height + writer.padded[1]}, the edge doubled"
+            "note: H.264 needs even sizes: the video has "
+            f"{width + writer.padded[0]}x{reader.height + writer.padded[1]} pixels, the last row "
+            "or column being repeated"
         )
     try:
-        masks = options.masks
-        if masks:
-            lossless = masks.suffix == ".mkv"
-            writers.append(
-                inference.VideoWriter(masks, reader.height, reader.width, reader)
-                if lossless
-                else inference.MaskFolder(masks)
-            )
+        if options.masks:
+            writers.append(mask_writer(options.masks, reader))
         times = inference.CallTimes()
-        stages = inference.overlay_stages(
-            reader,
-            predictor,
-            writers,
-            how["threshold"],
-            stopped=lambda: stopped.signal,
-            max_frames=options.max_frames,
-            batch_size=options.batch_size,
-            stride=options.stride,
-            width=options.smooth,
-            side_by_side=options.side_by_side,
-            times=times,
+        stages = inference.Stages(
+            inference.overlay_stages(
+                reader,
+                predictor,
+                writers,
+                network["threshold"],
+                stopped=lambda: stopped.signal,
+                max_frames=options.max_frames,
+                batch_size=options.batch_size,
+                stride=options.stride,
+                width=options.smooth,
+                side_by_side=options.side_by_side,
+                times=times,
+            ),
+            depth=options.batch_size,
         )
-        stages = inference.Stages(stages, depth=options.batch_size)
         total = min(filter(None, (reader.length, options.max_frames)), default=None)
-        frames, first = 0, None
+        frames, first = 0, 0.0
         began = time.perf_counter()
         with stopped, tqdm(total=total, unit=" frames", leave=False, disable=None) as bar:
             for _ in stages:
@@ -192,14 +201,18 @@ def convert(reader, predictor, options, how, stopped, started):
             if not frames:
                 raise KeyboardInterrupt
             limited = frames == options.max_frames
-            writer.finish(reader.rest, whole=not (stopped.signal or limited))
+            writer.finish(reader.rest, complete=not (stopped.signal or limited))
             for other in writers[1:]:
                 other.finish()
-            seconds = time.perf_counter() - began
-            result = facts(reader, options, how, stopped, stages, times, frames, first, seconds)
-            for each in reversed(writers):  # all is complete on the disk; now the names
+            spent = {
+                "seconds": round(time.perf_counter() - began, 3),
+                "seconds_to_first_frame": round(first, 3),
+                **speed(stages, times, frames, time.perf_counter() - began),
+            }
+            result = facts(reader, options, network, frames, bool(stopped.signal)) | spent
+            for each in reversed(writers):  # every file is complete; now they get their names
                 each.commit()
-            write_facts(options.facts, result)
+            write_facts(options.facts_file, result)
     finally:
         for each in writers:
             each.discard()
@@ -207,15 +220,24 @@ def convert(reader, predictor, options, how, stopped, started):
     return result
 
 
-def facts(reader, options, how, stopped, stages, times, frames, first, seconds):
-    """What becomes the video's .json."""
-    milliseconds = {name: 1e3 * spent / frames for name, spent in stages.seconds.items()}
-    # Of a frame of the video, of which the network may see every Nth only.
-    share = (times.images + times.first_images) / frames
-    milliseconds["network"] = times.milliseconds and times.milliseconds * share
+def mask_writer(masks: Path, reader: "VideoReader") -> "FrameWriter":
+    """What writes the masks: an .mkv file or a folder of PNG files."""
+    if masks.suffix == ".mkv":
+        return inference.VideoWriter(masks, reader.height, reader.width, reader)
+    return inference.MaskFolder(masks)
+
+
+def facts(
+    reader: "VideoReader",
+    options: VideoOptions,
+    network: dict[str, Any],
+    frames: int,
+    stopped: bool,
+) -> dict[str, Any]:
+    """What the .json file says about the video, apart from times."""
     return {
         "video": options.video,
-        **how,
+        **network,
         "smooth": options.smooth,
         "stride": options.stride,
         "batch_size": options.batch_size,
@@ -223,33 +245,42 @@ def facts(reader, options, how, stopped, stages, times, frames, first, seconds):
         "height": reader.height,
         "rate": float(reader.rate),
         "frames": frames,
-        "stopped": bool(stopped.signal),
+        "stopped": stopped,
         "problem": reader.problem,
-        "seconds": round(seconds, 3),
-        "seconds_to_first_frame": round(first, 3),
-        "seconds_of_first_calls": round(times.first_seconds, 3),
-        "frames_per_second": round(frames / seconds, 2),
-        "milliseconds_per_frame": {
-            name: value and round(value, 3) for name, value in milliseconds.items()
-        },
     }
 
 
-def write_facts(path, result):
+def speed(stages: "Stages", times: "CallTimes", frames: int, seconds: float) -> dict[str, Any]:
+    """What the .json file says about speed. The first calls of the network, which build its graph,
+    are not part of its milliseconds; these are None where there were no other calls.
+    """
+    milliseconds: dict[str, float | None] = {
+        name: round(1e3 * spent / frames, 3) for name, spent in stages.seconds.items()
+    }
+    # The network may run on every Nth frame only; this is its time per frame of the video.
+    share = (times.images + times.first_images) / frames
+    each = times.milliseconds
+    milliseconds["network"] = None if each is None else round(each * share, 3)
+    return {
+        "seconds_of_first_calls": round(times.first_seconds, 3),
+        "frames_per_second": round(frames / seconds, 2),
+        "milliseconds_per_frame": milliseconds,
+    }
+
+
+def write_facts(path: Path, result: dict[str, Any]) -> None:
     with writing(path, "out"):
         write_text(path, json.dumps(result, indent=2) + "\n")
 
 
-def report(result, options):
+def print_summary(result: dict[str, Any], options: VideoOptions) -> None:
     print(
         f"{result['frames']} frames in {result['seconds']:.1f} s, "
-        f"{result['frames_per_second']:.1f} frames/s; {result['seconds_of_first_calls']:.1f} s of "
-        "it in the first calls of the network, which build its graph"
+        f"{result['frames_per_second']:.1f} frames/s; the first calls of the network, which build "
+        f"its graph, took {result['seconds_of_first_calls']:.1f} s"
     )
     milliseconds = result["milliseconds_per_frame"]
     each = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items() if value)
-    print(f"milliseconds a frame, without these calls: {each}")
-    print(
-        f"{'stopped; ' if result['stopped'] else ''}written: {options.target} ({result['frames']} "
-        "frames)"
-    )
+    print(f"milliseconds per frame, without these calls: {each}")
+    stopped = "stopped; " if result["stopped"] else ""
+    print(f"{stopped}written: {options.target} ({result['frames']} frames)")

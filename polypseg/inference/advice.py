@@ -2,13 +2,17 @@
 
 import os
 import shlex
+from typing import TYPE_CHECKING
 
 from polypseg.runtime import command, has_gpu
+
+if TYPE_CHECKING:
+    from .predictor import Predictor
 
 FASTER = "up to three times as fast"  # OpenVINO against Keras in float32: docs/performance.md
 
 
-def export_advice(model, predictor):
+def export_advice(model: str | os.PathLike, predictor: "Predictor") -> str | None:
     """One line with the command for a faster file, or None: it is one already, or there is a
     GPU.
     """

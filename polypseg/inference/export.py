@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from polypseg.outputs import claim
 from polypseg.runtime import quiet
 
 from .formats import format_of
+from .formats.base import Format
 from .formats.keras import KerasEngine
 from .predictor import sigmoid
 
@@ -38,15 +40,15 @@ class Exported:
 
 
 def export(
-    model,
-    kind,
-    out=None,
-    precision="float32",
-    all_maps=False,
-    threshold=0.5,
-    overwrite=False,
+    model: str | Path,
+    kind: str,
+    out: str | os.PathLike | None = None,
+    precision: str = "float32",
+    all_maps: bool = False,
+    threshold: float = 0.5,
+    overwrite: bool = False,
     progress: Callable[[str], object] = lambda step: None,
-):
+) -> Exported:
     """Write a network in another format, run both on pictures and keep the file only if they agree.
 
     The file takes RGB `(B, S, S, 3)` float32 in 0..255, S being the network's input size
@@ -71,13 +73,21 @@ def export(
     """
     form = format_of(kind)
     source = Path(model) if Path(model).suffix == ".keras" else open_run(model).best
-    out = check_target(source, form, out, overwrite)
+    path = check_target(source, form, out, overwrite)
     check_possible(form, kind, precision)
-    with claim({"out": form.parts(out)}, [source], overwrite):
-        return _export(source, kind, out, precision, all_maps, threshold, progress)
+    with claim({"out": form.parts(path)}, [source], overwrite):
+        return _export(source, kind, path, precision, all_maps, threshold, progress)
 
 
-def _export(source, kind, out, precision, all_maps, threshold, progress):
+def _export(
+    source: Path,
+    kind: str,
+    out: Path,
+    precision: str,
+    all_maps: bool,
+    threshold: float,
+    progress: Callable[[str], object],
+) -> Exported:
     form = format_of(kind)
     progress(f"loading the network {source}")
     original = KerasEngine(source)
@@ -119,13 +129,13 @@ def _export(source, kind, out, precision, all_maps, threshold, progress):
             )
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         with writing(out, "out"):
-            move(form, part, out)
+            move_into_place(form, part, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Exported(out, size, logit, probability)
 
 
-def serving_model(network, size, all_maps, batch_size):
+def serving_model(network: Any, size: int, all_maps: bool, batch_size: int | None) -> Any:
     """The network with a fixed picture size and a sigmoid; the other maps are left out of it, not
     only hidden.
     """
@@ -144,18 +154,19 @@ def serving_model(network, size, all_maps, batch_size):
     )
 
 
-def check_target(source, form, out, overwrite):
+def check_target(
+    source: Path, form: Format, out: str | os.PathLike | None, overwrite: bool
+) -> Path:
     if not os.path.isfile(source):
         raise InputError(
             f"expected a run folder or a .keras file, got {source}, which does not exist", "model"
         )
-    out = (
-        source.with_name(source.stem + (form.suffix or "_savedmodel")) if out is None else Path(out)
-    )
-    if out.suffix != form.suffix:
+    default = source.with_name(source.stem + (form.suffix or "_savedmodel"))
+    target = default if out is None else Path(out)
+    if target.suffix != form.suffix:
         expected = f"a name that ends in {form.suffix}" if form.suffix else "a folder"
-        raise InputError(f"expected {expected}, got {out}", "out")
-    for path in filter(os.path.isdir, form.parts(out)):  # of files the claim is the judge
+        raise InputError(f"expected {expected}, got {target}", "out")
+    for path in filter(os.path.isdir, form.parts(target)):  # of files the claim is the judge
         if not overwrite:
             raise InputError(
                 f"expected a new path (or `overwrite`), got {path}, which exists", "out"
@@ -164,10 +175,10 @@ def check_target(source, form, out, overwrite):
             raise InputError(
                 f"expected a path to write or a SavedModel to replace, got the folder {path}", "out"
             )
-    return out
+    return target
 
 
-def check_possible(form, kind, precision):
+def check_possible(form: Format, kind: str, precision: str) -> None:
     if precision == "float16" and not form.half:
         raise InputError(
             "expected float32 for savedmodel, which TensorFlow computes in float32, got float16",
@@ -182,21 +193,22 @@ def check_possible(form, kind, precision):
             )
 
 
-def compare(original, form, path, maps):
+def compare(original: KerasEngine, form: Format, path: Path, maps: int) -> tuple[float, float]:
     """Largest differences of logits and of probability on noise and on smooth pictures."""
-    other = (form.open_exact or form.open)(path)  # what is checked is the file, not the processor
-    worst = [0.0, 0.0]
-    for image in pictures(original.input_size):
+    open_engine: Any = form.open_exact or form.open  # the file is checked, not the processor
+    other = open_engine(path)
+    worst = 0.0, 0.0
+    for image in sample_images(original.input_size):
         expected, got = original.logits(image)[..., -maps:], other.logits(image)
         if expected.shape != got.shape or not np.isfinite(got).all():
             return np.inf, np.inf
         logit = np.abs(np.clip(expected, -10, 10) - np.clip(got, -10, 10)).max()
         probability = np.abs(sigmoid(expected.copy()) - sigmoid(got.copy())).max()
-        worst = [max(worst[0], float(logit)), max(worst[1], float(probability))]
+        worst = max(worst[0], float(logit)), max(worst[1], float(probability))
     return worst
 
 
-def pictures(size, seed=0):
+def sample_images(size: int, seed: int = 0) -> Iterator[np.ndarray]:
     """Noise, then smooth colours with one, two and four hills a side: `(1, size, size, 3)` in
     0..255.
     """
@@ -206,7 +218,7 @@ def pictures(size, seed=0):
         yield cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC).clip(0, 255)[None]
 
 
-def move(form, part, out):
+def move_into_place(form: Format, part: Path, out: Path) -> None:
     if form.beside:  # an old file with a new one beside it would be neither
         out.unlink(missing_ok=True)
     for source, target in zip(form.parts(part), form.parts(out)):

@@ -3,9 +3,10 @@
 import glob
 import os
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from polypseg.drawing.panel import panel
 from polypseg.errors import InputError
 from polypseg.files import digest, writing
 
-from .predict import predictions, read_ahead
+from .predict import CallTimes, Prediction, predictions, read_ahead
+from .predictor import Predictor
 from .regions import find_regions
 from .stages import Stages
 
@@ -25,15 +27,15 @@ class Job(NamedTuple):
     """A picture on its way: file, what to write, pixels, and the maps `(H, W, S)`."""
 
     path: Path
-    targets: dict
-    image: object
-    maps: object = None
+    targets: dict[str, Path]
+    image: np.ndarray | None = None
+    maps: np.ndarray | None = None
 
 
-def find_images(arguments):
+def find_images(arguments: Iterable[str | os.PathLike]) -> list[Path]:
     """The files that paths, folders and patterns name, each once. Raises `InputError`."""
-    found = {}
-    for argument in arguments:
+    found: dict[str, Path] = {}
+    for argument in (os.fspath(argument) for argument in arguments):
         if os.path.isfile(argument):
             paths = [argument]
         else:
@@ -60,13 +62,13 @@ def find_images(arguments):
     return list(found.values())
 
 
-def _identity(path):
+def _identity(path: str) -> str:
     """A name that a file has once, whatever links lead to its folder."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(folder), name)
 
 
-def output_names(paths):
+def output_names(paths: Sequence[Path]) -> list[Path]:
     """A name for each picture's files: its path below the folder that all share, without suffix;
     with it where two would be one.
     """
@@ -88,7 +90,7 @@ def output_names(paths):
     return found
 
 
-def plan_jobs(paths, out, kinds):
+def plan_jobs(paths: Sequence[Path], out: Path, kinds: Iterable[str]) -> list[Job]:
     """A `Job` for each image file: what is written for it below the folder `out`.
 
     Args:
@@ -101,21 +103,21 @@ def plan_jobs(paths, out, kinds):
     """
     refuse_data_set(out, "out")
     return [
-        Job(path, {kind: out / kind / f"{name}.png" for kind in kinds}, None)
+        Job(path, {kind: out / kind / f"{name}.png" for kind in kinds})
         for path, name in zip(paths, output_names(paths))
     ]
 
 
 def segment(
-    jobs,
-    predictor,
-    threshold,
-    problems,
-    batch_size=8,
-    all_maps=False,
-    begin=lambda: None,
-    times=None,
-):
+    jobs: Iterable[Job],
+    predictor: Predictor,
+    threshold: float,
+    problems: list[str],
+    batch_size: int = 8,
+    all_maps: bool = False,
+    begin: Callable[[], object] = lambda: None,
+    times: CallTimes | None = None,
+) -> Iterator[list[dict[str, Any]]]:
     """Run the network over pictures and write what is found; reading, the network and writing
     overlap.
 
@@ -133,25 +135,28 @@ def segment(
         Lists of rows of the table, a row for each picture that was written.
     """
     run = predictor.all_maps if all_maps and len(predictor.maps) > 1 else predictor
-    digests = {}
+    digests: dict[Path, str] = {}
 
-    def read(job):
+    def read(job: Job) -> np.ndarray | None:
         try:
             data = read_bytes(job.path)
             digests[job.path] = digest(data)
             return read_image(job.path, data)
         except InputError as error:
             problems.append(str(error))
+            return None
 
-    def network():
+    def network() -> Iterator[list[Prediction]]:
         pairs = read_ahead(jobs, read, pool, 2 * batch_size)
         return predictions(pairs, run, batch_size, times=times)
 
-    def done(found):
-        job = found.item._replace(image=found.image, maps=np.atleast_3d(found.maps))
-        return write(job, predictor, threshold) | {"digest": digests.pop(job.path)}
+    def done(found: Prediction) -> dict[str, Any]:
+        job = found.item._replace(
+            image=found.image, maps=np.atleast_3d(cast(np.ndarray, found.maps))
+        )
+        return write_image_files(job, predictor, threshold) | {"digest": digests.pop(job.path)}
 
-    def writing(batches):
+    def writing(batches: Iterator[list[Prediction]]) -> Iterator[list[dict[str, Any]]]:
         begun = False
         for batch in batches:
             batch = [found for found in batch if found.maps is not None]
@@ -166,21 +171,22 @@ def segment(
         yield from Stages({"network": network, "writing": writing}, depth=1)
 
 
-def write(job, predictor, threshold):
+def write_image_files(job: Job, predictor: Predictor, threshold: float) -> dict[str, Any]:
     """Write one picture's files; return its row of the table."""
-    probability = job.maps[..., -1]
+    maps = cast(np.ndarray, job.maps)
+    probability = maps[..., -1]
     mask = (probability >= threshold).astype(np.uint8)
     regions = find_regions(probability, threshold)
     height, width = mask.shape
     fraction = regions.area / mask.size
     confidence = f"{regions.confidence:.4f}" if regions.area else ""
 
-    def page():
+    def page() -> np.ndarray:
         count = len(regions.boxes)
         facts = f"{width} x {height} pixels   ·   {predictor.engine}   ·   "
         facts += f"{count} region{'s' * (count != 1)}, {100 * fraction:.1f} % of the image"
         facts += f", mean probability {confidence}" if confidence else ""
-        return panel(job.image, job.maps, predictor.maps, threshold, job.path.name, facts)
+        return panel(job.image, maps, predictor.maps, threshold, job.path.name, facts)
 
     pictures = {
         "masks": lambda: mask * np.uint8(255),

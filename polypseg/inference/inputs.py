@@ -48,11 +48,11 @@ def as_image(given: OneImage, index: int | None = None) -> np.ndarray:
     )
 
 
-def _argument(index):
+def _argument(index: int | None) -> str:
     return "images" if index is None else f"images[{index}]"
 
 
-def _of_pillow(image):
+def _of_pillow(image: Image.Image) -> np.ndarray:
     image.load()  # which turns a TIFF upright by itself
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
@@ -63,7 +63,7 @@ def _of_pillow(image):
     return np.array(image.convert("RGB"))
 
 
-def _described(given):
+def _described(given: Any) -> str:
     """In a few words, with the way out where it is clear."""
     if given is None:
         return "None"

@@ -18,6 +18,10 @@ from .stages import Stages
 _FLIPS = ((1,), (0,), (0, 1))
 
 
+# From images `(H, W, 3)` uint8 to their maps `(H, W)` or `(H, W, S)` float32: a `Predictor`.
+Network = Callable[[list[np.ndarray]], list[np.ndarray]]
+
+
 class Prediction(NamedTuple):
     """What the network says about one image.
 
@@ -69,7 +73,7 @@ class CallTimes:
 
 
 def predict(
-    predictor: Callable, items: Iterable, tta: bool = False, batch_size: int = 8
+    predictor: Network, items: Iterable[Any], tta: bool = False, batch_size: int = 8
 ) -> Iterator[np.ndarray]:
     """Yield the probability map `(H, W)` float32 of each item's image, in order; reading, the
     network and what the caller does with the maps overlap.
@@ -81,7 +85,7 @@ def predict(
     """
     network = partial(_mean_of_flips, predictor) if tta else predictor
 
-    def maps():
+    def maps() -> Iterator[list[np.ndarray | None]]:
         pairs = read_ahead(items, lambda item: read_image(item.image), pool, 2 * batch_size)
         for batch in predictions(pairs, network, batch_size):
             yield [found.maps for found in batch]
@@ -92,7 +96,7 @@ def predict(
 
 
 def read_ahead(
-    items: Iterable, read: Callable, pool: Executor, ahead: int
+    items: Iterable[Any], read: Callable[[Any], Any], pool: Executor, ahead: int
 ) -> Iterator[tuple[Any, Any]]:
     """Yield `(item, read(item))` in order, while `pool` reads at most `ahead` items."""
     futures = ((item, pool.submit(read, item)) for item in items)
@@ -108,8 +112,8 @@ def read_ahead(
 
 
 def predictions(
-    pairs: Iterable,
-    network: Callable,
+    pairs: Iterable[tuple[Any, np.ndarray | None]],
+    network: Network,
     batch_size: int = 8,
     most: float = 2**24,
     times: CallTimes | None = None,
@@ -134,9 +138,12 @@ def predictions(
         ]
 
 
-def _batches(pairs, size, most):
+def _batches(
+    pairs: Iterable[tuple[Any, np.ndarray | None]], size: int, most: float
+) -> Iterator[list[tuple[Any, np.ndarray | None]]]:
     """Lists of `size` pairs, split where they exceed `most` pixels."""
-    batch, pixels = [], 0
+    batch: list[tuple[Any, np.ndarray | None]] = []
+    pixels = 0
     for number, (item, image) in enumerate(pairs, 1):
         more = 0 if image is None else image.shape[0] * image.shape[1]
         if batch and pixels + more > most:
@@ -151,7 +158,7 @@ def _batches(pairs, size, most):
         yield batch
 
 
-def _mean_of_flips(predictor, images):
+def _mean_of_flips(predictor: Network, images: list[np.ndarray]) -> list[np.ndarray]:
     maps = predictor(images)
     for axes in _FLIPS:
         flipped = predictor([np.ascontiguousarray(np.flip(image, axes)) for image in images])

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -15,10 +15,12 @@ from polypseg.experiment.run_folder import similar_run
 from polypseg.files import digest, file_digest
 
 from .formats import NAMES, exported_as, format_of
-from .formats.base import Format
+from .formats.base import Engine, Format
 from .formats.keras import KerasEngine
 from .inputs import OneImage, as_image, is_one
-from .predict import predictions
+from .predict import Network, predictions
+
+Stamp = tuple[int, int, int]  # inode, size and time of a file: they change when it is replaced
 
 
 class Predictor:
@@ -42,15 +44,18 @@ class Predictor:
         >>> probability = predictor("image.jpg")  # float32 (H, W) in [0, 1]
     """
 
-    def __init__(self, engine, path=None, stamps=None):
-        self._engine, self._path, self._stamps = engine, path, stamps
+    def __init__(
+        self, engine: Engine, path: Path | None = None, stamps: dict[Path, Stamp] | None = None
+    ):
+        self._engine: Engine | None = engine
+        self._path, self._stamps = path, stamps or {}
         self.input_size = engine.input_size
         self.threshold = engine.threshold
-        self.maps = tuple(engine.maps)
+        self.maps: tuple[str, ...] = tuple(engine.maps)
         self.engine = engine.name
 
     @classmethod
-    def load(cls, path, input_size=None):
+    def load(cls, path: str | os.PathLike, input_size: int | None = None) -> "Predictor":
         """From a run folder, a `.keras` file or what export.py writes: a SavedModel folder,
         `.onnx`, OpenVINO's `.xml`, `.tflite`.
 
@@ -120,7 +125,7 @@ class Predictor:
             )
         return self._each(images, self._stacks)
 
-    def _each(self, images, network):
+    def _each(self, images: Any, network: Network) -> Any:
         if isinstance(images, Iterator):
             pairs = ((None, as_image(image, index)) for index, image in enumerate(images))
             return (found.maps for batch in predictions(pairs, network) for found in batch)
@@ -128,31 +133,31 @@ class Predictor:
             return network([as_image(images)])[0]
         return network([as_image(image, index) for index, image in enumerate(images)])
 
-    def _answers(self, images):
+    def _answers(self, images: list[np.ndarray]) -> list[np.ndarray]:
         return [maps[0] for maps in self._predict(images, slice(-1, None))]
 
-    def _stacks(self, images):
+    def _stacks(self, images: list[np.ndarray]) -> list[np.ndarray]:
         return [np.stack(maps, axis=-1) for maps in self._predict(images, slice(None))]
 
-    def _predict(self, images, channels):
+    def _predict(self, images: list[np.ndarray], channels: slice) -> list[list[np.ndarray]]:
         """For each `(H, W, 3)` uint8 image a list of its maps."""
         if not images:
             return []
-        if self._engine is None:  # unpickled
-            self._engine = open_engine(self._path, self.input_size)
+        if self._engine is None:  # unpickled, and so it has a path
+            self._engine = open_engine(cast(Path, self._path), self.input_size)
         logits = np.moveaxis(self._engine.logits(self._batch(images))[..., channels], -1, 1)
         return [
             [_invert(_enlarge(answer, image.shape[:2])) for answer in maps]
             for maps, image in zip(logits, images)
         ]
 
-    def _batch(self, images):
+    def _batch(self, images: list[np.ndarray]) -> np.ndarray:
         """`(B, S, S, 3)` float32 in 0..255."""
         size = self.input_size, self.input_size
         return np.stack([resize_image(image, size) for image in images]).astype(np.float32)
 
 
-def open_engine(path: str | Path, input_size: int | None = None) -> Any:
+def open_engine(path: str | os.PathLike, input_size: int | None = None) -> Engine:
     """The engine of a run folder or a model file, see `formats.base`.
 
     Args:
@@ -169,7 +174,7 @@ def open_engine(path: str | Path, input_size: int | None = None) -> Any:
     return engine
 
 
-def find_network(path: str | Path) -> tuple[Format | None, list[Path]]:
+def find_network(path: str | os.PathLike) -> tuple[Format | None, list[Path]]:
     """The format of a network, None for Keras's own, and its files; of a run its `best.keras`.
 
     Raises:
@@ -193,8 +198,8 @@ def find_network(path: str | Path) -> tuple[Format | None, list[Path]]:
     )
 
 
-def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, int, int]]:
-    """What changes when a file is replaced."""
+def _stamps(files: Iterable[Path]) -> dict[Path, Stamp]:
+    """The `Stamp` of each file."""
     found = {}
     for file in map(Path.absolute, files):
         if os.path.isfile(file):
@@ -203,7 +208,7 @@ def _stamps(files: Iterable[Path]) -> dict[Path, tuple[int, int, int]]:
     return found
 
 
-def _enlarge(logits, size):
+def _enlarge(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """`(h, w)` logits to `(H, W)` negated ones, cut to -80..80: steps that cost less on the small
     map.
     """
@@ -212,19 +217,19 @@ def _enlarge(logits, size):
     )
 
 
-def sigmoid(values):
+def sigmoid(values: np.ndarray) -> np.ndarray:
     """`1 / (1 + exp(-x))` of float32 logits, in place. OpenCV's exp is several times faster than
     NumPy's.
     """
     return _invert(_negated(values))
 
 
-def _negated(values):
+def _negated(values: np.ndarray) -> np.ndarray:
     np.clip(values, -80.0, 80.0, out=values)
     return np.negative(values, out=values)
 
 
-def _invert(values):
+def _invert(values: np.ndarray) -> np.ndarray:
     """`1 / (1 + exp(x))`, in place."""
     cv2.exp(values, values)
     values += 1.0

@@ -17,19 +17,20 @@ class Regions(NamedTuple):
     """
 
     area: int
-    boxes: list
+    boxes: list[tuple[int, int, int, int]]
     confidence: float
 
 
-def find_regions(probability, threshold):
+def find_regions(probability: np.ndarray, threshold: float) -> Regions:
     """`Regions` of a `(H, W)` float32 probability map; foreground is `probability >= threshold`."""
     mask = (probability >= threshold).astype(np.uint8)
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    stats = sorted(stats[1:count].tolist(), key=lambda row: (-row[cv2.CC_STAT_AREA], *row))
-    area = sum(row[cv2.CC_STAT_AREA] for row in stats)
+    rows = sorted(stats[1:count].tolist(), key=lambda row: (-row[cv2.CC_STAT_AREA], *row))
+    area = sum(row[cv2.CC_STAT_AREA] for row in rows)
     confidence = (
         float(np.sum(probability, where=mask > 0, dtype=np.float64) / area)
         if area
         else float("nan")
     )
-    return Regions(area, [tuple(row[:4]) for row in stats], confidence)
+    boxes = [(left, top, width, height) for left, top, width, height, _ in rows]
+    return Regions(area, boxes, confidence)

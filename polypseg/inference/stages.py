@@ -3,6 +3,8 @@
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 _END = object()
 
@@ -28,11 +30,11 @@ class Stages:
         [0, 1, 4]
     """
 
-    def __init__(self, stages, depth=2):
+    def __init__(self, stages: Mapping[str, Callable], depth: int = 2):
         self.seconds = dict.fromkeys(stages, 0.0)
         self._stages, self._depth = stages, depth
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         queues = [_Queue(self._depth) for _ in self._stages]
         threads = []
         for index, (name, stage) in enumerate(self._stages.items()):
@@ -54,10 +56,10 @@ class Stages:
             for thread in threads:
                 thread.join()
 
-    def _run(self, name, stage, before, after):
+    def _run(self, name: str, stage: Callable, before: "_Queue | None", after: "_Queue") -> None:
         waited = 0.0
 
-        def arriving():
+        def arriving(before: _Queue) -> Iterator[Any]:
             nonlocal waited
             while True:
                 started = time.perf_counter()
@@ -70,7 +72,7 @@ class Stages:
                 yield item
 
         try:
-            results = iter(stage(arriving()) if before else stage())
+            results = iter(stage(arriving(before)) if before else stage())
             while True:
                 started, waited = time.perf_counter(), 0.0
                 item = next(results, _END)
@@ -85,18 +87,19 @@ class Stages:
 
 
 class _Failure:
-    def __init__(self, error):
+    def __init__(self, error: BaseException):
         self.error = error
 
 
 class _Queue:
     """A queue that either end can close; the other then stops instead of waiting for ever."""
 
-    def __init__(self, depth):
-        self._items, self._depth, self._closed = deque(), depth, False
+    def __init__(self, depth: int):
+        self._items: deque[Any] = deque()
+        self._depth, self._closed = depth, False
         self._changed = threading.Condition()
 
-    def put(self, item):
+    def put(self, item: Any) -> bool:
         """Wait for room; False when nobody takes it any more."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._items) < self._depth)
@@ -105,7 +108,7 @@ class _Queue:
                 self._changed.notify_all()
             return not self._closed
 
-    def get(self):
+    def get(self) -> Any:
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._items)
             if self._closed:
@@ -114,7 +117,7 @@ class _Queue:
             self._changed.notify_all()
             return item
 
-    def close(self):
+    def close(self) -> None:
         with self._changed:
             self._closed = True
             self._items.clear()

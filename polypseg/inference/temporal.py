@@ -1,16 +1,21 @@
 """Probability maps over time. A stream is an iterator of `(frame, (H, W) float32 probability)`."""
 
 from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
+Stream = Iterator[tuple[Any, np.ndarray]]
 
-def fill_in(stream):
+
+def fill_in(stream: Iterable[tuple[Any, np.ndarray | None]]) -> Stream:
     """Replace each None by a line between the maps before and after it, by the last map at the end.
 
     The first map must be there. Holds the frames of one gap.
     """
-    before, waiting = None, []
+    before: Any = None
+    waiting: list[Any] = []
     for frame, probability in stream:
         if probability is None:
             waiting.append(frame)
@@ -23,14 +28,15 @@ def fill_in(stream):
         yield frame, before
 
 
-def smooth(stream, width):
+def smooth(stream: Iterable[tuple[Any, np.ndarray]], width: int) -> Stream:
     """Mean over `width` frames, an odd number, the frame itself in the middle: what it shows lags
     behind nothing.
 
     At both ends the mean is over those of the frames that there are. Holds `width` maps.
     """
     reach = width // 2
-    frames, maps = deque(), deque(maxlen=width)
+    frames: deque[Any] = deque()
+    maps: deque[np.ndarray] = deque(maxlen=width)
     for frame, probability in stream:
         frames.append(frame)
         maps.append(probability)
@@ -42,8 +48,9 @@ def smooth(stream, width):
         yield frames.popleft(), _mean(maps)
 
 
-def _mean(maps):
-    total = maps[0].copy()
-    for other in list(maps)[1:]:
+def _mean(maps: Iterable[np.ndarray]) -> np.ndarray:
+    first, *others = maps
+    total = first.copy()
+    for other in others:
         total += other
-    return total / np.float32(len(maps))
+    return total / np.float32(1 + len(others))

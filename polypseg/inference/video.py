@@ -2,9 +2,10 @@
 
 import os
 import platform
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -29,7 +30,7 @@ class Frame(NamedTuple):
 
     image: np.ndarray
     pts: int
-    sound: list
+    sound: list[Any]
 
 
 class VideoReader:
@@ -54,8 +55,10 @@ class VideoReader:
         InputError: there is no video at `source`.
     """
 
-    def __init__(self, source):
-        self.source, self.problem, self.rest = source, None, []
+    def __init__(self, source: str):
+        self.source = source
+        self.problem: str | None = None
+        self.rest: list[Any] = []
         name, form = source, None
         self.live = source.isdigit()
         if self.live:
@@ -78,7 +81,8 @@ class VideoReader:
         try:
             self._container = av.open(name, format=form)
             self._packets = self._container.demux(*self._streams())
-            self._decoded, self._ahead = self._decode(), []
+            self._decoded = self._decode()
+            self._ahead: list[tuple[str, Any]] = []
             first = self._first()
         except InputError:
             raise
@@ -89,7 +93,7 @@ class VideoReader:
                 else f"a video, got {source}"
             )
             raise InputError(f"expected {what} ({_reason(error)})", "video") from error
-        stream = self._video
+        stream: Any = self._video
         self._matrix = _display_matrix(first)
         self._size = first.width, first.height
         turned = abs(self._matrix[1]) > abs(self._matrix[0])
@@ -102,7 +106,7 @@ class VideoReader:
             "color_trc": first.color_trc,
         }
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-        self.time_base = stream.time_base
+        self.time_base: Fraction = stream.time_base
         self.start = float((first.pts or 0) * self.time_base)
         self._step = max(1, round(1 / (self.rate * self.time_base)))
         seconds = None
@@ -111,9 +115,10 @@ class VideoReader:
         elif self._container.duration:
             seconds = self._container.duration / av.time_base
         self._seconds = None if self.live else seconds
-        self.length = stream.frames or (round(seconds * self.rate) if self._seconds else None)
+        expected = round(self._seconds * self.rate) if self._seconds else None
+        self.length: int | None = stream.frames or expected
 
-    def _streams(self):
+    def _streams(self) -> list[Any]:
         container = self._container
         videos = [
             stream
@@ -129,7 +134,7 @@ class VideoReader:
         )
         return [self._video] + ([self.sound] if self.sound else [])
 
-    def _first(self):
+    def _first(self) -> Any:
         """Decode until the first frame; keep what was read for the iteration."""
         for kind, value in self._decoded:
             self._ahead.append((kind, value))
@@ -137,7 +142,7 @@ class VideoReader:
                 return value
         raise ValueError(self.problem or "no frames in it")
 
-    def _decode(self):
+    def _decode(self) -> Iterator[tuple[str, Any]]:
         """`("frame", ...)` and `("sound", packet)` in the file's order."""
         bad = 0
         while True:
@@ -160,7 +165,7 @@ class VideoReader:
         if bad and not self.problem:
             self.problem = f"{bad} packet{'s' * (bad > 1)} in it cannot be decoded"
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Frame]:
         start, last, count = None, -1, 0
         for kind, value in chain(self._ahead, self._decoded):
             if kind == "sound":
@@ -171,11 +176,11 @@ class VideoReader:
             last = max(pts, last + 1)
             count += 1
             sound, self.rest = self.rest, []
-            yield Frame(self._picture(value), last, sound)
+            yield Frame(self._image(value), last, sound)
         self._check_length(count, float((last + self._step) * self.time_base))
 
-    def _check_length(self, count, end):
-        if self.live or not self._seconds:
+    def _check_length(self, count: int, end: float) -> None:
+        if self.length is None or not self._seconds:
             return
         missing = self.length - count
         if missing > 0 and end < self._seconds - 1.5 / float(self.rate):
@@ -185,7 +190,7 @@ class VideoReader:
                 f"the rest is missing or damaged{reason}"
             )
 
-    def _picture(self, frame):
+    def _image(self, frame: Any) -> np.ndarray:
         width, height = self._size
         image = frame.to_ndarray(format="rgb24", width=width, height=height)
         a, b, c, d = self._matrix
@@ -194,11 +199,11 @@ class VideoReader:
             a, d = c, b
         return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
-    def close(self):
+    def close(self) -> None:
         self._container.close()
 
 
-def _display_matrix(frame):
+def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
     """`a, b, c, d` with x' = a x + c y, y' = b x + d y: how the picture is to be turned to be
     upright.
     """
@@ -209,5 +214,5 @@ def _display_matrix(frame):
     return a, b, c, d
 
 
-def _reason(error):
+def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__

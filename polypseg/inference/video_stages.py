@@ -1,29 +1,34 @@
 """From the frames of a video to the video with what is found on them, in stages that overlap."""
 
 import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 import numpy as np
 
 from polypseg.drawing.overlay import overlay
 
-from .predict import predictions
-from .temporal import fill_in, smooth
+from .predict import CallTimes, Network, predictions
+from .temporal import Stream, fill_in, smooth
+from .video import Frame
+from .video_writer import FrameWriter
+
+Drawn = tuple[Frame, np.ndarray, np.ndarray]  # with its mask and the image that shows it
 
 
 def overlay_stages(
-    reader,
-    predictor,
-    writers,
-    threshold,
-    stopped=lambda: False,
-    max_frames=None,
-    batch_size=8,
-    stride=1,
-    width=1,
-    side_by_side=False,
-    times=None,
-):
+    reader: Iterable[Frame],
+    predictor: Network,
+    writers: Sequence[FrameWriter],
+    threshold: float,
+    stopped: Callable[[], object] = lambda: False,
+    max_frames: int | None = None,
+    batch_size: int = 8,
+    stride: int = 1,
+    width: int = 1,
+    side_by_side: bool = False,
+    times: CallTimes | None = None,
+) -> dict[str, Callable]:
     """The functions for `Stages`; each runs in its own thread.
 
     Args:
@@ -40,12 +45,12 @@ def overlay_stages(
         times: `CallTimes` that counts the calls of the network.
     """
 
-    def decoding():
+    def decoding() -> Iterator[Frame]:
         frames = islice(reader, max_frames)
         while not stopped() and (frame := next(frames, None)):
             yield frame
 
-    def network(frames):
+    def network(frames: Iterator[Frame]) -> Iterator[tuple[Frame, np.ndarray | None]]:
         pairs = (
             (frame, None if index % stride else frame.image) for index, frame in enumerate(frames)
         )
@@ -56,11 +61,11 @@ def overlay_stages(
         for batch in chain(first, rest):
             yield from ((found.item, found.maps) for found in batch)
 
-    def smoothing(stream):
-        stream = fill_in(stream)
-        return smooth(stream, width) if width > 1 else stream
+    def smoothing(stream: Iterator[tuple[Frame, np.ndarray | None]]) -> Stream:
+        filled = fill_in(stream)
+        return smooth(filled, width) if width > 1 else filled
 
-    def drawing(stream):
+    def drawing(stream: Stream) -> Iterator[Drawn]:
         for frame, probability in stream:
             mask = (probability >= threshold).astype(np.uint8)
             picture = overlay(frame.image, mask)
@@ -68,14 +73,14 @@ def overlay_stages(
                 picture = np.hstack([frame.image, picture])
             yield frame, mask, picture
 
-    def encoding(stream):
+    def encoding(stream: Iterator[Drawn]) -> Iterator[int]:
         for frame, mask, picture in stream:
-            writers[0].write(picture, frame.pts, frame.sound)
+            writers[0].write_frame(picture, frame.pts, frame.sound)
             for masks in writers[1:]:
-                masks.write(mask * np.uint8(255), frame.pts)
+                masks.write_frame(mask * np.uint8(255), frame.pts)
             yield frame.pts
 
-    order = {
+    order: dict[str, Callable] = {
         "decoding": decoding,
         "network": network,
         "smoothing": smoothing,

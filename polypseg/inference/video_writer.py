@@ -6,16 +6,21 @@ import contextlib
 import os
 import shutil
 from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import av
 import cv2
+import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from polypseg.data.images import write_png
 from polypseg.data.pairs import refuse_data_set
 from polypseg.errors import InputError
 from polypseg.files import cannot_write, part_path
+
+from .video import VideoReader
 
 # FFmpeg's number of a colour matrix -> what converts to it. Others become BT.601.
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
@@ -24,6 +29,20 @@ _UNSPECIFIED, _BT601 = 2, 6
 _H264 = {"preset": "ultrafast", "crf": "20", "x264-params": "cabac=1:deblock=0,0"}
 _PLAYS_IN_MP4 = ("aac", "mp3", "opus", "flac")
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+
+
+class FrameWriter(Protocol):
+    """What takes the frames of a video: `write_frame` for each, `finish`, then `commit`; at last
+    `discard`, which leaves nothing of what was not committed.
+    """
+
+    def write_frame(self, image: np.ndarray, pts: int, sound: Iterable[Any] = ()) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def commit(self) -> None: ...
+
+    def discard(self) -> None: ...
 
 
 class VideoWriter:
@@ -43,7 +62,14 @@ class VideoWriter:
         InputError: it cannot be written, now or at any frame.
     """
 
-    def __init__(self, path, height, width, like, sound=False):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        height: int,
+        width: int,
+        like: VideoReader,
+        sound: bool = False,
+    ):
         self.path = Path(path)
         self._temporary = part_path(self.path)
         self.padded = width % 2, height % 2
@@ -84,16 +110,18 @@ class VideoWriter:
             if like.sample_aspect_ratio:
                 context.sample_aspect_ratio = like.sample_aspect_ratio
             self._stream = stream
-            self._sound = _Sound(self._container, like) if sound and like.sound else None
+            self._sound = (
+                _Sound(self._container, like.sound, like.start) if sound and like.sound else None
+            )
 
-    def _colour(self, context, colour):
+    def _colour(self, context: Any, colour: Mapping[str, int]) -> None:
         matrix = colour["colorspace"]
         self._matrix = _MATRICES.get(matrix, Colorspace.ITU601)
         context.colorspace = matrix if matrix in (*_MATRICES, _UNSPECIFIED, 5) else _BT601
         context.color_primaries, context.color_trc = colour["color_primaries"], colour["color_trc"]
         context.color_range = ColorRange.MPEG
 
-    def write(self, image, pts, sound=()):
+    def write_frame(self, image: np.ndarray, pts: int, sound: Iterable[Any] = ()) -> None:
         """One more frame: `(H, W, 3)` RGB, or `(H, W)` grey into .mkv, uint8."""
         right, bottom = self.padded
         if right or bottom:
@@ -114,30 +142,30 @@ class VideoWriter:
             self._container.mux(self._stream.encode(frame))
             if self._sound:
                 self._sound.add(sound)
-                self._sound.write(float(pts * self._like.time_base))
+                self._sound.write_until(float(pts * self._like.time_base))
 
-    def finish(self, rest=(), whole=True):
+    def finish(self, rest: Iterable[Any] = (), complete: bool = True) -> None:
         """Write what is still held back; `commit` then gives the file its name.
 
         Args:
             rest: packets of sound behind the last frame.
-            whole: the source was read to its end; otherwise the sound is cut where the frames end.
+            complete: the source was read to its end; otherwise the sound ends where the frames end.
         """
         with self._writing():
             self._container.mux(self._stream.encode(None))
             if self._sound:
                 self._sound.add(rest)
                 end = float(self._pts * self._like.time_base + 1 / self._like.rate)
-                self._sound.write(float("inf") if whole else end)
+                self._sound.write_until(float("inf") if complete else end)
                 self._sound.end()
             self._container.close()
 
-    def commit(self):
+    def commit(self) -> None:
         """Give the finished file its name."""
         with self._writing():
             os.replace(self._temporary, self.path)
 
-    def discard(self):
+    def discard(self) -> None:
         """Leave nothing behind, unless it was committed."""
         with contextlib.suppress(Exception):
             self._container.close()
@@ -145,7 +173,7 @@ class VideoWriter:
             self._temporary.unlink()
 
     @contextlib.contextmanager
-    def _writing(self):
+    def _writing(self) -> Iterator[None]:
         try:
             yield
         except (av.FFmpegError, OSError) as error:
@@ -158,10 +186,10 @@ class _Sound:
     them.
     """
 
-    def __init__(self, container, like):
-        self._container, self._source = container, like.sound
-        self._waiting = deque()
-        self._start = round(like.start / self._source.time_base)
+    def __init__(self, container: Any, source: Any, start: float):
+        self._container, self._source = container, source
+        self._waiting: deque[Any] = deque()
+        self._start = round(start / self._source.time_base)
         self._copied = self._source.codec_context.codec.canonical_name in _PLAYS_IN_MP4
         if self._copied:
             self._stream = container.add_stream_from_template(self._source)
@@ -172,14 +200,14 @@ class _Sound:
                 "aac", rate=rate if rate in _AAC_RATES else 48000, layout=layout
             )
 
-    def add(self, packets):
+    def add(self, packets: Iterable[Any]) -> None:
         self._waiting.extend(packets)
 
-    def write(self, until):
-        """Those that begin before `until` seconds."""
+    def write_until(self, seconds: float) -> None:
+        """Write the packets that begin before so many seconds."""
         while (
             self._waiting
-            and float((self._waiting[0].pts - self._start) * self._waiting[0].time_base) < until
+            and float((self._waiting[0].pts - self._start) * self._waiting[0].time_base) < seconds
         ):
             packet = self._waiting.popleft()
             packet.pts -= self._start
@@ -192,14 +220,14 @@ class _Sound:
                 for frame in packet.decode():
                     self._container.mux(self._stream.encode(frame))
 
-    def end(self):
+    def end(self) -> None:
         if not self._copied:
             for frame in self._source.codec_context.decode(None):  # what the decoder holds back
                 self._container.mux(self._stream.encode(frame))
             self._container.mux(self._stream.encode(None))
 
 
-def check_mask_folder(folder, source):
+def check_mask_folder(folder: Path, source: Path) -> None:
     """Raise `InputError` where the masks of a video would replace files that are read.
 
     Args:
@@ -220,21 +248,21 @@ class MaskFolder:
     none.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         self.path, self._count = Path(os.path.abspath(path)), 0  # `.` has no name beside it
         self._temporary = part_path(self.path)
         with self._writing():
             self._temporary.mkdir(parents=True)
 
-    def write(self, image, pts=None):
+    def write_frame(self, image: np.ndarray, pts: int = 0, sound: Iterable[Any] = ()) -> None:
         with self._writing():
             write_png(self._temporary / f"frame_{self._count:06d}.png", image)
         self._count += 1
 
-    def finish(self):
+    def finish(self) -> None:
         """All is written."""
 
-    def commit(self):
+    def commit(self) -> None:
         """Take the place of the frames of an earlier run; nothing else in the folder is touched."""
         with self._writing():
             if not self.path.exists():
@@ -246,11 +274,11 @@ class MaskFolder:
                 os.replace(new, self.path / new.name)
             self._temporary.rmdir()
 
-    def discard(self):
+    def discard(self) -> None:
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     @contextlib.contextmanager
-    def _writing(self):
+    def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

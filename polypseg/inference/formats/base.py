@@ -1,9 +1,6 @@
 """What the formats share.
 
-An engine runs a network. It has `input_size`, `threshold`, `maps`, `name`, `logits(batch)`, which
-takes `(B, S, S, 3)` float32 RGB in 0..255 and gives float32 `(B, S, S, maps)`, and
-`resize(input_size)`, which changes S or raises. ONNX Runtime, OpenVINO and LiteRT run without
-TensorFlow and Keras.
+ONNX Runtime, OpenVINO and LiteRT run without TensorFlow and Keras.
 """
 
 import contextlib
@@ -14,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -23,6 +20,28 @@ from polypseg.errors import InputError, expect, reading
 from polypseg.runtime import quiet
 
 KEY = "polypseg"  # of the description inside an exported file
+
+
+class Engine(Protocol):
+    """What runs a network.
+
+    Attributes:
+        input_size: S, the height and width at which it runs.
+        threshold: on probabilities, as stored in the file.
+        maps: names of the channels, the answer last.
+        name: for the user, `"OpenVINO float32"`.
+    """
+
+    input_size: int
+    threshold: float
+    maps: tuple[str, ...]
+    name: str
+
+    def logits(self, batch: np.ndarray) -> np.ndarray:
+        """From `(B, S, S, 3)` float32 RGB in 0..255 to `(B, S, S, maps)` float32."""
+
+    def resize(self, input_size: int) -> None:
+        """Run at another size. Raises `InputError` where that is not possible."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +62,8 @@ class Format:
 
     suffix: str
     write: Callable[[Any, Path, str, str], None]
-    open: Callable[[Path], Any] | None
-    open_exact: Callable[[Path], Any] | None = None
+    open: Callable[[Path], Engine] | None
+    open_exact: Callable[[Path], Engine] | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
     marker: str = ""
     beside: tuple[str, ...] = ()

@@ -24,13 +24,13 @@ class KerasEngine:
             )
         expect_process("Keras or TensorFlow")
         self.model = load_model(path)
-        self.input_size = getattr(self.model, "input_size", None)
+        self.input_size: int = getattr(self.model, "input_size", None) or 0
         if not self.input_size:
             raise InputError(
                 f"expected a network that was saved with an input size, got {path}, which has none",
                 "model",
             )
-        self.maps = self.model.maps
+        self.maps: tuple[str, ...] = self.model.maps
 
     def resize(self, input_size: int) -> None:
         """Run at another size, a multiple of the network's stride. Raises `InputError`."""

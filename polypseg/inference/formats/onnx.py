@@ -10,7 +10,7 @@ from polypseg.runtime import cores
 from .base import KEY, ExportedEngine, Format, load_package, logits_of, readable, signature
 
 
-def write(serving: Any, path: Path, precision: str, description: str) -> None:
+def write_network(serving: Any, path: Path, precision: str, description: str) -> None:
     import onnx
 
     serving.export(path, format="onnx", verbose=False, input_signature=signature(serving))
@@ -62,7 +62,7 @@ class OnnxEngine(ExportedEngine):
 
 FORMAT = Format(
     suffix=".onnx",
-    write=write,
+    write=write_network,
     open=OnnxEngine,
     packages={"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
 )

@@ -12,7 +12,7 @@ from polypseg.runtime import expect_process
 from .base import KEY, ExportedEngine, Format, load_package, readable, signature
 
 
-def write(serving: Any, path: Path, precision: str, description: str) -> None:
+def write_network(serving: Any, path: Path, precision: str, description: str) -> None:
     import openvino
 
     raw = path.with_name(f"raw_{path.name}")
@@ -97,7 +97,7 @@ class OpenVINOEngine(ExportedEngine):
 
 FORMAT = Format(
     suffix=".xml",
-    write=write,
+    write=write_network,
     open=OpenVINOEngine,
     open_exact=partial(OpenVINOEngine, precision="float32"),
     packages={"openvino": "openvino", "scipy": "scipy"},

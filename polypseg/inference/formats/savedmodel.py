@@ -12,7 +12,7 @@ from .base import KEY, ExportedEngine, Format, logits_of, readable
 SIDECAR = Path("assets.extra") / f"{KEY}.json"  # the folder is TensorFlow's place for such files
 
 
-def write(serving: Any, path: Path, precision: str, description: str) -> None:
+def write_network(serving: Any, path: Path, precision: str, description: str) -> None:
     serving.export(path, format="tf_saved_model", verbose=False)
     (path / SIDECAR).parent.mkdir(exist_ok=True)
     (path / SIDECAR).write_text(description, encoding="utf-8")
@@ -36,4 +36,6 @@ class SavedModelEngine(ExportedEngine):
         return logits_of(self._loaded.serve(batch)["probability"].numpy())
 
 
-FORMAT = Format(suffix="", write=write, open=SavedModelEngine, marker="saved_model.pb", half=False)
+FORMAT = Format(
+    suffix="", write=write_network, open=SavedModelEngine, marker="saved_model.pb", half=False
+)

@@ -11,7 +11,7 @@ from polypseg.runtime import cores
 from .base import KEY, ExportedEngine, Format, load_package, logits_of, readable, signature
 
 
-def write(serving: Any, path: Path, precision: str, description: str) -> None:
+def write_network(serving: Any, path: Path, precision: str, description: str) -> None:
     import tensorflow as tf
 
     options = {}
@@ -51,7 +51,7 @@ class LiteRTEngine(ExportedEngine):
 
 FORMAT = Format(
     suffix=".tflite",
-    write=write,
+    write=write_network,
     open=LiteRTEngine,
     packages={"ai_edge_litert": "ai-edge-litert"},
     one_image=True,
