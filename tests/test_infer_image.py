@@ -503,7 +503,7 @@ def test_another_network_or_threshold_is_refused(other, tmp_path):
     arguments += ("--threshold", 0.25) if other == "threshold" else ()
     result = infer(*arguments, **options)
     assert result.returncode == 2 and result.stderr.count("\n") == 1
-    assert "--out: expected the network that began" in result.stderr
+    assert "--out: expected the settings that" in result.stderr
     assert contents(tmp_path / "in") == changed
     assert contents(tmp_path / "o") == {
         name.removeprefix("o/"): value for name, value in before.items() if name.startswith("o/")

@@ -19,18 +19,20 @@ class ConvertOptions:
     file: str = option(
         REQUIRED,
         "input and output",
-        ".pth, .pt or .safetensors; with --to-pytorch .keras",
+        "checkpoint to convert: .pth, .pt or .safetensors; with `to_pytorch` .keras",
         "FILE",
         positional=True,
     )
     out: str = option(
         REQUIRED,
         "input and output",
-        ".keras for a PraNet, .weights.h5 for a backbone; with --to-pytorch .pth, .pt or "
-        ".safetensors",
+        "file to write: .keras for a PraNet, .weights.h5 for a backbone; with `to_pytorch` .pth, "
+        ".pt or .safetensors",
         "PATH",
     )
-    to_pytorch: bool = option(False, "input and output", "from Keras to the authors' state dict")
+    to_pytorch: bool = option(
+        False, "input and output", "convert from Keras to the authors' PyTorch state dict"
+    )
 
 
 def parse(arguments: Sequence[str] | None = None) -> ConvertOptions:

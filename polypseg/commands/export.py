@@ -25,21 +25,26 @@ class ExportOptions:
     out: str | None = option(
         None,
         "input and output",
-        "what to write (default: beside the .keras file, of its name)",
+        "file or folder to write (default: beside the .keras file, with the same name)",
         "PATH",
     )
-    overwrite: bool = option(False, "input and output", "replace what is there")
+    overwrite: bool = option(False, "input and output", "replace existing files")
     precision: str = option(
         "float32",
         "content",
-        "float32 | float16: of the stored weights; float16 halves the file",
+        "float32 | float16, of the stored weights; float16 halves the file",
         "NAME",
     )
     all_maps: bool = option(
-        False, "content", "all maps, side outputs first; otherwise the answer only"
+        False,
+        "content",
+        "write all maps of the network, side outputs first (default: the answer only)",
     )
     threshold: float = option(
-        0.5, "content", "stored with the file, for those who threshold its probabilities", "T"
+        0.5,
+        "content",
+        "threshold on probabilities, stored in the file for programs that use it",
+        "T",
     )
 
     def __post_init__(self) -> None:
@@ -59,7 +64,7 @@ def parse(arguments: Sequence[str] | None = None) -> ExportOptions:
 def main() -> None:
     options = parse()
     os.environ["KERAS_BACKEND"] = (
-        "tensorflow"  # whatever trained it: the converters read TensorFlow's graphs
+        "tensorflow"  # the converters read TensorFlow's graphs, whichever backend trained it
     )
 
     from polypseg.inference.export import TOLERANCE, export

@@ -31,21 +31,27 @@ class ImageOptions(NetworkOptions):
     """Options of `infer_image.py`."""
 
     image: list[str] = option(
-        REQUIRED, "input", "images, folders or patterns ('a/**/*.jpg')", "PATH", "--image-path"
+        REQUIRED,
+        "input",
+        "images, folders, or patterns in quotes ('a/**/*.jpg')",
+        "PATH",
+        "--image-path",
     )
     out: str = option(
         "predictions",
         "output",
-        "gets masks/, overlays/ and regions.csv; images done there before are not done again",
+        "folder for masks/, overlays/ and regions.csv; images that are already done are skipped",
         "DIR",
     )
     panel: bool = option(
         False,
         "output",
-        "panels/ too: image, overlay, mask and all maps of the network on one page",
+        "also write panels/: image, overlay, mask and all maps of the network on one page",
     )
-    probability: bool = option(False, "output", "probabilities/ too: 16-bit PNG, value / 65535")
-    overwrite: bool = option(False, "output", "do all images anew, and replace what is there")
+    probability: bool = option(
+        False, "output", "also write probabilities/: 16-bit PNG, probability * 65535"
+    )
+    overwrite: bool = option(False, "output", "process all images again and replace existing files")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,7 +65,7 @@ class ImageOptions(NetworkOptions):
 
     @property
     def kinds(self) -> list[str]:
-        """What is written for each image: names of folders in `out`."""
+        """What to write for each image; these are the names of the folders in `out`."""
         more = ["panels"] * self.panel + ["probabilities"] * self.probability
         return ["masks", "overlays", *more]
 
@@ -81,21 +87,21 @@ def main() -> None:
         if taken and not options.overwrite and not os.path.exists(out / SETTINGS):
             more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
             raise InputError(
-                f"expected new files (or --overwrite), got {taken[0]}, which exists{more}", "out"
+                f"expected new files (or `overwrite`), got {taken[0]}, which exists{more}", "out"
             )
         segment_images(jobs, options)
 
 
 def segment_images(jobs: "list[Job]", options: ImageOptions) -> None:
-    """The command's work, once the output folder is its own."""
+    """Do the command's work, once no other process can write to the output folder."""
     out = options.folder
     predictor = load_predictor(options)
-    how = settings(options, predictor)
-    record = Record(out, how | {"polypseg": __version__}, anew=options.overwrite)
+    network = settings(options, predictor)
+    record = Record(out, network | {"polypseg": __version__}, overwrite=options.overwrite)
     left = record.missing(jobs)
     written, times = 0, inference.CallTimes()
     problems: list[str] = []
-    choices = (how["threshold"], problems, options.batch_size, options.panel)
+    choices = (network["threshold"], problems, options.batch_size, options.panel)
     with tqdm(total=len(left), unit=" images", leave=False, disable=None) as bar:
         for rows in inference.segment(left, predictor, *choices, begin=record.begin, times=times):
             record.add(rows)
@@ -105,8 +111,8 @@ def segment_images(jobs: "list[Job]", options: ImageOptions) -> None:
     if times.milliseconds:
         print(
             f"network: {times.milliseconds:.1f} ms an image, {1e3 / times.milliseconds:.1f} "
-            f"images/s (without the first call of each batch size: {times.images} of "
-            f"{written} images)"
+            f"images/s (measured on {times.images} of {written} images, without the first call "
+            "for each batch size)"
         )
     if written or not problems:
         before = len(jobs) - len(left)

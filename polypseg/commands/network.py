@@ -1,4 +1,4 @@
-"""Options that the commands which run a network on images share."""
+"""What the commands that run a network on images and videos have in common."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,29 +14,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """A network, and how it is run."""
+    """The options that choose a network and how it runs."""
 
     model: str = option(
         REQUIRED,
         "input",
-        "run folder, .keras file, or what the export command wrote",
+        "run folder, .keras file, or exported file",
         "PATH",
         "--model-path",
     )
     input_size: int | None = option(
         None,
         "network",
-        "height and width at which the network runs (default: the run's)",
+        "height and width at which the network runs (default: the training size)",
         "PX",
         "--inputsize",
     )
     threshold: float | None = option(
         None,
         "network",
-        "a pixel is foreground where its probability is at least T (default: the model's)",
+        "a pixel is foreground where its probability is at least T (default: the value stored with "
+        "the model, or 0.5)",
         "T",
     )
-    batch_size: int = option(8, "network", "images a call of the network", "N", "--batchsize")
+    batch_size: int = option(
+        8, "network", "number of images in a call of the network", "N", "--batchsize"
+    )
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first value out of range."""
@@ -45,7 +48,7 @@ class NetworkOptions:
 
 
 def check_threshold(threshold: float | None) -> None:
-    """Raise `InputError` for a number that is no probability."""
+    """Raise `InputError` for a number that is not a probability. None is accepted."""
     good = threshold is None or 0 <= threshold <= 1
     expect(good, "threshold", "a probability from 0 to 1", threshold)
 
@@ -61,7 +64,7 @@ def load_predictor(options: NetworkOptions) -> "Predictor":
 
 
 def settings(options: NetworkOptions, predictor: "Predictor") -> dict[str, Any]:
-    """How a network was run, for the file that says so beside its results."""
+    """How a network was run, for the file that reports it beside the results."""
     threshold = predictor.threshold if options.threshold is None else options.threshold
     return {
         "model": options.model,

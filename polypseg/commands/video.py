@@ -34,22 +34,35 @@ class VideoOptions(NetworkOptions):
     """Options of `infer_video.py`."""
 
     video: str = option(
-        REQUIRED, "input", "what FFmpeg reads, or the number of a camera", "PATH", "--video-path"
+        REQUIRED,
+        "input",
+        "video file or address (any format of FFmpeg), or the number of a camera",
+        "PATH",
+        "--video-path",
     )
     max_frames: int | None = option(None, "input", "stop after N frames", "N")
     out: str | None = option(
         None,
         "output",
-        "the video to write, .mp4; times go beside it as .json (default: predictions/STEM.mp4)",
+        "video to write, .mp4; a .json file beside it reports settings and times (default: "
+        "predictions/NAME.mp4)",
         "FILE",
     )
     masks_out: str | None = option(
-        None, "output", "masks too, lossless: a folder for PNGs, or an .mkv file (FFV1)", "PATH"
+        None,
+        "output",
+        "also write the masks, lossless: a folder for PNG files, or an .mkv file (FFV1)",
+        "PATH",
     )
-    side_by_side: bool = option(False, "output", "the source on the left, the overlay on the right")
-    overwrite: bool = option(False, "output", "replace what is there")
+    side_by_side: bool = option(
+        False, "output", "show the source on the left and the overlay on the right"
+    )
+    overwrite: bool = option(False, "output", "replace existing files")
     smooth: int = option(
-        1, "network", "average the probabilities of N frames, an odd number, around each", "N"
+        1,
+        "network",
+        "average the probabilities over N frames around each frame; an odd number",
+        "N",
     )
     stride: int = option(
         1, "network", "run the network on every Nth frame and interpolate between them", "N"
@@ -111,7 +124,7 @@ def parse(arguments: Sequence[str] | None = None) -> VideoOptions:
 
 
 def targets(options: VideoOptions) -> dict[str, list[Path]]:
-    """What is written: argument -> paths."""
+    """The files to write: argument -> paths."""
     paths = {"out": [options.target, options.facts_file]}
     return paths | {"masks_out": [options.masks]} if options.masks else paths
 

@@ -1,4 +1,4 @@
-"""What `infer_image.py` has done in a folder, so that the same command goes on with it."""
+"""A record of the images that `infer_image.py` has done in a folder, so that it can continue."""
 
 import csv
 import json
@@ -13,35 +13,39 @@ from polypseg.files import cannot_write, csv_text, file_digest, remove, write_te
 
 TABLE, SETTINGS = "regions.csv", "settings.json"
 KINDS = ("masks", "overlays", "panels", "probabilities")
-_JOURNAL = ".regions.jsonl"  # rows that are not yet in the table; gone when all is done
+_JOURNAL = ".regions.jsonl"  # rows that are not yet in the table; removed when all images are done
 _NEEDED = {"file", "mask", "digest"}
 _DROPPED = "milliseconds"  # a column of older folders, whose values were averages of a batch
 _SAME = ("digest", "input_size", "threshold")
-_EXPECTED = "what infer_image.py wrote (or `overwrite`)"
+_EXPECTED = "a file that infer_image.py wrote (or `overwrite`)"
 
 
 class Record:
-    """The rows of the images that are done, and the settings that all of them were made with.
+    """The table's rows of images that are done, and the settings that were used for all of them.
 
-    A row is in the journal when its image's files are written; `finish` makes the table. Nothing is
-    changed before `begin`.
+    Each row is added to a journal as soon as its image's files are written; `finish` writes the
+    table. Nothing in the folder changes before `begin`.
 
     Args:
-        folder: of the output.
-        settings: `digest` of the network's files, `input_size` and `threshold` have to be those
-            that began the folder; others are noted.
-        anew: do all images, whatever is there. Images of earlier calls that are not among them
-            stay if the settings are the same, and else go.
+        folder: the output folder.
+        settings: how the network is run. `digest`, `input_size` and `threshold` must equal those
+            in the folder; the others are only stored.
+        overwrite: process all images, whatever the folder contains. Results of other images are
+            kept if the settings are the same, and removed otherwise.
 
     Raises:
         InputError: the folder was made with other settings, or its files are damaged.
+
+    Example:
+        >>> record = Record(Path("out"), settings)
+        >>> for job in record.missing(jobs): ...
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], anew: bool = False):
-        self.folder, self._settings, self._anew = folder, settings, anew
-        self.rows: dict[str, dict[str, str]] = {}  # by the name of the mask
+    def __init__(self, folder: Path, settings: Mapping[str, Any], overwrite: bool = False):
+        self.folder, self._settings, self._overwrite = folder, settings, overwrite
+        self.rows: dict[str, dict[str, str]] = {}  # key: name of the mask, in small letters
         self._others: list[dict[str, str]] = []  # made with other settings
-        self._goes_on = False  # with the table and the journal that are there
+        self._goes_on = False  # whether the table and the journal in the folder are continued
         for name in (TABLE, SETTINGS, _JOURNAL):
             if os.path.isdir(folder / name):
                 raise cannot_write(folder, IsADirectoryError(f"{name} is a folder"), "out")
@@ -50,10 +54,10 @@ class Record:
         try:
             difference, rows = self._difference(), self._read()
         except InputError:
-            if not anew:
+            if not overwrite:
                 raise
             return
-        if difference and not anew:
+        if difference and not overwrite:
             raise InputError(difference, "out")
         if difference:
             self._others = rows
@@ -62,7 +66,7 @@ class Record:
             self.rows = {row["mask"].casefold(): row for row in rows}
 
     def _difference(self) -> str:
-        """Say how the settings that began the folder differ from these, or nothing."""
+        """How the folder's settings differ from these, as a message; empty if they do not."""
         path = self.folder / SETTINGS
         with reading(path, _EXPECTED, "out"):
             begun = json.loads(path.read_text(encoding="utf-8"))
@@ -72,12 +76,12 @@ class Record:
         if same:
             return ""
         return (
-            f"expected the network that began {self.folder}, {was}, got {now}; give another "
-            "folder, or `overwrite` to do all anew"
+            f"expected the settings that {self.folder} was made with, {was}, got {now}; choose "
+            "another folder, or `overwrite` to process all images again"
         )
 
     def _read(self) -> list[dict[str, str]]:
-        """The rows of the table, and then of the journal, which count more."""
+        """The rows of the table, then those of the journal, which are newer."""
         path = self.folder / TABLE
         rows: list[dict[str, str]] = []
         if os.path.lexists(path):
@@ -88,15 +92,15 @@ class Record:
             return _checked([*rows, *map(json.loads, self._journal())])
 
     def _journal(self) -> list[str]:
-        """The complete lines of the journal: a kill may have cut off the last one."""
+        """The complete lines of the journal; a killed process may leave an incomplete one."""
         path = self.folder / _JOURNAL
         return path.read_text(encoding="utf-8").split("\n")[:-1] if os.path.lexists(path) else []
 
     def missing(self, jobs: Iterable[Any]) -> list[Any]:
         """The jobs that are not done, or whose image has changed since.
 
-        An image that has a mask keeps its name, even if `output_names`, which goes by the images
-        that are there, gives another one now.
+        An image that has a mask keeps the mask's name. `output_names` may give it another one,
+        because the names depend on all images of a call.
 
         Raises:
             InputError: a mask of that name belongs to another image.
@@ -112,31 +116,33 @@ class Record:
         row = by_file.get(os.path.abspath(job.path))
         if row is None or row["mask"] == self._name(job):
             return job
-        if self._anew:
+        if self._overwrite:
             self._others.append(self.rows.pop(row["mask"].casefold()))
             return job
         files = self._files(row["mask"])
         return job._replace(targets={kind: files[kind] for kind in job.targets})
 
     def _state(self, job: Any) -> str:
-        """`"done"`; `"lacking"`: files of its image are not there; or `"stale"`: there are none of
-        this image as it is now.
+        """State of a job.
+
+        `"done"`: all files are there. `"lacking"`: some of them are not. `"stale"`: the files, if
+        any, were made from an older version of the image.
         """
         name = self._name(job)
         row = self.rows.get(name.casefold())
         try:
             digest = file_digest(job.path)
-        except OSError:  # said when it is read
+        except OSError:  # reported when the image is read
             return "lacking"
         if row is None:
             return "stale"
         if row["digest"] == digest:
             row["file"] = str(job.path)  # as it is called now
-            return "done" if not self._anew and self._is_complete(job) else "lacking"
-        if not self._anew and os.path.abspath(row["file"]) != os.path.abspath(job.path):
+            return "done" if not self._overwrite and self._is_complete(job) else "lacking"
+        if not self._overwrite and os.path.abspath(row["file"]) != os.path.abspath(job.path):
             raise InputError(
                 f"expected a folder without masks of other images, got {self.folder / name}, which "
-                f"is of {row['file']}",
+                f"belongs to {row['file']}",
                 "out",
             )
         return "stale"
@@ -148,11 +154,11 @@ class Record:
         return job.targets["masks"].relative_to(self.folder).as_posix()
 
     def _files(self, mask: str) -> dict[str, Path]:
-        """All that there can be of an image, from the name of its mask."""
+        """All files that can exist for an image, from the name of its mask."""
         return {kind: self.folder / kind / Path(mask).relative_to("masks") for kind in KINDS}
 
     def begin(self) -> None:
-        """To be called before the first file is written: what is there and no longer true goes."""
+        """Remove results that are no longer valid. Call it before the first file is written."""
         stale = [self._name(job) for job in self._stale] + [row["mask"] for row in self._others]
         for mask in stale:
             self.rows.pop(mask.casefold(), None)
@@ -169,7 +175,7 @@ class Record:
                 (self.folder / _JOURNAL).unlink(missing_ok=True)
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Images whose files are complete: the rows that `segment` gives."""
+        """Add the rows that `segment` yields, of images whose files are complete."""
         done = []
         for row in rows:
             row = {"file": row["file"], "mask": self._name(self._jobs[row["file"]])} | row
@@ -180,7 +186,7 @@ class Record:
         self.rows |= {row["mask"].casefold(): row for row in done}
 
     def finish(self) -> None:
-        """Write the table: first the rows of the jobs, in order, then the others."""
+        """Write the table: the rows of the jobs in their order, then all others."""
         if not self.rows:
             return
         keys = dict.fromkeys(self._name(job).casefold() for job in self._jobs.values())
