@@ -25,13 +25,20 @@ from .formats.base import Format
 from .formats.keras import KerasEngine
 from .predictor import sigmoid
 
-# Of logits, each cut to -10..10: beyond, float32 probabilities no longer tell them apart.
+# Largest difference of logits, clipped to -10..10: beyond that, float32 probabilities are equal.
 TOLERANCE = {"float32": 0.01, "float16": 0.5}
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` wrote: where, its bytes and the largest differences from the original."""
+    """What `export` wrote.
+
+    Attributes:
+        path: of the file, or the folder of a SavedModel.
+        size: in bytes, of all its files.
+        logit_difference: largest difference from the Keras network's logits.
+        probability_difference: largest difference from the Keras network's probabilities.
+    """
 
     path: Path
     size: int
@@ -49,27 +56,34 @@ def export(
     overwrite: bool = False,
     progress: Callable[[str], object] = lambda step: None,
 ) -> Exported:
-    """Write a network in another format, run both on pictures and keep the file only if they agree.
+    """Write a network in another format and check that it gives the same outputs.
 
-    The file takes RGB `(B, S, S, 3)` float32 in 0..255, S being the network's input size
-    (B is free, but 1 in TFLite), and gives `probability`, `(B, S, S, 1)` float32.
+    Both networks run on the same images; the file is kept only if the outputs agree.
+
+    The file takes RGB `(B, S, S, 3)` float32 in 0..255, where S is the network's input size and B
+    any batch size (1 in TFLite). It gives `probability`, `(B, S, S, 1)` float32 in [0, 1].
 
     Args:
         model: run folder or `.keras` file.
         kind: one of `formats.NAMES`.
-        out: path to write; default: beside the `.keras` file, of its name.
-        precision: `"float16"` halves the file: weights are stored so and computed with in float32.
-        all_maps: give `(B, S, S, maps)`, side outputs first.
-        threshold: stored with the file.
-        overwrite: replace what is at `out`.
-        progress: called before each of the steps that take long, with a few words about it.
+        out: path to write; default: beside the `.keras` file, with its name and another suffix.
+        precision: `"float32"` or `"float16"`, in which the weights are stored. float16 halves the
+            file; the network still computes in float32.
+        all_maps: write all maps, `(B, S, S, maps)`, the answer last; otherwise the answer only.
+        threshold: on probabilities, stored in the file for programs that read it.
+        overwrite: replace the files at `out`.
+        progress: called before each long step with a short description of it.
 
     Returns:
         `Exported`.
 
     Raises:
-        InputError: wrong arguments, a missing package, outputs that differ by more than
+        InputError: an argument is wrong, a package is missing, or the outputs differ by more than
             `TOLERANCE`.
+
+    Example:
+        >>> export("runs/pranet_resnet50", "onnx", "pranet.onnx").path
+        PosixPath('pranet.onnx')
     """
     form = format_of(kind)
     source = Path(model) if Path(model).suffix == ".keras" else open_run(model).best
@@ -136,8 +150,9 @@ def _export(
 
 
 def serving_model(network: Any, size: int, all_maps: bool, batch_size: int | None) -> Any:
-    """The network with a fixed picture size and a sigmoid; the other maps are left out of it, not
-    only hidden.
+    """A Keras model with a fixed image size that returns probabilities.
+
+    Without `all_maps` the layers that compute only the side outputs are not part of it.
     """
     import keras
 
@@ -145,7 +160,7 @@ def serving_model(network: Any, size: int, all_maps: bool, batch_size: int | Non
     if not all_maps:
         last = network.get_layer(
             "logits"
-        ).input  # what the logits are concatenated from, if they are
+        ).input  # a list where the logits are concatenated from several maps
         logits = last[-1] if isinstance(last, list) else logits
     image = keras.Input((size, size, 3), batch_size=batch_size, name="image")
     logits = keras.Model(network.input, logits)(image, training=False)
@@ -166,14 +181,14 @@ def check_target(
     if target.suffix != form.suffix:
         expected = f"a name that ends in {form.suffix}" if form.suffix else "a folder"
         raise InputError(f"expected {expected}, got {target}", "out")
-    for path in filter(os.path.isdir, form.parts(target)):  # of files the claim is the judge
+    for path in filter(os.path.isdir, form.parts(target)):  # `claim` checks files
         if not overwrite:
             raise InputError(
                 f"expected a new path (or `overwrite`), got {path}, which exists", "out"
             )
         if not form.recognises(path):
             raise InputError(
-                f"expected a path to write or a SavedModel to replace, got the folder {path}", "out"
+                f"expected a new path or a SavedModel to replace, got the folder {path}", "out"
             )
     return target
 
@@ -181,7 +196,7 @@ def check_target(
 def check_possible(form: Format, kind: str, precision: str) -> None:
     if precision == "float16" and not form.half:
         raise InputError(
-            "expected float32 for savedmodel, which TensorFlow computes in float32, got float16",
+            "expected float32, the only precision that savedmodel can be written in, got float16",
             "precision",
         )
     for module, package in form.packages.items():
@@ -194,7 +209,7 @@ def check_possible(form: Format, kind: str, precision: str) -> None:
 
 
 def compare(original: KerasEngine, form: Format, path: Path, maps: int) -> tuple[float, float]:
-    """Largest differences of logits and of probability on noise and on smooth pictures."""
+    """Largest differences of logits and of probabilities, on noise and on smooth images."""
     open_engine: Any = form.open_exact or form.open  # the file is checked, not the processor
     other = open_engine(path)
     worst = 0.0, 0.0
@@ -209,8 +224,8 @@ def compare(original: KerasEngine, form: Format, path: Path, maps: int) -> tuple
 
 
 def sample_images(size: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Noise, then smooth colours with one, two and four hills a side: `(1, size, size, 3)` in
-    0..255.
+    """Images to compare networks on, `(1, size, size, 3)` float32 in 0..255: noise, then three
+    with smooth colours that change more and more often.
     """
     random = np.random.default_rng(seed)
     for cells in (None, 2, 3, 5):
@@ -219,7 +234,9 @@ def sample_images(size: int, seed: int = 0) -> Iterator[np.ndarray]:
 
 
 def move_into_place(form: Format, part: Path, out: Path) -> None:
-    if form.beside:  # an old file with a new one beside it would be neither
+    if (
+        form.beside
+    ):  # so that an old file never lies beside a new one that belongs to another network
         out.unlink(missing_ok=True)
     for source, target in zip(form.parts(part), form.parts(out)):
         if target.is_dir():

@@ -1,4 +1,4 @@
-"""Segmenting many image files: finding them, running the network, writing what is found."""
+"""Segmenting many image files: find them, run the network, write masks and overlays."""
 
 import glob
 import os
@@ -24,7 +24,14 @@ from .stages import Stages
 
 
 class Job(NamedTuple):
-    """A picture on its way: file, what to write, pixels, and the maps `(H, W, S)`."""
+    """An image to segment.
+
+    Attributes:
+        path: of the image file.
+        targets: kind -> path to write; the kinds are masks, overlays, panels, probabilities.
+        image: `(H, W, 3)` uint8 RGB, once it is read.
+        maps: `(H, W, S)` float32 probabilities, the answer last, once the network has run.
+    """
 
     path: Path
     targets: dict[str, Path]
@@ -33,7 +40,14 @@ class Job(NamedTuple):
 
 
 def find_images(arguments: Iterable[str | os.PathLike]) -> list[Path]:
-    """The files that paths, folders and patterns name, each once. Raises `InputError`."""
+    """The image files at some paths, each of them once.
+
+    Args:
+        arguments: files, folders (all images directly inside) or patterns such as `"a/**/*.jpg"`.
+
+    Raises:
+        InputError: nothing is found for one of the arguments.
+    """
     found: dict[str, Path] = {}
     for argument in (os.fspath(argument) for argument in arguments):
         if os.path.isfile(argument):
@@ -54,7 +68,7 @@ def find_images(arguments: Iterable[str | os.PathLike]) -> list[Path]:
                     else "a file, a folder or a pattern of"
                 )
                 raise InputError(
-                    f"expected {kind} pictures ({' '.join(IMAGE_SUFFIXES)}), got {argument}",
+                    f"expected {kind} images ({' '.join(IMAGE_SUFFIXES)}), got {argument}",
                     "image",
                 )
         for path in paths:
@@ -63,14 +77,16 @@ def find_images(arguments: Iterable[str | os.PathLike]) -> list[Path]:
 
 
 def _identity(path: str) -> str:
-    """A name that a file has once, whatever links lead to its folder."""
+    """The absolute path of a file, the same for all links to its folder."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(folder), name)
 
 
 def output_names(paths: Sequence[Path]) -> list[Path]:
-    """A name for each picture's files: its path below the folder that all share, without suffix;
-    with it where two would be one.
+    """A name for the outputs of each image: its path below the folder that all images share.
+
+    The name has no suffix, unless two images would have the same name without it: `a.jpg` and
+    `a.png` become `a_jpg` and `a_png`. Names also differ if letter case is ignored.
     """
     full = [Path(os.path.abspath(path)) for path in paths]
     root = os.path.commonpath([path.parent for path in full])
@@ -91,12 +107,12 @@ def output_names(paths: Sequence[Path]) -> list[Path]:
 
 
 def plan_jobs(paths: Sequence[Path], out: Path, kinds: Iterable[str]) -> list[Job]:
-    """A `Job` for each image file: what is written for it below the folder `out`.
+    """A `Job` for each image file, with the files to write for it below the folder `out`.
 
     Args:
         paths: see `find_images`.
         out: the folder.
-        kinds: of `KINDS`; each has its own folder in `out`.
+        kinds: some of masks, overlays, panels and probabilities; each is a folder in `out`.
 
     Raises:
         InputError: `out` is the folder of a data set, whose masks would be replaced.
@@ -118,21 +134,23 @@ def segment(
     begin: Callable[[], object] = lambda: None,
     times: CallTimes | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Run the network over pictures and write what is found; reading, the network and writing
-    overlap.
+    """Run the network on images and write the files of each. Reading, network and writing overlap.
 
     Args:
-        jobs: a `Job` for each picture.
-        predictor: see `Predictor`.
-        threshold: foreground is a probability of at least that.
-        problems: a list that gets a line for each picture that cannot be read.
-        batch_size: pictures a call of the network.
-        all_maps: write pages of all maps of the network, not of the answer alone.
+        jobs: a `Job` for each image.
+        predictor: the network.
+        threshold: a pixel is foreground where its probability is at least that.
+        problems: gets a line for each image that cannot be read; the other images are processed.
+        batch_size: number of images in a call of the network.
+        all_maps: show all maps of the network on the panels, not only the answer.
         begin: called before the first file is written.
-        times: `CallTimes` that counts the calls of the network.
+        times: counts the calls of the network.
 
     Yields:
-        Lists of rows of the table, a row for each picture that was written.
+        Rows of the table as lists of dicts, a row for each image whose files are written.
+
+    Raises:
+        InputError: a file cannot be written.
     """
     run = predictor.all_maps if all_maps and len(predictor.maps) > 1 else predictor
     digests: dict[Path, str] = {}
@@ -172,7 +190,7 @@ def segment(
 
 
 def write_image_files(job: Job, predictor: Predictor, threshold: float) -> dict[str, Any]:
-    """Write one picture's files; return its row of the table."""
+    """Write the files of one image, whose maps are there; return its row of the table."""
     maps = cast(np.ndarray, job.maps)
     probability = maps[..., -1]
     mask = (probability >= threshold).astype(np.uint8)
@@ -188,7 +206,7 @@ def write_image_files(job: Job, predictor: Predictor, threshold: float) -> dict[
         facts += f", mean probability {confidence}" if confidence else ""
         return panel(job.image, maps, predictor.maps, threshold, job.path.name, facts)
 
-    pictures = {
+    contents = {
         "masks": lambda: mask * np.uint8(255),
         "overlays": lambda: overlay(job.image, mask),
         "probabilities": lambda: np.rint(probability * 65535.0).astype(np.uint16),
@@ -197,7 +215,7 @@ def write_image_files(job: Job, predictor: Predictor, threshold: float) -> dict[
     for kind, path in job.targets.items():
         with writing(path, "out"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_png(path, pictures[kind]())
+            write_png(path, contents[kind]())
     return {
         "file": job.path,
         "width": width,

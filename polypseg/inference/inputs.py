@@ -1,4 +1,4 @@
-"""What callers have, as images: arrays, Pillow's images, paths."""
+"""Images in the forms that callers have them: arrays, PIL images, paths."""
 
 import os
 from typing import Any
@@ -13,7 +13,11 @@ OneImage = np.ndarray | Image.Image | str | os.PathLike
 
 
 def is_one(given: Any) -> bool:
-    """Whether this is one image, or nothing that holds images. Decided by type and dimensions."""
+    """Whether this is to be read as one image, by its type and number of dimensions.
+
+    False for a list, a tuple and an `(N, H, W, C)` array. Anything else counts as one image, which
+    `as_image` may refuse.
+    """
     if isinstance(given, np.ndarray):
         return given.ndim != 4 or given.size == 0
     return not isinstance(given, list | tuple)
@@ -23,12 +27,13 @@ def as_image(given: OneImage, index: int | None = None) -> np.ndarray:
     """An image as RGB `(H, W, 3)` uint8; such an array is returned as it is.
 
     Args:
-        given: that, grey `(H, W)` or `(H, W, 1)` uint8, a PIL image (turned upright, alpha over
-            black, 16 bits scaled, as `read_image` does), or the path of a file.
-        index: its place among several, for the message.
+        given: an RGB `(H, W, 3)` or grey `(H, W)` or `(H, W, 1)` uint8 array, the path of a file,
+            or a PIL image. Files and PIL images are turned upright, alpha is put over black, 16
+            bits are scaled to 8.
+        index: its place in a list of images, for the message.
 
     Raises:
-        InputError: something else, an empty array, a file that is no image.
+        InputError: another type, an empty array, or a file that is not an image.
     """
     if isinstance(given, np.ndarray) and given.dtype == np.uint8 and given.size:
         if given.ndim == 3 and given.shape[2] == 3:
@@ -53,7 +58,7 @@ def _argument(index: int | None) -> str:
 
 
 def _of_pillow(image: Image.Image) -> np.ndarray:
-    image.load()  # which turns a TIFF upright by itself
+    image.load()  # Pillow turns a TIFF upright here
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         return np.dstack([((np.array(image).astype(np.uint32) + 128) // 257).astype(np.uint8)] * 3)
@@ -64,7 +69,7 @@ def _of_pillow(image: Image.Image) -> np.ndarray:
 
 
 def _described(given: Any) -> str:
-    """In a few words, with the way out where it is clear."""
+    """A few words about what was given, with a hint how to convert it where that is clear."""
     if given is None:
         return "None"
     if isinstance(given, Image.Image):
@@ -75,11 +80,11 @@ def _described(given: Any) -> str:
     if given.size == 0:
         return f"{what}, which is empty"
     if given.dtype.kind == "f":
-        return f'{what}; where it is in 0..1, give (255 * array).round().astype("uint8")'
+        return f'{what}; if its values are in 0..1, pass (255 * array).round().astype("uint8")'
     if given.dtype != np.uint8 or given.ndim != 3:
         return what
     if given.shape[2] == 4:
-        return f"{what}; leave the alpha channel out: array[..., :3]"
+        return f"{what}; remove the alpha channel: array[..., :3]"
     if given.shape[0] in (1, 3):
-        return f"{what}; put the channels last: np.moveaxis(array, 0, -1)"
+        return f"{what}; move the channels to the end: np.moveaxis(array, 0, -1)"
     return what

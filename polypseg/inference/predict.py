@@ -1,4 +1,4 @@
-"""The one loop from images through a network to maps."""
+"""The loop that runs a network on many images, used for scoring, images and videos."""
 
 import time
 from collections import deque
@@ -75,13 +75,18 @@ class CallTimes:
 def predict(
     predictor: Network, items: Iterable[Any], tta: bool = False, batch_size: int = 8
 ) -> Iterator[np.ndarray]:
-    """Yield the probability map `(H, W)` float32 of each item's image, in order; reading, the
-    network and what the caller does with the maps overlap.
+    """Yield the probability map of each item's image, `(H, W)` float32 in [0, 1], in order.
+
+    Reading, the network and the work of the caller overlap.
 
     Args:
-        predictor: see `Predictor`.
-        items: anything with `image`, a path.
-        tta: average over the image and its three flips.
+        predictor: the network.
+        items: objects whose attribute `image` is a path.
+        tta: average the maps of the image and of its three flips.
+        batch_size: number of images in a call of the network.
+
+    Raises:
+        InputError: an image cannot be read.
     """
     network = partial(_mean_of_flips, predictor) if tta else predictor
 
@@ -98,7 +103,7 @@ def predict(
 def read_ahead(
     items: Iterable[Any], read: Callable[[Any], Any], pool: Executor, ahead: int
 ) -> Iterator[tuple[Any, Any]]:
-    """Yield `(item, read(item))` in order, while `pool` reads at most `ahead` items."""
+    """Yield `(item, read(item))` in order, while `pool` reads up to `ahead` items in advance."""
     futures = ((item, pool.submit(read, item)) for item in items)
     waiting = deque(islice(futures, ahead))
     try:
@@ -121,10 +126,11 @@ def predictions(
     """Yield a list of `Prediction`s for each call of the network.
 
     Args:
-        pairs: items and their images `(H, W, 3)` uint8 of any sizes; None is not for the network.
+        pairs: items and their images, `(H, W, 3)` uint8 of any sizes. The network does not run
+            where the image is None.
         network: from images to their maps: a `Predictor`, or its `all_maps`.
-        batch_size: pairs a call.
-        most: pixels a call of several images, whose maps need memory.
+        batch_size: number of pairs in a call.
+        most: largest number of pixels in a call with several images; it limits memory.
         times: counts the calls.
     """
     for batch in _batches(pairs, batch_size, most):
@@ -141,7 +147,7 @@ def predictions(
 def _batches(
     pairs: Iterable[tuple[Any, np.ndarray | None]], size: int, most: float
 ) -> Iterator[list[tuple[Any, np.ndarray | None]]]:
-    """Lists of `size` pairs, split where they exceed `most` pixels."""
+    """Lists of `size` pairs; a list with more than `most` pixels is split."""
     batch: list[tuple[Any, np.ndarray | None]] = []
     pixels = 0
     for number, (item, image) in enumerate(pairs, 1):

@@ -1,4 +1,4 @@
-"""The one arrow from pixels to probability."""
+"""From the pixels of an image to the probability of each: what scoring, images and videos use."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,18 +26,19 @@ Stamp = tuple[int, int, int]  # inode, size and time of a file: they change when
 class Predictor:
     """A trained network that takes images of any size, whatever runs it.
 
-    Image -> network's size (by area) -> logits -> image's size (bilinear) -> sigmoid.
+    An image is resized to the network's input size (by area). The logits are resized to the
+    image's size (bilinear), then the sigmoid is taken.
 
-    It can be pickled; the other process opens the file anew, when it first uses it. Processes that
-    are forked (multiprocessing's "fork") can run ONNX and TensorFlow Lite files alone, others raise
-    `InputError` there.
+    A Predictor can be pickled: the process that receives it opens the file again at its first use.
+    In a forked process (multiprocessing's "fork") only ONNX and TensorFlow Lite files run; other
+    networks raise `InputError` there.
 
     Attributes:
         input_size: height and width at which the network runs.
-        threshold: on probabilities, as stored in the file; 0.5 where none is.
-        maps: names of the network's channels, the answer last: `("answer",)` or
+        threshold: on probabilities, as stored in the file; 0.5 if the file stores none.
+        maps: names of the network's output channels, the answer last: `("answer",)` or
             `("global map", "stride 32", "stride 16", "answer")`.
-        engine: what runs it, for the user: `"OpenVINO float32"`.
+        engine: what runs the network, as shown to users: `"OpenVINO float32"`.
 
     Example:
         >>> predictor = Predictor.load("runs/pranet_resnet50")
@@ -56,16 +57,21 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | os.PathLike, input_size: int | None = None) -> "Predictor":
-        """From a run folder, a `.keras` file or what export.py writes: a SavedModel folder,
-        `.onnx`, OpenVINO's `.xml`, `.tflite`.
+        """Load a network.
 
         Args:
-            path: of it.
-            input_size: height and width at which the network runs, a multiple of its stride;
-                default: those it was trained at. An exported file runs at its own alone.
+            path: run folder, `.keras` file, or a file that `export` wrote: a SavedModel folder,
+                `.onnx`, OpenVINO's `.xml`, `.tflite`.
+            input_size: height and width in pixels at which the network runs, a multiple of its
+                stride; default: the size of its training. An exported file has a fixed size.
 
         Raises:
-            InputError: another file, a missing package, a size that it cannot run at.
+            InputError: the path is none of these, a package is missing, or the network cannot run
+                at this size.
+
+        Example:
+            >>> Predictor.load("pranet.onnx").engine
+            'ONNX Runtime'
         """
         stamps = _stamps(find_network(path)[1])  # before it is read
         return cls(open_engine(path, input_size), Path(path).absolute(), stamps)
@@ -73,55 +79,58 @@ class Predictor:
     def __getstate__(self) -> dict[str, Any]:
         if self._path is None:
             raise TypeError(
-                "expected a Predictor of Predictor.load to pickle, got one without a path"
+                "expected a Predictor made by Predictor.load, got one without a path, which cannot "
+                "be pickled"
             )
         return self.__dict__ | {"_engine": None}
 
     @property
     def digest(self) -> str:
-        """Of the network's files, 16 hexadecimal digits; of a run that is its `best.keras`.
+        """A hash of the network's files (`best.keras` of a run), 16 hexadecimal digits.
 
         Raises:
-            InputError: they are others by now than those that were loaded.
+            InputError: the files have changed since they were loaded.
         """
         found = digest("".join(map(file_digest, self._stamps)).encode())
         if _stamps(self._stamps) != self._stamps:
             raise InputError(
-                f"expected the files of {self._path} as they were loaded, got others: they have "
-                "been changed since",
+                f"expected the files of {self._path} to stay the same, got files that have changed "
+                "since they were loaded",
                 "model",
             )
         return found
 
     def __call__(self, images: OneImage | Sequence[OneImage] | Iterator[OneImage]) -> Any:
-        """Probabilities of one image or of several, of any sizes.
+        """Probability of foreground for each pixel of one or several images, of any sizes.
 
         Args:
-            images: one image: an RGB `(H, W, 3)` or grey `(H, W)` uint8 array (OpenCV's BGR looks
-                the same and has to be turned round before), a PIL image, or the path of a file. Or
-                several: a list or a tuple of these, which is run as one batch, an `(N, H, W, 3)`
-                uint8 array, or a generator.
+            images: one image: an RGB `(H, W, 3)` or grey `(H, W)` uint8 array (convert OpenCV's
+                BGR first), a PIL image, or the path of a file. Or several: a list or a tuple of
+                these, which is run as one batch, an `(N, H, W, 3)` uint8 array, or a generator.
 
         Returns:
-            Of one image its `(H, W)` float32 array in [0, 1]; of several a list of these. Of a
-            generator a generator, which runs at most 8 images at a time, when their maps are asked
-            for.
+            `(H, W)` float32 in [0, 1] for one image, a list of such arrays for several. A generator
+            gives a generator, which runs up to 8 images at a time when their maps are requested.
 
         Raises:
-            InputError: what is no image.
+            InputError: something that is not an image.
+
+        Example:
+            >>> [map_.shape for map_ in predictor(["a.jpg", "b.png"])]
+            [(480, 560), (1080, 1350)]
         """
         return self._each(images, self._answers)
 
     def all_maps(self, images: OneImage | Sequence[OneImage] | Iterator[OneImage]) -> Any:
-        """As a call, but `(H, W, S)`: all maps, in the order of `maps`.
+        """Like a call of the Predictor, but with all maps, `(H, W, S)`, in the order of `maps`.
 
         Raises:
-            ValueError: the network, or the exported file, gives the answer only.
+            ValueError: the network, or the exported file, has only one map, the answer.
         """
         if len(self.maps) == 1:
             raise ValueError(
-                "expected a network with side maps (or a file exported with `all_maps`), got the "
-                "answer only"
+                "expected a network with side outputs (or a file exported with `all_maps`), got "
+                "one whose only map is the answer"
             )
         return self._each(images, self._stacks)
 
@@ -140,7 +149,7 @@ class Predictor:
         return [np.stack(maps, axis=-1) for maps in self._predict(images, slice(None))]
 
     def _predict(self, images: list[np.ndarray], channels: slice) -> list[list[np.ndarray]]:
-        """For each `(H, W, 3)` uint8 image a list of its maps."""
+        """A list of maps `(H, W)` for each `(H, W, 3)` uint8 image."""
         if not images:
             return []
         if self._engine is None:  # unpickled, and so it has a path
@@ -152,21 +161,13 @@ class Predictor:
         ]
 
     def _batch(self, images: list[np.ndarray]) -> np.ndarray:
-        """`(B, S, S, 3)` float32 in 0..255."""
+        """The images at the network's size, `(B, S, S, 3)` float32 in 0..255."""
         size = self.input_size, self.input_size
         return np.stack([resize_image(image, size) for image in images]).astype(np.float32)
 
 
 def open_engine(path: str | os.PathLike, input_size: int | None = None) -> Engine:
-    """The engine of a run folder or a model file, see `formats.base`.
-
-    Args:
-        path: run folder, `.keras` file, or what export.py wrote.
-        input_size: height and width at which it runs; default: its own.
-
-    Raises:
-        InputError: a file that is none of these, a missing package, a size that it cannot run at.
-    """
+    """The `Engine` that runs a network. Arguments and errors are those of `Predictor.load`."""
     form, files = find_network(path)
     engine: Any = form.open(Path(path)) if form and form.open else KerasEngine(files[0])
     if input_size is not None:
@@ -175,13 +176,13 @@ def open_engine(path: str | os.PathLike, input_size: int | None = None) -> Engin
 
 
 def find_network(path: str | os.PathLike) -> tuple[Format | None, list[Path]]:
-    """The format of a network, None for Keras's own, and its files; of a run its `best.keras`.
+    """The format of a network (None for a `.keras` file) and the list of its files.
 
     Raises:
-        InputError: there is no network.
+        InputError: there is no network at this path.
     """
     path = Path(path)
-    if not os.path.exists(path):  # which also takes names that are too long
+    if not os.path.exists(path):  # False, not an error, for names that are too long
         raise InputError(
             "expected a run folder or a model file, "
             f"got {path}, which does not exist{similar_run(path)}",
@@ -209,8 +210,9 @@ def _stamps(files: Iterable[Path]) -> dict[Path, Stamp]:
 
 
 def _enlarge(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`(h, w)` logits to `(H, W)` negated ones, cut to -80..80: steps that cost less on the small
-    map.
+    """Resize `(h, w)` logits to `(H, W)`, negated and clipped to -80..80.
+
+    Both are done before resizing, because the small map has fewer pixels.
     """
     return cv2.resize(
         _negated(np.array(logits, order="C")), size[::-1], interpolation=cv2.INTER_LINEAR
@@ -218,8 +220,9 @@ def _enlarge(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
-    """`1 / (1 + exp(-x))` of float32 logits, in place. OpenCV's exp is several times faster than
-    NumPy's.
+    """`1 / (1 + exp(-x))` of float32 logits, in place.
+
+    OpenCV's exp is several times faster than NumPy's.
     """
     return _invert(_negated(values))
 

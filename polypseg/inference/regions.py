@@ -1,4 +1,4 @@
-"""What a mask consists of, in numbers."""
+"""Number, place, size and confidence of the regions of a mask."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,13 @@ import numpy as np
 
 
 class Regions(NamedTuple):
-    """A cut probability map.
+    """The foreground of a probability map after thresholding.
 
     Attributes:
-        area: foreground pixels.
-        boxes: `(left, top, width, height)` in pixels of each region (pixels that touch, at a corner
-            too), largest area first.
-        confidence: mean probability of the foreground pixels; NaN where there are none.
+        area: number of foreground pixels.
+        boxes: `(left, top, width, height)` in pixels of each region, largest area first. Pixels
+            that touch, also at a corner, belong to one region.
+        confidence: mean probability of the foreground pixels; NaN if there are none.
     """
 
     area: int
@@ -22,7 +22,16 @@ class Regions(NamedTuple):
 
 
 def find_regions(probability: np.ndarray, threshold: float) -> Regions:
-    """`Regions` of a `(H, W)` float32 probability map; foreground is `probability >= threshold`."""
+    """The regions of a probability map.
+
+    Args:
+        probability: `(H, W)` float32 in [0, 1].
+        threshold: a pixel is foreground where its probability is at least that.
+
+    Example:
+        >>> find_regions(np.float32([[0.9, 0.7, 0.1]]), 0.5)
+        Regions(area=2, boxes=[(0, 0, 2, 1)], confidence=0.8...)
+    """
     mask = (probability >= threshold).astype(np.uint8)
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     rows = sorted(stats[1:count].tolist(), key=lambda row: (-row[cv2.CC_STAT_AREA], *row))

@@ -1,4 +1,4 @@
-"""Work in stages that overlap: each in a thread of its own, with short queues between them."""
+"""Stages of work that overlap: each has its own thread, with short queues between them."""
 
 import threading
 import time
@@ -10,19 +10,18 @@ _END = object()
 
 
 class Stages:
-    """A chain of generators, each run by its own thread, at most `depth` results waiting behind
-    each.
+    """A chain of generators, each of which runs in its own thread.
 
-    The work has to be done by code that releases Python's lock (decoders, networks, OpenCV).
-    An error of any stage ends all of them and is raised where the results are read.
+    Stages overlap only while they run code that releases Python's global lock: decoders, networks,
+    OpenCV. An error in any stage ends all of them and is raised where the results are read.
 
     Args:
-        stages: name -> function. The first takes nothing, each other one an iterator of what the
-            one before gives; all return iterators.
-        depth: results that may wait between two stages; with it memory is bounded.
+        stages: name -> function. The first function takes no argument, every other one an iterator
+            over the results of the stage before it. Each returns an iterable.
+        depth: number of results that may wait between two stages, which limits memory.
 
     Attributes:
-        seconds: name -> time spent in the stage itself, waiting for its neighbours left out.
+        seconds: name -> time spent in the stage itself, without waiting for other stages.
 
     Example:
         >>> stages = Stages({"count": lambda: range(3), "square": lambda ns: (n * n for n in ns)})
@@ -92,7 +91,7 @@ class _Failure:
 
 
 class _Queue:
-    """A queue that either end can close; the other then stops instead of waiting for ever."""
+    """A queue that reader and writer can close; the other one then stops waiting."""
 
     def __init__(self, depth: int):
         self._items: deque[Any] = deque()
@@ -100,7 +99,7 @@ class _Queue:
         self._changed = threading.Condition()
 
     def put(self, item: Any) -> bool:
-        """Wait for room; False when nobody takes it any more."""
+        """Wait until there is room and add the item; False if the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._items) < self._depth)
             if not self._closed:

@@ -1,4 +1,4 @@
-"""Probability maps over time. A stream is an iterator of `(frame, (H, W) float32 probability)`."""
+"""Probability maps over time. A stream yields pairs of a frame and its `(H, W)` float32 map."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -10,9 +10,10 @@ Stream = Iterator[tuple[Any, np.ndarray]]
 
 
 def fill_in(stream: Iterable[tuple[Any, np.ndarray | None]]) -> Stream:
-    """Replace each None by a line between the maps before and after it, by the last map at the end.
+    """Replace each None by linear interpolation between the maps before and after it.
 
-    The first map must be there. Holds the frames of one gap.
+    After the last map, that map is repeated. The first map must not be None. Memory: the frames
+    between two maps.
     """
     before: Any = None
     waiting: list[Any] = []
@@ -29,10 +30,16 @@ def fill_in(stream: Iterable[tuple[Any, np.ndarray | None]]) -> Stream:
 
 
 def smooth(stream: Iterable[tuple[Any, np.ndarray]], width: int) -> Stream:
-    """Mean over `width` frames, an odd number, the frame itself in the middle: what it shows lags
-    behind nothing.
+    """Moving average of the maps over `width` frames, centred on each frame, without delay.
 
-    At both ends the mean is over those of the frames that there are. Holds `width` maps.
+    Args:
+        stream: pairs of a frame and its map.
+        width: an odd number. At both ends of the video the average is over fewer frames.
+            Memory: `width` maps.
+
+    Example:
+        >>> [float(map_) for _, map_ in smooth(enumerate(np.float32([0, 3, 6])), 3)]
+        [1.5, 3.0, 4.5]
     """
     reach = width // 2
     frames: deque[Any] = deque()

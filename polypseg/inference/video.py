@@ -1,4 +1,4 @@
-"""Reading video: what FFmpeg reads, upright, with its own timestamps and its sound."""
+"""Reading video: every format of FFmpeg, upright, with timestamps and sound."""
 
 import os
 import platform
@@ -20,12 +20,12 @@ _CAMERAS = {
 
 
 class Frame(NamedTuple):
-    """A picture of a video.
+    """One frame of a video.
 
     Attributes:
         image: `(H, W, 3)` uint8 RGB, upright.
-        pts: time of display in units of the video's `time_base`, from 0, rising.
-        sound: the packets of sound that came before it in the file.
+        pts: time of display in units of the video's `time_base`; the first frame's is 0.
+        sound: packets of sound that lie before this frame in the file, after the frame before.
     """
 
     image: np.ndarray
@@ -36,23 +36,28 @@ class Frame(NamedTuple):
 class VideoReader:
     """The frames of a video file, an address that FFmpeg knows, or a camera (`"0"`, `"1"`, ...).
 
-    Frames are turned upright, and brought to the first one's size should it change. What is damaged
-    is left out; `problem` says what.
+    Frames are turned upright. If their size changes, they are resized to that of the first frame.
+    Damaged parts are skipped and described in `problem`.
 
     Attributes:
-        height, width: of the upright frames.
-        rate: frames a second, a `Fraction`.
-        time_base: seconds in a unit of `Frame.pts`, a `Fraction`.
-        length: expected number of frames, or None.
+        height, width: size of the upright frames in pixels.
+        rate: frames per second, a `Fraction`.
+        time_base: the unit of `Frame.pts` in seconds, a `Fraction`.
+        length: expected number of frames; None if it is not known.
         sound: the stream of sound, or None.
-        sample_aspect_ratio: width : height of a pixel, or None.
-        colour: matrix, primaries and transfer curve as FFmpeg numbers them.
-        start: seconds at which the first frame is shown; the sound's times count from there.
-        rest: the packets of sound behind the frame that was given last.
-        problem: after the last frame: what was wrong with the file, or None.
+        sample_aspect_ratio: width divided by height of a pixel, or None.
+        colour: matrix, primaries and transfer curve, by FFmpeg's numbers.
+        start: time of the first frame in the file, in seconds.
+        rest: packets of sound that lie after the last frame so far.
+        problem: what was wrong with the file, or None; known after the last frame.
 
     Raises:
-        InputError: there is no video at `source`.
+        InputError: `source` is not a video or a camera that can be opened.
+
+    Example:
+        >>> reader = VideoReader("colonoscopy.mp4")
+        >>> for frame in reader:
+        ...     probability = predictor(frame.image)
     """
 
     def __init__(self, source: str):
@@ -77,7 +82,7 @@ class VideoReader:
                 )
             if not os.path.getsize(source):
                 raise InputError(f"expected a video, got {source}, an empty file", "video")
-            name = os.path.abspath(source)  # FFmpeg takes `a:b.mp4` for an address
+            name = os.path.abspath(source)  # because FFmpeg reads `a:b.mp4` as an address
         try:
             self._container = av.open(name, format=form)
             self._packets = self._container.demux(*self._streams())
@@ -135,7 +140,7 @@ class VideoReader:
         return [self._video] + ([self.sound] if self.sound else [])
 
     def _first(self) -> Any:
-        """Decode until the first frame; keep what was read for the iteration."""
+        """Decode up to the first frame; `__iter__` begins with what was read here."""
         for kind, value in self._decoded:
             self._ahead.append((kind, value))
             if kind == "frame":
@@ -143,7 +148,7 @@ class VideoReader:
         raise ValueError(self.problem or "no frames in it")
 
     def _decode(self) -> Iterator[tuple[str, Any]]:
-        """`("frame", ...)` and `("sound", packet)` in the file's order."""
+        """Yield `("frame", frame)` and `("sound", packet)` in the order of the file."""
         bad = 0
         while True:
             try:
@@ -186,7 +191,7 @@ class VideoReader:
         if missing > 0 and end < self._seconds - 1.5 / float(self.rate):
             reason = f" ({self.problem})" if self.problem else ""
             self.problem = (
-                f"expected {self.length} frames, as it announces, got {count}; "
+                f"expected {self.length} frames, the number in its header, got {count}; "
                 f"the rest is missing or damaged{reason}"
             )
 
@@ -204,9 +209,7 @@ class VideoReader:
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
-    """`a, b, c, d` with x' = a x + c y, y' = b x + d y: how the picture is to be turned to be
-    upright.
-    """
+    """`a, b, c, d` of x' = a x + c y, y' = b x + d y, which turns the frame upright."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1

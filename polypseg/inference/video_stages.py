@@ -1,4 +1,4 @@
-"""From the frames of a video to the video with what is found on them, in stages that overlap."""
+"""The stages that draw the network's masks on a video: decode, network, draw, encode."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,20 +29,23 @@ def overlay_stages(
     side_by_side: bool = False,
     times: CallTimes | None = None,
 ) -> dict[str, Callable]:
-    """The functions for `Stages`; each runs in its own thread.
+    """The functions for `Stages`, by the names under which their time is reported.
 
     Args:
-        reader: see `VideoReader`.
-        predictor: see `Predictor`.
-        writers: the first gets the overlays, the others the masks as 0 and 255.
-        threshold: foreground is a probability of at least that.
-        stopped: whether to end before the next frame.
-        max_frames: end after so many.
-        batch_size: frames a call of the network.
-        stride: the network runs on every so many frames.
-        width: of the running mean over frames, see `smooth`.
-        side_by_side: the source on the left of the overlay.
-        times: `CallTimes` that counts the calls of the network.
+        reader: the frames, a `VideoReader`.
+        predictor: the network.
+        writers: the first one gets the overlays, the others get the masks, in {0, 255}.
+        threshold: a pixel is foreground where its probability is at least that.
+        stopped: asked before each frame; the video ends when it returns true.
+        max_frames: largest number of frames.
+        batch_size: number of frames in a call of the network.
+        stride: the network runs on every Nth frame; maps in between are interpolated.
+        width: number of frames of the moving average, see `smooth`; 1 for none.
+        side_by_side: show the source to the left of the overlay.
+        times: counts the calls of the network.
+
+    Returns:
+        Name -> function. The last function yields the `pts` of each frame that is written.
     """
 
     def decoding() -> Iterator[Frame]:
@@ -54,7 +57,7 @@ def overlay_stages(
         pairs = (
             (frame, None if index % stride else frame.image) for index, frame in enumerate(frames)
         )
-        # The first frame by itself, so that it is out soon.
+        # The first frame is a batch of its own, so that it is written soon.
         first = predictions(islice(pairs, stride), predictor, stride, times=times)
         size = batch_size * stride
         rest = predictions(pairs, predictor, size, most=math.inf, times=times)
@@ -68,14 +71,14 @@ def overlay_stages(
     def drawing(stream: Stream) -> Iterator[Drawn]:
         for frame, probability in stream:
             mask = (probability >= threshold).astype(np.uint8)
-            picture = overlay(frame.image, mask)
+            image = overlay(frame.image, mask)
             if side_by_side:
-                picture = np.hstack([frame.image, picture])
-            yield frame, mask, picture
+                image = np.hstack([frame.image, image])
+            yield frame, mask, image
 
     def encoding(stream: Iterator[Drawn]) -> Iterator[int]:
-        for frame, mask, picture in stream:
-            writers[0].write_frame(picture, frame.pts, frame.sound)
+        for frame, mask, image in stream:
+            writers[0].write_frame(image, frame.pts, frame.sound)
             for masks in writers[1:]:
                 masks.write_frame(mask * np.uint8(255), frame.pts)
             yield frame.pts

@@ -1,5 +1,5 @@
-"""Writing video: H.264 that plays in a browser, lossless masks, the source's timestamps and
-sound.
+"""Writing video: H.264 that plays in a browser, or lossless masks, with the timestamps and the
+sound of the source.
 """
 
 import contextlib
@@ -22,18 +22,20 @@ from polypseg.files import cannot_write, part_path
 
 from .video import VideoReader
 
-# FFmpeg's number of a colour matrix -> what converts to it. Others become BT.601.
+# FFmpeg's number of a colour matrix -> its conversion. All others are converted to BT.601.
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
 _UNSPECIFIED, _BT601 = 2, 6
-# As good as preset superfast, a fifth larger, in half the time: the network needs the processor.
+# Half the time of preset superfast, for files that are a fifth larger at the same quality: the
+# network needs the processor.
 _H264 = {"preset": "ultrafast", "crf": "20", "x264-params": "cabac=1:deblock=0,0"}
 _PLAYS_IN_MP4 = ("aac", "mp3", "opus", "flac")
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
 class FrameWriter(Protocol):
-    """What takes the frames of a video: `write_frame` for each, `finish`, then `commit`; at last
-    `discard`, which leaves nothing of what was not committed.
+    """An output of a video. Call `write_frame` for each frame, then `finish` and `commit`.
+
+    `discard` comes last, also after an error; it removes what was not committed.
     """
 
     def write_frame(self, image: np.ndarray, pts: int, sound: Iterable[Any] = ()) -> None: ...
@@ -46,20 +48,22 @@ class FrameWriter(Protocol):
 
 
 class VideoWriter:
-    """An .mp4 file: H.264, yuv420p, index in front; or, of masks, an .mkv file: FFV1, grey,
-    lossless.
+    """An .mp4 file with H.264 (yuv420p, index in front), or an .mkv file with lossless grey FFV1.
 
-    It grows under a temporary name beside `path`, which it gets when it is finished.
+    The file has a temporary name beside `path` until `commit`.
 
     Args:
         path: ends in .mp4 or .mkv.
-        height, width: of the frames. H.264's yuv420p needs even sizes: the last column or row is
-            doubled for it.
-        like: a `VideoReader`, for rate, time base, colours, shape of the pixels.
-        sound: whether `like`'s sound comes along.
+        height, width: size of the frames in pixels. yuv420p needs even sizes, so the last row or
+            column of an odd size is repeated.
+        like: the source, for frame rate, time base, colours and the shape of pixels.
+        sound: whether to copy the source's sound.
+
+    Attributes:
+        padded: columns and rows that are added, `(0, 0)` to `(1, 1)`.
 
     Raises:
-        InputError: it cannot be written, now or at any frame.
+        InputError: the file cannot be written, here or at any frame.
     """
 
     def __init__(
@@ -122,7 +126,13 @@ class VideoWriter:
         context.color_range = ColorRange.MPEG
 
     def write_frame(self, image: np.ndarray, pts: int, sound: Iterable[Any] = ()) -> None:
-        """One more frame: `(H, W, 3)` RGB, or `(H, W)` grey into .mkv, uint8."""
+        """Write a frame.
+
+        Args:
+            image: uint8, `(H, W, 3)` RGB, or `(H, W)` grey for .mkv.
+            pts: time of display in units of the source's `time_base`.
+            sound: packets of sound that come before this frame.
+        """
         right, bottom = self.padded
         if right or bottom:
             image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
@@ -145,10 +155,10 @@ class VideoWriter:
                 self._sound.write_until(float(pts * self._like.time_base))
 
     def finish(self, rest: Iterable[Any] = (), complete: bool = True) -> None:
-        """Write what is still held back; `commit` then gives the file its name.
+        """Write the end of the file; `commit` then gives it its name.
 
         Args:
-            rest: packets of sound behind the last frame.
+            rest: packets of sound after the last frame.
             complete: the source was read to its end; otherwise the sound ends where the frames end.
         """
         with self._writing():
@@ -166,7 +176,7 @@ class VideoWriter:
             os.replace(self._temporary, self.path)
 
     def discard(self) -> None:
-        """Leave nothing behind, unless it was committed."""
+        """Remove the file, unless it was committed."""
         with contextlib.suppress(Exception):
             self._container.close()
         with contextlib.suppress(OSError):
@@ -182,9 +192,7 @@ class VideoWriter:
 
 
 class _Sound:
-    """The sound of a source: its packets as they are, or encoded anew where browsers would not play
-    them.
-    """
+    """The sound of a source. Packets are copied, or encoded as AAC if browsers cannot play them."""
 
     def __init__(self, container: Any, source: Any, start: float):
         self._container, self._source = container, source
@@ -216,13 +224,15 @@ class _Sound:
                 packet.stream = self._stream
                 self._container.mux(packet)
                 continue
-            with contextlib.suppress(av.error.InvalidDataError):  # a damaged packet is silence
+            with contextlib.suppress(av.error.InvalidDataError):  # a damaged packet becomes silence
                 for frame in packet.decode():
                     self._container.mux(self._stream.encode(frame))
 
     def end(self) -> None:
         if not self._copied:
-            for frame in self._source.codec_context.decode(None):  # what the decoder holds back
+            for frame in self._source.codec_context.decode(
+                None
+            ):  # frames that the decoder still has
                 self._container.mux(self._stream.encode(frame))
             self._container.mux(self._stream.encode(None))
 
@@ -244,12 +254,16 @@ def check_mask_folder(folder: Path, source: Path) -> None:
 
 
 class MaskFolder:
-    """Masks as PNG files in a folder, `frame_000000.png` and so on, in {0, 255}; all of them or
-    none.
+    """Masks as PNG files, `frame_000000.png` and so on, with values in {0, 255}.
+
+    They are in a temporary folder until `commit`, so that there are all of them or none.
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path, self._count = Path(os.path.abspath(path)), 0  # `.` has no name beside it
+        self.path, self._count = (
+            Path(os.path.abspath(path)),
+            0,
+        )  # the part folder needs a name, which `.` lacks
         self._temporary = part_path(self.path)
         with self._writing():
             self._temporary.mkdir(parents=True)
@@ -260,10 +274,10 @@ class MaskFolder:
         self._count += 1
 
     def finish(self) -> None:
-        """All is written."""
+        """Nothing is left to write."""
 
     def commit(self) -> None:
-        """Take the place of the frames of an earlier run; nothing else in the folder is touched."""
+        """Replace the frames of an earlier run; other files in the folder are not touched."""
         with self._writing():
             if not self.path.exists():
                 os.replace(self._temporary, self.path)

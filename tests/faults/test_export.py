@@ -22,7 +22,7 @@ PROBABILITY = "--threshold: expected a probability from 0 to 1, got "
 NAME = "--out: expected a name that ends in .onnx, got "
 PLACE = "--out: expected a writable place with room on the disk, got "
 NEW = "--out: expected a new path (or --overwrite), got "
-FOLDER = "--out: expected a path to write or a SavedModel to replace, got the folder "
+FOLDER = "--out: expected a new path or a SavedModel to replace, got the folder "
 
 ROWS = [
     fault("--model absent", "--model: expected a run folder or a model file, got absent, which"),

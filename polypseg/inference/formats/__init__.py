@@ -1,4 +1,4 @@
-"""The formats of a trained network: a file each, with its writer and its engine."""
+"""The formats of exported networks. Each is a file with a writer and an engine."""
 
 import importlib
 from functools import cache
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from .base import Format
 
-# A format is a file with a `FORMAT`, and a line here; `--format` takes the file's name.
+# To add a format, write a file with a `FORMAT` and add its name here; `--format` takes this name.
 NAMES = (
     "savedmodel",
     "onnx",
@@ -25,6 +25,6 @@ def format_of(name: str) -> "Format":
 
 
 def exported_as(path: "Path") -> "Format | None":
-    """The format of what export.py wrote to `path`; None for anything else, a run folder say."""
+    """The format of a file that export.py wrote; None for anything else, such as a run folder."""
     formats = [format_of(name) for name in NAMES]
     return next((form for form in formats if form.recognises(path)), None)

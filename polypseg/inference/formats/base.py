@@ -19,7 +19,7 @@ import numpy as np
 from polypseg.errors import InputError, expect, reading
 from polypseg.runtime import quiet
 
-KEY = "polypseg"  # of the description inside an exported file
+KEY = "polypseg"  # under which the description is stored in an exported file
 
 
 class Engine(Protocol):
@@ -46,18 +46,19 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """One that export.py writes.
+    """A format that export.py writes.
 
     Attributes:
-        suffix: of the file; "" for a folder.
-        write: from Keras model, path, precision and description (JSON).
-        open: from a path to its engine; None where Python does not run it.
-        open_exact: the same, computing in float32 where `open` would choose less; default: `open`.
-        packages: what writing and checking need beside the requirements: module -> name on PyPI.
-        marker: of a folder, the file in it that tells it from others.
-        beside: suffixes of further files that belong to it.
+        suffix: of the file, `".onnx"`; "" for a folder.
+        write: function of the Keras model, the path, the precision and the description (JSON).
+        open: function from a path to its `Engine`; None if the format does not run in Python.
+        open_exact: the same, but computing in float32 where `open` may choose a lower precision;
+            default: `open`.
+        packages: optional packages for writing and checking: module -> name on PyPI.
+        marker: name of a file by which a folder of this format is recognised.
+        beside: suffixes of further files, which lie beside the main one.
         half: whether weights can be stored in float16.
-        one_image: whether it takes batches of one only.
+        one_image: whether the file takes batches of one image only.
     """
 
     suffix: str
@@ -71,21 +72,23 @@ class Format:
     one_image: bool = False
 
     def recognises(self, path: Path) -> bool:
-        """Whether an existing path is of this format, by its name or its marker."""
+        """Whether a path exists and has this format, by its suffix or its marker."""
         if self.suffix:
-            return path.suffix == self.suffix and os.path.isfile(path)  # a run may have any name
+            return path.suffix == self.suffix and os.path.isfile(
+                path
+            )  # a run folder may have any name
         return os.path.isfile(path / self.marker)
 
     def parts(self, path: Path) -> list[Path]:
-        """All files of an export to `path`, which comes last."""
+        """All files of an export to `path`; `path` itself is the last."""
         return [*(path.with_suffix(suffix) for suffix in self.beside), path]
 
 
 class ExportedEngine:
-    """What the engines of exported files share: their description, and a size that is fixed."""
+    """Base class of the engines of exported files: reads the description; the size is fixed."""
 
     def describe(self, text: str | bytes | None, path: Path) -> None:
-        """Read the JSON that export.py left in the file."""
+        """Read the description (JSON) that export.py stored in the file. Raises `InputError`."""
         self.path = path
         try:
             description = json.loads(text or "null")
@@ -100,29 +103,29 @@ class ExportedEngine:
             ) from error
 
     def resize(self, input_size: int) -> None:
-        """Raise `InputError` for another size than the file's."""
-        own = f"{self.input_size}, the size that {self.path} was exported with"
-        expect(input_size == self.input_size, "input_size", own, input_size)
+        """Raise `InputError` if the size is not that of the file."""
+        exported = f"{self.input_size}, the size that {self.path} was exported with"
+        expect(input_size == self.input_size, "input_size", exported, input_size)
 
 
 def logits_of(probability: np.ndarray) -> np.ndarray:
-    """`log(p / (1 - p))` of float32 probabilities; those that round to 0 or 1 become -16.1 and
-    16.6.
-    """
+    """`log(p / (1 - p))` of float32 probabilities, in -16.1..16.6 (for 0 and 1)."""
     p = np.clip(probability, np.float32(1e-7), np.float32(1 - 2**-24))
     return cv2.log(p / (1 - p)).reshape(p.shape)
 
 
 def signature(serving: Any) -> list:
-    """The input of a Keras model as it is: `Model.export` would free the batch of one and, for
-    ONNX, ask for a call first."""
+    """The input of a Keras model, for `Model.export`.
+
+    Without it Keras would let the batch size of one vary and, for ONNX, require a call first.
+    """
     import keras
 
     return [keras.InputSpec(shape=serving.input.shape, dtype="float32", name="image")]
 
 
 def load_package(module: str, package: str, path: Path) -> ModuleType:
-    """Import an optional package, which runs `path`."""
+    """Import an optional package that runs the file `path`. Raises `InputError`."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -134,7 +137,7 @@ def load_package(module: str, package: str, path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what an engine says about a bad file into one line, also what it writes to stderr."""
+    """Turn any error of an engine about a bad file into an `InputError`, and hide its log."""
     kind = f"{path.suffix} file" if path.is_file() else "SavedModel"
     with quiet(), reading(path, f"a complete {kind} of export.py", "model"):
         yield

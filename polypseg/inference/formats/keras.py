@@ -1,4 +1,4 @@
-"""The format of training: a `.keras` file, under any of Keras's backends."""
+"""The `.keras` file that training writes, run by any of Keras's backends."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from polypseg.runtime import check_backend, expect_process, has_gpu, load_tensor
 
 
 class KerasEngine:
-    """A Keras model that returns logits, the last channel being the answer."""
+    """Runs a Keras model that returns logits; their last channel is the answer."""
 
     threshold = 0.5
     name = "Keras"
@@ -56,6 +56,6 @@ def load_model(path: Path) -> Any:
         model = keras.saving.load_model(path, compile=False)
     if keras.backend.backend() == "tensorflow" and not has_gpu():
         model.jit_compile = (
-            False  # XLA compiles for long, and its convolutions are slow on a processor
+            False  # XLA takes long to compile, and its convolutions are slow on a CPU
         )
     return model

@@ -22,8 +22,9 @@ def write_network(serving: Any, path: Path, precision: str, description: str) ->
 
 
 def _store_in_float16(graph: Any) -> None:
-    """Weights in half precision, each behind a Cast that ONNX Runtime does once, when it loads the
-    file.
+    """Store the weights in half precision, each followed by a Cast to float32.
+
+    ONNX Runtime runs the Casts only once, when it loads the file.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -48,7 +49,7 @@ class OnnxEngine(ExportedEngine):
         runtime = load_package("onnxruntime", "onnxruntime", path)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = cores()
-        options.log_severity_level = 4  # its errors are raised as well
+        options.log_severity_level = 4  # errors only; they are raised as well
         with readable(path):
             self._session = runtime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

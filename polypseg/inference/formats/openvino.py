@@ -18,7 +18,7 @@ def write_network(serving: Any, path: Path, precision: str, description: str) ->
     raw = path.with_name(f"raw_{path.name}")
     serving.export(str(raw), format="openvino", verbose=False, input_signature=signature(serving))
     model = openvino.Core().read_model(raw)
-    for unused in model.get_results()[1:]:  # sizes that the graph computed with
+    for unused in model.get_results()[1:]:  # image sizes, which the converter leaves as outputs
         model.remove_result(unused)
     model.outputs[0].tensor.set_names({"probability"})
     model.set_rt_info(description, KEY)
@@ -30,11 +30,11 @@ def write_network(serving: Any, path: Path, precision: str, description: str) ->
 
 
 class OpenVINOEngine(ExportedEngine):
-    """Compiled for batches of one, which keep every core busy; a longer batch goes through a queue.
+    """Runs batches of one image on all cores; longer batches are split and run through a queue.
 
     Args:
         path: of the `.xml` file.
-        precision: `"bfloat16"`, `"float32"` or None: bfloat16 where the processor computes in it.
+        precision: `"bfloat16"` or `"float32"`; default: bfloat16 if the processor supports it.
     """
 
     def __init__(self, path: Path, precision: str | None = None):
@@ -63,7 +63,7 @@ class OpenVINOEngine(ExportedEngine):
 
     @staticmethod
     def _take_logits(model: Any, path: Path) -> None:
-        """Take the last sigmoid out of the graph: in bfloat16 it cannot tell 0.998 from 1."""
+        """Remove the last sigmoid from the graph: in bfloat16, 0.998 and 1 are the same number."""
         node = model.get_results()[0].input_value(0).get_node()
         while node.get_type_name() in ("Convert", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
             node = node.input_value(0).get_node()

@@ -23,7 +23,7 @@ def write_network(serving: Any, path: Path, precision: str, description: str) ->
     serving.export(
         str(path), format="litert", verbose=False, input_signature=signature(serving), **options
     )
-    with zipfile.ZipFile(path, "a") as attached:  # TFLite's way of packing files with a model
+    with zipfile.ZipFile(path, "a") as attached:  # TFLite's format for files attached to a model
         attached.writestr(f"{KEY}.json", description)
 
 
