@@ -38,7 +38,7 @@ def group_names(stems: Iterable[str], pattern: str) -> dict[str, str]:
     return found
 
 
-def read_split(path: str | os.PathLike, stems: Iterable[str]) -> Split:
+def read_split(path: str | os.PathLike[str], stems: Iterable[str]) -> Split:
     """Read a split, whose stems may be some of `stems` only.
 
     `path` is a folder with `train.txt`, `val.txt` and perhaps `test.txt`; or the start of three
@@ -63,7 +63,7 @@ def read_split(path: str | os.PathLike, stems: Iterable[str]) -> Split:
     return split
 
 
-def write_split(folder: str | os.PathLike, split: Mapping[str, Iterable[str]]) -> None:
+def write_split(folder: str | os.PathLike[str], split: Mapping[str, Iterable[str]]) -> None:
     """Write `train.txt`, `val.txt` and `test.txt`, one stem a line, for `read_split`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def write_split(folder: str | os.PathLike, split: Mapping[str, Iterable[str]]) -
         write_text(folder / f"{subset}.txt", text)
 
 
-def write_folds(path: str | os.PathLike, folds: Sequence[Mapping[str, Iterable[str]]]) -> None:
+def write_folds(path: str | os.PathLike[str], folds: Sequence[Mapping[str, Iterable[str]]]) -> None:
     """Write the splits of a cross-validation as a CSV file for `read_folds`: a row a stem, with its
     subset in each fold.
     """
@@ -82,7 +82,7 @@ def write_folds(path: str | os.PathLike, folds: Sequence[Mapping[str, Iterable[s
     write_text(Path(path), csv_text(["stem", *names], rows))
 
 
-def read_folds(path: str | os.PathLike) -> list[Split]:
+def read_folds(path: str | os.PathLike[str]) -> list[Split]:
     """What `write_folds` wrote. Raises `InputError`."""
     path = Path(path)
     with reading(path, "a CSV file stem,fold-1,fold-2,..."):

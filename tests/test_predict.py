@@ -133,7 +133,7 @@ def test_segment_writes_what_a_plain_loop_writes(size, all_maps, tmp_path, monke
     jobs, problems = [], []
     for item in items:
         targets = {kind: tmp_path / kind / item.image.name for kind in ("masks", "probabilities")}
-        jobs.append(Job(item.image, targets, None))
+        jobs.append(Job(item.image, targets))
     rows = [
         row
         for batch in segment(iter(jobs), predictor, 0.3, problems, size, all_maps)
@@ -252,7 +252,7 @@ def test_the_second_batch_is_read_while_the_network_runs_on_the_first(
     if module is predict_module:
         list(predict(Waits(), items, batch_size=3))
     else:
-        list(segment([Job(item.image, {}, None) for item in items], Waits(), 0.5, [], 3))
+        list(segment([Job(item.image, {}) for item in items], Waits(), 0.5, [], 3))
     assert overlapped and all(overlapped)
 
 
@@ -357,13 +357,13 @@ def test_threads_are_gone_after_an_early_close_and_after_errors(tmp_path):
         list(predict(Fails(), items))
     assert threading.active_count() == threads
 
-    rows = segment([Job(item.image, {}, None) for item in items], Stub(), 0.5, [], 2)
+    rows = segment([Job(item.image, {}) for item in items], Stub(), 0.5, [], 2)
     next(rows)
     rows.close()
     assert threading.active_count() == threads
 
     with pytest.raises(OSError, match="no device"):
-        list(segment([Job(item.image, {}, None) for item in items], Fails(), 0.5, []))
+        list(segment([Job(item.image, {}) for item in items], Fails(), 0.5, []))
     assert threading.active_count() == threads
 
 

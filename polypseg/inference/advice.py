@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 FASTER = "up to three times as fast"  # OpenVINO against Keras in float32: docs/performance.md
 
 
-def export_advice(model: str | os.PathLike, predictor: "Predictor") -> str | None:
+def export_advice(model: str | os.PathLike[str], predictor: "Predictor") -> str | None:
     """One line with the command that exports the network to a faster file.
 
     Args:

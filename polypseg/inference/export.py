@@ -49,7 +49,7 @@ class Exported:
 def export(
     model: str | Path,
     kind: str,
-    out: str | os.PathLike | None = None,
+    out: str | os.PathLike[str] | None = None,
     precision: str = "float32",
     all_maps: bool = False,
     threshold: float = 0.5,
@@ -170,7 +170,7 @@ def serving_model(network: Any, size: int, all_maps: bool, batch_size: int | Non
 
 
 def check_target(
-    source: Path, form: Format, out: str | os.PathLike | None, overwrite: bool
+    source: Path, form: Format, out: str | os.PathLike[str] | None, overwrite: bool
 ) -> Path:
     if not os.path.isfile(source):
         raise InputError(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,17 +29,13 @@ class Job(NamedTuple):
     Attributes:
         path: of the image file.
         targets: kind -> path to write; the kinds are masks, overlays, panels, probabilities.
-        image: `(H, W, 3)` uint8 RGB, once it is read.
-        maps: `(H, W, S)` float32 probabilities, the answer last, once the network has run.
     """
 
     path: Path
     targets: dict[str, Path]
-    image: np.ndarray | None = None
-    maps: np.ndarray | None = None
 
 
-def find_images(arguments: Iterable[str | os.PathLike]) -> list[Path]:
+def find_images(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The image files at some paths, each of them once.
 
     Args:
@@ -168,30 +164,37 @@ def segment(
         pairs = read_ahead(jobs, read, pool, 2 * batch_size)
         return predictions(pairs, run, batch_size, times=times)
 
-    def done(found: Prediction) -> dict[str, Any]:
-        job = found.item._replace(
-            image=found.image, maps=np.atleast_3d(cast(np.ndarray, found.maps))
-        )
-        return write_image_files(job, predictor, threshold) | {"digest": digests.pop(job.path)}
+    def write(job: Job, image: np.ndarray, maps: np.ndarray) -> dict[str, Any]:
+        row = write_image_files(job, image, np.atleast_3d(maps), predictor, threshold)
+        return row | {"digest": digests.pop(job.path)}
 
     def writing(batches: Iterator[list[Prediction]]) -> Iterator[list[dict[str, Any]]]:
         begun = False
         for batch in batches:
-            batch = [found for found in batch if found.maps is not None]
-            if not batch:
+            readable = [found for found in batch if found.maps is not None]
+            if not readable:
                 continue
             if not begun:
                 begin()
                 begun = True
-            yield list(pool.map(done, batch))
+            yield list(pool.map(write, *zip(*readable)))
 
     with ThreadPoolExecutor() as pool:
         yield from Stages({"network": network, "writing": writing}, depth=1)
 
 
-def write_image_files(job: Job, predictor: Predictor, threshold: float) -> dict[str, Any]:
-    """Write the files of one image, whose maps are there; return its row of the table."""
-    maps = cast(np.ndarray, job.maps)
+def write_image_files(
+    job: Job, image: np.ndarray, maps: np.ndarray, predictor: Predictor, threshold: float
+) -> dict[str, Any]:
+    """Write the files of one image and return its row of the table.
+
+    Args:
+        job: names the files.
+        image: `(H, W, 3)` uint8 RGB.
+        maps: `(H, W, S)` float32 probabilities, the answer last.
+        predictor: has made the maps.
+        threshold: a pixel is foreground where its probability is at least that.
+    """
     probability = maps[..., -1]
     mask = (probability >= threshold).astype(np.uint8)
     regions = find_regions(probability, threshold)
@@ -204,11 +207,11 @@ def write_image_files(job: Job, predictor: Predictor, threshold: float) -> dict[
         facts = f"{width} x {height} pixels   ·   {predictor.engine}   ·   "
         facts += f"{count} region{'s' * (count != 1)}, {100 * fraction:.1f} % of the image"
         facts += f", mean probability {confidence}" if confidence else ""
-        return panel(job.image, maps, predictor.maps, threshold, job.path.name, facts)
+        return panel(image, maps, predictor.maps, threshold, job.path.name, facts)
 
     contents = {
         "masks": lambda: mask * np.uint8(255),
-        "overlays": lambda: overlay(job.image, mask),
+        "overlays": lambda: overlay(image, mask),
         "probabilities": lambda: np.rint(probability * 65535.0).astype(np.uint16),
         "panels": page,
     }

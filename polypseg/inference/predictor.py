@@ -56,7 +56,7 @@ class Predictor:
         self.engine = engine.name
 
     @classmethod
-    def load(cls, path: str | os.PathLike, input_size: int | None = None) -> "Predictor":
+    def load(cls, path: str | os.PathLike[str], input_size: int | None = None) -> "Predictor":
         """Load a network.
 
         Args:
@@ -166,7 +166,7 @@ class Predictor:
         return np.stack([resize_image(image, size) for image in images]).astype(np.float32)
 
 
-def open_engine(path: str | os.PathLike, input_size: int | None = None) -> Engine:
+def open_engine(path: str | os.PathLike[str], input_size: int | None = None) -> Engine:
     """The `Engine` that runs a network. Arguments and errors are those of `Predictor.load`."""
     form, files = find_network(path)
     engine: Any = form.open(Path(path)) if form and form.open else KerasEngine(files[0])
@@ -175,7 +175,7 @@ def open_engine(path: str | os.PathLike, input_size: int | None = None) -> Engin
     return engine
 
 
-def find_network(path: str | os.PathLike) -> tuple[Format | None, list[Path]]:
+def find_network(path: str | os.PathLike[str]) -> tuple[Format | None, list[Path]]:
     """The format of a network (None for a `.keras` file) and the list of its files.
 
     Raises:

@@ -29,7 +29,7 @@ class Stages:
         [0, 1, 4]
     """
 
-    def __init__(self, stages: Mapping[str, Callable], depth: int = 2):
+    def __init__(self, stages: Mapping[str, Callable[..., Any]], depth: int = 2):
         self.seconds = dict.fromkeys(stages, 0.0)
         self._stages, self._depth = stages, depth
 
@@ -55,7 +55,9 @@ class Stages:
             for thread in threads:
                 thread.join()
 
-    def _run(self, name: str, stage: Callable, before: "_Queue | None", after: "_Queue") -> None:
+    def _run(
+        self, name: str, stage: Callable[..., Any], before: "_Queue | None", after: "_Queue"
+    ) -> None:
         waited = 0.0
 
         def arriving(before: _Queue) -> Iterator[Any]:

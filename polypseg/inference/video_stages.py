@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def overlay_stages(
     width: int = 1,
     side_by_side: bool = False,
     times: CallTimes | None = None,
-) -> dict[str, Callable]:
+) -> dict[str, Callable[..., Any]]:
     """The functions for `Stages`, by the names under which their time is reported.
 
     Args:
@@ -83,7 +84,7 @@ def overlay_stages(
                 masks.write_frame(mask * np.uint8(255), frame.pts)
             yield frame.pts
 
-    order: dict[str, Callable] = {
+    order: dict[str, Callable[..., Any]] = {
         "decoding": decoding,
         "network": network,
         "smoothing": smoothing,

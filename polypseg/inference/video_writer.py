@@ -68,7 +68,7 @@ class VideoWriter:
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         height: int,
         width: int,
         like: VideoReader,
@@ -259,7 +259,7 @@ class MaskFolder:
     They are in a temporary folder until `commit`, so that there are all of them or none.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path, self._count = (
             Path(os.path.abspath(path)),
             0,

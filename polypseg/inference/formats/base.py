@@ -114,7 +114,7 @@ def logits_of(probability: np.ndarray) -> np.ndarray:
     return cv2.log(p / (1 - p)).reshape(p.shape)
 
 
-def signature(serving: Any) -> list:
+def signature(serving: Any) -> list[Any]:
     """The input of a Keras model, for `Model.export`.
 
     Without it Keras would let the batch size of one vary and, for ONNX, require a call first.
