@@ -11,6 +11,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -146,6 +147,26 @@ def expect_process(library: str) -> None:
             f"expected the process that first ran {library}, got a fork of it, which would hang; "
             'start processes with multiprocessing.get_context("spawn")'
         )
+
+
+class ProcessLock:
+    """A lock of the threads of a process: `with lock:`.
+
+    It can be pickled, and a forked process gets a new one: no thread there could release a lock
+    that was held at the time of the fork.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[int, threading.Lock] = {}
+
+    def __enter__(self) -> None:
+        self._locks.setdefault(os.getpid(), threading.Lock()).acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._locks[os.getpid()].release()
+
+    def __reduce__(self) -> tuple[type["ProcessLock"], tuple[()]]:
+        return ProcessLock, ()
 
 
 def load_tensorflow() -> None:

@@ -1,8 +1,10 @@
 """Every model format that is registered; and the size at which a network runs."""
 
+import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -40,6 +42,23 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def file_of(folder, tmp_path_factory):
+    """A function: the file of a format, exported once; that of the run for "keras"."""
+    files = {"keras": folder}
+
+    def get(name):
+        if name not in files:
+            form = format_of(name)
+            for module in form.packages:
+                pytest.importorskip(module)
+            path = tmp_path_factory.mktemp(name) / f"net{form.suffix}"
+            files[name] = export(folder, name, path).path
+        return files[name]
+
+    return get
+
+
 def test_no_two_look_alike():
     formats = [format_of(name) for name in NAMES]
     looks = [(form.suffix, form.marker) for form in formats]
@@ -47,11 +66,8 @@ def test_no_two_look_alike():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_written_is_opened_and_answers_alike(name, folder, tmp_path):
-    form = format_of(name)
-    for module in form.packages:
-        pytest.importorskip(module)
-    path = export(folder, name, tmp_path / f"net{form.suffix}").path
+def test_what_is_written_is_opened_and_answers_alike(name, folder, file_of):
+    form, path = format_of(name), file_of(name)
     assert form.recognises(path) and all(part.exists() for part in form.parts(path))
     others = [other for other in NAMES if other != name and format_of(other).recognises(path)]
     assert not others
@@ -121,3 +137,21 @@ def test_scoring_a_missing_export_says_that_it_is_missing(tmp_path):
     missing = tmp_path / "none.onnx"
     with pytest.raises(InputError, match="model: expected .*none.onnx, which does not exist"):
         network_sources([missing], None, "test")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "keras"])
+def test_threads_get_the_answers_of_one_thread(name, file_of):
+    """Bit for bit, from a Predictor that is fresh, warm or unpickled, in batches and one by one."""
+    path = file_of(name)
+    rng = np.random.default_rng(5)
+    images = [rng.integers(0, 256, (*rng.integers(30, 70, 2), 3), np.uint8) for _ in range(24)]
+    calls = [images[first : first + 4] for first in range(0, 24, 4)] + images
+    calls = [calls[index] for index in rng.permutation(len(calls))]
+    alone = Predictor.load(path)
+    expected = [alone(call) for call in calls]
+    fresh = Predictor.load(path)
+    with ThreadPoolExecutor(8) as pool:
+        for predictor in (fresh, fresh, pickle.loads(pickle.dumps(alone))):
+            for got, wanted in zip(pool.map(predictor, calls), expected, strict=True):
+                for one, other in zip(got, wanted, strict=True):
+                    np.testing.assert_array_equal(one, other)

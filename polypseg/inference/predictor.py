@@ -13,6 +13,7 @@ from polypseg.errors import InputError
 from polypseg.experiment.run import open_run
 from polypseg.experiment.run_folder import similar_run
 from polypseg.files import digest, file_digest
+from polypseg.runtime import ProcessLock
 
 from .formats import NAMES, exported_as, format_of
 from .formats.base import Engine, Format
@@ -28,6 +29,8 @@ class Predictor:
 
     An image is resized to the network's input size (by area). The logits are resized to the
     image's size (bilinear), then the sigmoid is taken.
+
+    Threads can share a Predictor: the network answers one call after the other.
 
     A Predictor can be pickled: the process that receives it opens the file again at its first use.
     In a forked process (multiprocessing's "fork") only ONNX and TensorFlow Lite files run; other
@@ -49,6 +52,7 @@ class Predictor:
         self, engine: Engine, path: Path | None = None, stamps: dict[Path, Stamp] | None = None
     ):
         self._engine: Engine | None = engine
+        self._lock = ProcessLock()  # most engines mix up the calls of two threads
         self._path, self._stamps = path, stamps or {}
         self.input_size = engine.input_size
         self.threshold = engine.threshold
@@ -152,9 +156,12 @@ class Predictor:
         """A list of maps `(H, W)` for each `(H, W, 3)` uint8 image."""
         if not images:
             return []
-        if self._engine is None:  # unpickled, and so it has a path
-            self._engine = open_engine(cast(Path, self._path), self.input_size)
-        logits = np.moveaxis(self._engine.logits(self._batch(images))[..., channels], -1, 1)
+        batch = self._batch(images)
+        with self._lock:
+            if self._engine is None:  # unpickled, and so it has a path
+                self._engine = open_engine(cast(Path, self._path), self.input_size)
+            logits = self._engine.logits(batch)
+        logits = np.moveaxis(logits[..., channels], -1, 1)
         return [
             [_invert(_enlarge(answer, image.shape[:2])) for answer in maps]
             for maps, image in zip(logits, images)
