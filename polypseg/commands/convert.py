@@ -49,5 +49,4 @@ def main() -> None:
 
     from polypseg.pranet.convert import convert
 
-    print(f"converting {options.file} ...", flush=True)
     print(convert(options.file, options.out, options.to_pytorch))

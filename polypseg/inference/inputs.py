@@ -43,7 +43,7 @@ def as_image(given: OneImage, index: int | None = None) -> np.ndarray:
     elif isinstance(given, Image.Image) and given.mode not in ("I", "F"):
         with reading("a PIL image", "a complete image", _argument(index)):
             return _of_pillow(given)
-    elif isinstance(given, str | os.PathLike[str]):
+    elif isinstance(given, str | os.PathLike):
         return read_image(given)
     raise InputError(
         "expected an RGB (H, W, 3) or grey (H, W) uint8 array, a PIL image or a path"
