@@ -1,4 +1,7 @@
-"""The folds of cross-validations begun before their lists were stored: drawn again on resuming."""
+"""Draw the folds of a cross-validation again that was begun before runs stored them.
+
+A run of that version draws its folds anew when it is resumed, and they have to be the same.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -16,8 +19,17 @@ def earlier_fold_splits(
     seed: int,
     groups: Mapping[str, str] | None = None,
 ) -> list[Split]:
-    """As `draw_splits.fold_splits`, but without scikit-learn: the largest group first, each to the
-    fold with the fewest frames so far.
+    """Draw folds as earlier versions did: largest group first, each to the smallest fold so far.
+
+    Args:
+        stems, folds, fraction, seed, groups: as for `draw_splits.fold_splits`.
+
+    Returns:
+        A split for each fold.
+
+    Raises:
+        InputError: fewer than 2 folds; fewer groups than folds, or than 3; a fold that leaves only
+            one group to train and to validate on. Without groups each stem counts as one.
     """
     stems = sorted(stems)
     members: dict[str, list[str]] = {}
@@ -39,7 +51,7 @@ def earlier_fold_splits(
         parts[smallest].append(name)
         sizes[smallest] += len(members[name])
 
-    splits = []
+    splits: list[Split] = []
     for part in parts:
         tested = set(part)
         rest = [name for name in drawn if name not in tested]
@@ -62,7 +74,10 @@ def earlier_fold_splits(
 
 
 def _take(sizes: dict[str, int], target: float) -> list[str]:
-    """Groups, in order, that bring the number of frames closer to the target; one is left out."""
+    """Take groups, in order, while each brings the number of stems closer to `target`.
+
+    At least one group is taken and one is left.
+    """
     taken: list[str] = []
     count = 0
     for name, size in sizes.items():

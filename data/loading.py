@@ -93,7 +93,7 @@ def load(
         wanted: for each `Arrays` of the result, some of the pairs, and their height and width.
         cache_gb: largest size of all arrays in memory, in gigabytes (10^9 bytes).
         orphans, split: as for `verify`.
-        masks: from `read_masks` of these pairs, where they have been read.
+        masks: from `read_masks` of these pairs, if they have been read already.
 
     Raises:
         InputError: the temporary files do not fit on the disk.

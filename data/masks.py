@@ -1,4 +1,4 @@
-"""Mask files, read before the images: a split is drawn by which of them have foreground."""
+"""Read mask files before the images, because a split depends on which masks have foreground."""
 
 import os
 import zlib
@@ -20,11 +20,11 @@ class MaskFile(NamedTuple):
     """A mask file that has been read.
 
     Attributes:
-        digest: of the file; None for one that cannot be read.
-        problems: what is wrong with it.
-        shape: height and width; None where it cannot be decoded.
-        bits: the mask itself, one bit a pixel and compressed, until its image is read.
-        foreground: whether it has any.
+        digest: hash of the file; None if it cannot be read.
+        problems: errors and warnings about the mask.
+        shape: height and width in pixels; None if it cannot be decoded.
+        bits: the pixels of the mask, one bit each, compressed by zlib.
+        foreground: whether the mask has foreground.
     """
 
     digest: str | None
@@ -34,7 +34,7 @@ class MaskFile(NamedTuple):
     foreground: bool = False
 
     def mask(self) -> np.ndarray:
-        """`(H, W)`, uint8 in {0, 1}. Raises ValueError where it could not be decoded."""
+        """The mask, `(H, W)` uint8 in {0, 1}. Raises `ValueError` if it could not be decoded."""
         if self.shape is None:
             raise ValueError("expected a mask that could be decoded, got one without a shape")
         height, width = self.shape
@@ -43,20 +43,28 @@ class MaskFile(NamedTuple):
 
 
 def read_masks(pairs: Sequence[Pair], workers: int | None = os.cpu_count()) -> dict[str, MaskFile]:
-    """Read and check the mask files of pairs in threads; by stem. A bad file is never raised."""
+    """Read and check the mask files of pairs. No error is raised for a bad file.
+
+    Args:
+        pairs: images and masks; only the masks are read.
+        workers: number of threads; None for the default of `ThreadPoolExecutor`.
+
+    Returns:
+        A `MaskFile` for each pair, by stem.
+    """
     with ThreadPoolExecutor(workers) as pool:
         return dict(zip((pair.stem for pair in pairs), pool.map(_read, pairs), strict=True))
 
 
 def _read(pair: Pair) -> MaskFile:
-    path, found = pair.mask, None
+    path, file_hash = pair.mask, None
     try:
         data = read_bytes(path)
-        found = digest(data)
+        file_hash = digest(data)
         grey = read_grey(path, data)
     except ValueError as error:
         reason = str(error).removeprefix(f"{path}: ")
-        return MaskFile(found, (Problem("error", path, f"file cannot be read: {reason}"),))
+        return MaskFile(file_hash, (Problem("error", path, f"file cannot be read: {reason}"),))
     mask = binarise(grey)
     reason = _third_level(grey)
     problems = []
@@ -67,11 +75,11 @@ def _read(pair: Pair) -> MaskFile:
     elif mask.all():
         problems = [Problem("warning", path, "mask without background")]
     bits = zlib.compress(np.packbits(mask).tobytes(), 1)
-    return MaskFile(found, tuple(problems), grey.shape, bits, bool(mask.any()))
+    return MaskFile(file_hash, tuple(problems), grey.shape, bits, bool(mask.any()))
 
 
 def _third_level(grey: np.ndarray) -> str:
-    """Say why this is no mask, or nothing; the rule stands in `verify`."""
+    """Why this is no mask by the rule of `verify`, or `""` if it is one."""
     top = int(grey.max())
     if top <= 1:
         return ""

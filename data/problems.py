@@ -1,4 +1,4 @@
-"""What a check of a data set found, and how it is told."""
+"""The problems that a check of a data set found, and the report that lists them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,18 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """The result of `verify`.
+    """The result of a check.
 
     Attributes:
         problems: all problems, in the order of the pairs.
         checked: number of pairs that were checked.
+
+    >>> problem = Problem("warning", Path("masks/a.png"), "mask without foreground")
+    >>> print(Report((problem,), checked=20))
+    checked 20 pairs: 0 errors, 1 warning
+    <BLANKLINE>
+    1 warning: mask without foreground
+      masks/a.png
     """
 
     problems: tuple[Problem, ...]

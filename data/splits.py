@@ -1,4 +1,4 @@
-"""The lists of a split: which images train, validate and test.
+"""Read and write splits: the lists of images to train, validate and test on.
 
 A split is a dict `{"train": [...], "val": [...], "test": [...]}` of sorted stems.
 """
@@ -19,9 +19,15 @@ SUBSETS = ("train", "val", "test")
 
 
 def group_names(stems: Iterable[str], pattern: str) -> dict[str, str]:
-    """Name each stem's group: what the first capturing group of `pattern` matches, or all of it.
+    """The group of each stem, by a regular expression.
 
-    Raises InputError for a pattern that is no regular expression or does not match every stem.
+    Args:
+        stems: names of images without suffix.
+        pattern: a regular expression, which is searched in each stem. The name of the group is the
+            match of the first capturing group, or the complete match if there is none.
+
+    Raises:
+        InputError: `pattern` is no regular expression or does not match every stem.
 
     >>> group_names(["PANCREAS_0001-1106", "PANCREAS_0002-0033"], r"^[^-]+")
     {'PANCREAS_0001-1106': 'PANCREAS_0001', 'PANCREAS_0002-0033': 'PANCREAS_0002'}
@@ -31,32 +37,39 @@ def group_names(stems: Iterable[str], pattern: str) -> dict[str, str]:
     except re.error as error:
         raise InputError(f"expected a regular expression, got {pattern!r} ({error})") from error
     first = min(expression.groups, 1)
-    found = {stem: match[first] for stem in stems if (match := expression.search(stem))}
-    strangers = [stem for stem in stems if found.get(stem) is None]
-    if strangers:
-        raise InputError(f"expected {pattern!r} to match every stem, got {some(strangers)}")
-    return found
+    groups = {stem: match[first] for stem in stems if (match := expression.search(stem))}
+    unmatched = [stem for stem in stems if groups.get(stem) is None]
+    if unmatched:
+        raise InputError(f"expected {pattern!r} to match every stem, got {some(unmatched)}")
+    return groups
 
 
 def read_split(path: str | os.PathLike[str], stems: Iterable[str]) -> Split:
-    """Read a split, whose stems may be some of `stems` only.
+    """Read a split. It may leave out some of the stems.
 
-    `path` is a folder with `train.txt`, `val.txt` and perhaps `test.txt`; or the start of three
-    such files, as `splits/kvasir_80_10_10` is of `splits/kvasir_80_10_10_train.txt`; or a CSV
-    file with the header `stem,subset`. Entries are stems or file names.
+    Args:
+        path: one of
+
+            - a folder with `train.txt`, `val.txt` and, optionally, `test.txt`;
+            - the common prefix of such files: `splits/kvasir_80_10_10` stands for
+              `splits/kvasir_80_10_10_train.txt` and so on;
+            - a CSV file with the header `stem,subset`.
+
+            The entries are stems or file names.
+        stems: all stems of the data set.
 
     Raises:
-        InputError: nothing of this kind at `path`, an entry that is not in `stems` or comes
-            twice, or no entries for train or val.
+        InputError: `path` is none of these, an entry is not in `stems` or is listed twice, or there
+            are no entries for train or val.
     """
     path, known = Path(path), set(stems)
     entries = _read_csv(path) if os.path.isfile(path) else _read_lists(path)
     split = {subset: sorted(_stem(entry, known) for entry in entries[subset]) for subset in SUBSETS}
-    drawn = [stem for subset in SUBSETS for stem in split[subset]]
-    strangers = [stem for stem in drawn if stem not in known]
-    if strangers:
-        raise InputError(f"split {path}: expected stems of the data, got {some(strangers)}")
-    check_unique(drawn, f"split {path}")
+    listed = [stem for subset in SUBSETS for stem in split[subset]]
+    unknown = [stem for stem in listed if stem not in known]
+    if unknown:
+        raise InputError(f"split {path}: expected stems of the data, got {some(unknown)}")
+    check_unique(listed, f"split {path}")
     for subset in ("train", "val"):
         if not split[subset]:
             raise InputError(f"split {path}: expected stems for {subset}, got none")
@@ -64,7 +77,12 @@ def read_split(path: str | os.PathLike[str], stems: Iterable[str]) -> Split:
 
 
 def write_split(folder: str | os.PathLike[str], split: Mapping[str, Iterable[str]]) -> None:
-    """Write `train.txt`, `val.txt` and `test.txt`, one stem a line, for `read_split`."""
+    """Write `train.txt`, `val.txt` and `test.txt`, one stem per line, for `read_split`.
+
+    Args:
+        folder: is made if it does not exist.
+        split: stems of each subset.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for subset in SUBSETS:
@@ -73,8 +91,12 @@ def write_split(folder: str | os.PathLike[str], split: Mapping[str, Iterable[str
 
 
 def write_folds(path: str | os.PathLike[str], folds: Sequence[Mapping[str, Iterable[str]]]) -> None:
-    """Write the splits of a cross-validation as a CSV file for `read_folds`: a row a stem, with its
-    subset in each fold.
+    """Write the splits of a cross-validation as a CSV file for `read_folds`.
+
+    The file has one row per stem, with its subset in each fold:
+
+        stem,fold-1,fold-2
+        a,train,test
     """
     subsets = [{stem: name for name in SUBSETS for stem in split[name]} for split in folds]
     names = [f"fold-{number}" for number in range(1, len(folds) + 1)]
@@ -83,7 +105,7 @@ def write_folds(path: str | os.PathLike[str], folds: Sequence[Mapping[str, Itera
 
 
 def read_folds(path: str | os.PathLike[str]) -> list[Split]:
-    """What `write_folds` wrote. Raises `InputError`."""
+    """Read the splits that `write_folds` wrote. Raises `InputError`."""
     path = Path(path)
     with reading(path, "a CSV file stem,fold-1,fold-2,..."):
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -101,7 +123,7 @@ def _read_lists(path: Path) -> dict[str, list[str]]:
     for subset in ("train", "val"):
         if not os.path.isfile(files[subset]):
             raise InputError(
-                f"split {path}: expected a CSV file, or {subset}.txt in a folder or behind a "
+                f"split {path}: expected a CSV file, or {subset}.txt in a folder or after a "
                 f"prefix, got no {files[subset]}"
             )
     return {subset: _lines(file) if os.path.lexists(file) else [] for subset, file in files.items()}
@@ -129,7 +151,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _stem(entry: str, known: set[str]) -> str:
-    if entry in known:  # with the spaces around it
+    if entry in known:  # a stem may begin or end with a space
         return entry
     entry = entry.strip()
     suffix = Path(entry).suffix
@@ -137,17 +159,23 @@ def _stem(entry: str, known: set[str]) -> str:
     return entry[: -len(suffix)] if is_file_name else entry
 
 
-def check_unique(stems: list[str], where: str) -> None:
+def check_unique(stems: Iterable[str], listed_in: str) -> None:
+    """Raise `InputError` if a stem is listed twice; its message begins with `listed_in`."""
     seen, twice = set(), {}
     for stem in stems:
         if stem in seen:
             twice[stem] = True
         seen.add(stem)
     if twice:
-        raise InputError(f"{where}: expected every stem once, got twice {some(twice)}")
+        raise InputError(f"{listed_in}: expected every stem once, got twice {some(twice)}")
 
 
 def some(names: Iterable[str]) -> str:
+    """The first five names and how many more there are, for messages.
+
+    >>> some("abcdefg")
+    'a, b, c, d, e and 2 more'
+    """
     names = list(names)
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more

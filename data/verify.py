@@ -1,4 +1,4 @@
-"""One pass over the files of a data set: every bad one in one report, and a hash of each."""
+"""Check and hash the files of a data set in one pass, and report all bad files together."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from .masks import MaskFile, read_masks
 from .pairs import Pair
 from .problems import Problem, Report
 
-# Of the image file and of the mask file; None for one that cannot be read.
+# Digests of an image file and its mask file; None for a file that cannot be read.
 Hashes = tuple[str | None, str | None]
 
 
@@ -62,12 +62,15 @@ def read_once(
     on_pair: Callable[[Pair, np.ndarray, np.ndarray], None] | None = None,
     masks: Mapping[str, MaskFile] | None = None,
 ) -> tuple[Report, dict[str, Hashes]]:
-    """`verify`, which opens each file once, and the hashes of the files by stem.
+    """Do what `verify` does, and return its report and the hashes of the files by stem.
+
+    Each file is opened once.
 
     Args:
-        on_pair: called in the threads with each pair that can be decoded, its image `(H, W, 3)` and
-            its mask in {0, 1} `(H, W)`, both uint8.
-        masks: from `read_masks` of these pairs, where they have been read.
+        pairs, orphans, split, workers: as for `verify`.
+        on_pair: called, in the threads, for each pair that can be decoded, with the pair, its image
+            `(H, W, 3)` uint8 and its mask `(H, W)` uint8 in {0, 1}.
+        masks: from `read_masks` of these pairs, if they have been read already.
     """
     masks = read_masks(pairs, workers) if masks is None else masks
     with ThreadPoolExecutor(workers) as pool:
@@ -82,16 +85,21 @@ def read_once(
 def _read_image(
     pair: Pair, mask: MaskFile, on_pair: Callable[[Pair, np.ndarray, np.ndarray], None] | None
 ) -> tuple[list[Problem], bytes | None, Hashes]:
-    """What is wrong with a pair, the digest of its decoded image, the hashes of its files."""
-    found = None
+    """Read the image of a pair whose mask has been read.
+
+    Returns:
+        The problems of the pair, the digest of the decoded image (None if it cannot be read), and
+        the hashes of the two files.
+    """
+    image_hash = None
     try:
         data = read_bytes(pair.image)
-        found = digest(data)
+        image_hash = digest(data)
         image = read_image(pair.image, data)
     except ValueError as error:
         reason = str(error).removeprefix(f"{pair.image}: ")
         problem = Problem("error", pair.image, f"file cannot be read: {reason}")
-        return [problem, *mask.problems], None, (found, mask.digest)
+        return [problem, *mask.problems], None, (image_hash, mask.digest)
     problems = list(mask.problems)
     if mask.shape is not None:
         if image.shape[:2] != mask.shape:
@@ -100,7 +108,7 @@ def _read_image(
             problems.insert(0, Problem("error", pair.mask, f"{kind}: {sizes}"))
         if on_pair:
             on_pair(pair, image, mask.mask())
-    return problems, _digest(image), (found, mask.digest)
+    return problems, _digest(image), (image_hash, mask.digest)
 
 
 def _digest(image: np.ndarray) -> bytes:
