@@ -23,7 +23,10 @@ class TrainOptions(TrainConfig):
     """Options of `train.py`: those of the run, and where they may come from."""
 
     config: str | None = option(
-        None, "run", "config.json of a run to repeat; options given here win", "FILE"
+        None,
+        "run",
+        "config.json of a run to repeat; options on the command line override it",
+        "FILE",
     )
 
 

@@ -1,4 +1,4 @@
-"""Options of a training run: defaults, `config.json`, checks."""
+"""The options of a training run, with their defaults and checks, and `config.json`."""
 
 import dataclasses
 import json
@@ -6,85 +6,101 @@ import os
 import re
 import types
 import typing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from polypseg.errors import InputError, expect, nearest, reading
 from polypseg.options import option
 
 from .registry import AUGMENTATIONS, BACKBONES, LOSSES, NETWORKS, PRECISIONS
 
-OF_THIS_START = ("resume", "coordinator", "num_processes", "process_id")  # not stored
-
-
-_OWN_LOSSES = ", ".join(f"{network.loss} for {name}" for name, network in NETWORKS.items())
+# They describe how this process is started, and are not stored in `config.json`.
+OF_THIS_START = ("resume", "coordinator", "num_processes", "process_id")
+_DEFAULT_LOSSES = ", ".join(f"{network.loss} for {name}" for name, network in NETWORKS.items())
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """All that a training run depends on; `config.json` of a run folder holds it."""
+    """The options of a training run, which are stored in `config.json` of the run folder.
+
+    `train.py --help` describes each of them; the option `--input-size` is the field `input_size`.
+
+    >>> TrainConfig(data_path="datasets/kvasir-seg", epochs=20).lr
+    0.001
+    """
 
     data_path: str | None = option(
-        None, "data", "folder with images/ and masks/, files matched by stem", "DIR"
+        None,
+        "data",
+        "folder with images/ and masks/; an image and its mask have the same stem",
+        "DIR",
     )
     split_dir: str | None = option(
         None,
         "data",
-        "given split: a folder with train.txt, val.txt, test.txt; their common prefix; or a CSV "
-        "stem,subset",
+        "use a given split: a folder with train.txt, val.txt and test.txt, their common prefix, or "
+        "a CSV file stem,subset",
         "PATH",
         "--split-file",
     )
     data_split: float = option(
-        0.1, "data", "without `split_dir`: fraction for val, and again for test", "F"
+        0.1,
+        "data",
+        "fraction of the images for val, and as many for test; not with `split_dir`",
+        "F",
     )
     group_by: str | None = option(
         None,
         "data",
-        "images whose stems match alike (one patient) are never split",
+        "keep images together (such as those of a patient) whose stems have the same match",
         "REGEX",
     )
     folds: int | None = option(
-        None, "data", "cross-validation: K runs, each tested on another Kth of the images", "K"
+        None, "data", "cross-validation: K runs, each tested on a different Kth of the images", "K"
     )
     cache_gb: float = option(
-        4.0, "data", "decoded images beyond this size go to a temporary file", "GB"
+        4.0, "data", "decode to temporary files if the images need more memory than this", "GB"
     )
     model: str = option("pranet", "network", " | ".join(NETWORKS), "NAME")
-    backbone: str = option("resnet50", "network", f"of PraNet: {' | '.join(BACKBONES)}", "NAME")
+    backbone: str = option(
+        "resnet50", "network", f"backbone of PraNet: {' | '.join(BACKBONES)}", "NAME"
+    )
     backbone_weights: str = option(
         "imagenet", "network", "imagenet | none | path of a .h5 file", "W"
     )
     start_from: str | None = option(
         None,
         "network",
-        "begin with the weights of a trained network: a run folder or a .keras file, which also "
-        "says `model`, `backbone` and `input_size`",
+        "start with the weights of a trained network, a run folder or a .keras file, which also "
+        "sets `model`, `backbone` and `input_size`",
         "PATH",
     )
     input_size: int = option(
-        352, "network", "height and width the network sees", "PX", "--inputsize"
+        352, "network", "height and width of the network's input", "PX", "--inputsize"
     )
     multi_scale: list[float] | None = option(
         None,
         "network",
-        "train on each batch at these multiples of the input size, one step each; PraNet's "
-        "authors: 0.75 1 1.25",
+        "train on each batch at these multiples of the input size, one step each (PraNet's "
+        "authors: 0.75 1 1.25)",
         "F",
     )
     epochs: int = option(40, "training", "passes over the training images", "N", "--epoch")
-    batch_size: int = option(16, "training", "images a step", "N", "--batchsize")
+    batch_size: int = option(16, "training", "images per step", "N", "--batchsize")
     accumulate: int = option(
         1,
         "training",
-        "add up the gradients of N steps: an effective batch N times as large",
+        "add up the gradients of N steps for each update, as for a batch N times as large",
         "N",
     )
     lr: float = option(1e-3, "training", "highest learning rate of Adam", "LR")
     schedule: str = option(
         "cosine",
         "training",
-        "cosine | constant, after a warm-up; step: a tenth every 50 epochs, as PraNet's authors",
+        "cosine | constant, both after a warm-up; step: divide the rate by 10 every 50 epochs, as "
+        "PraNet's authors do",
         "NAME",
     )
     patience: int = option(
@@ -96,164 +112,82 @@ class TrainConfig:
     augment: str = option(
         "full",
         "training",
-        "full (flips, turns, zoom, colour, blur) | flips (and quarter turns) | none",
+        "full (flips, rotation, zoom, colour, blur) | flips (and rotation by 90 degrees) | none",
         "NAME",
     )
     ema: float = option(
         0.0,
         "training",
-        "validate and keep the moving average of the weights, momentum M; 0: off",
+        "validate and save the moving average of the weights, with momentum M; 0: off",
         "M",
     )
     loss: str | None = option(
-        None, "training", f"{' | '.join(LOSSES)} (default: {_OWN_LOSSES})", "NAME"
+        None, "training", f"{' | '.join(LOSSES)} (default: {_DEFAULT_LOSSES})", "NAME"
     )
     map_weights: list[float] | None = option(
-        None, "training", "weight of each side output, coarse to fine (default: 1)", "W"
+        None, "training", "loss weight of each side output, coarse to fine (default: 1)", "W"
     )
     precision: str = option("float32", "training", " | ".join(PRECISIONS), "NAME")
     seed: int = option(
-        12, "training", "of split, order, augmentation and initial weights", "N", below=2**32
+        12,
+        "training",
+        "random seed of split, order, augmentation and initial weights",
+        "N",
+        below=2**32,
     )
     deterministic: bool = option(
-        False, "training", "the same numbers bit for bit on the same machine; slower"
+        False, "training", "give bit-identical results on the same machine; slower"
     )
-    trained_model_path: str = option("runs", "run", "where the run folder is made", "DIR")
-    logdir: str | None = option(None, "run", "TensorBoard logs (default: in the run folder)", "DIR")
+    trained_model_path: str = option("runs", "run", "folder in which the run folder is made", "DIR")
+    logdir: str | None = option(
+        None, "run", "folder for TensorBoard logs (default: in the run folder)", "DIR"
+    )
     resume: str | None = option(
         None,
         "run",
-        "go on with an interrupted run; beside it only `data_path`, if the data have moved, "
-        "`cache_gb` and `devices`",
+        "continue an interrupted run; the only other options are `data_path` (if the data have "
+        "moved), `cache_gb` and `devices`",
         "RUN",
     )
     devices: str = option(
         "one",
         "several devices",
-        "one | all: each batch is divided among all GPUs, of all processes under KERAS_BACKEND=jax",
+        "one | all: divide each batch among all GPUs, with KERAS_BACKEND=jax also of several "
+        "processes",
         "NAME",
     )
     coordinator: str | None = option(
         None,
         "several devices",
-        "where the processes meet: the first one's address (Slurm says it by itself)",
+        "address of the first process, to which the others connect (not needed under Slurm)",
         "HOST:PORT",
     )
-    num_processes: int | None = option(None, "several devices", "how many there are", "N")
+    num_processes: int | None = option(None, "several devices", "number of processes", "N")
     process_id: int | None = option(
         None,
         "several devices",
-        "which one this is, from 0; the first one writes the run folder",
+        "number of this process, from 0; process 0 writes the run folder",
         "I",
     )
 
     def resolved(self) -> "TrainConfig":
-        """The same, checked, with the network's own loss where none is given.
+        """Check all options, and fill in the network's own loss if none is given.
+
+        Returns:
+            A new configuration.
 
         Raises:
-            InputError: the first value that is out of range.
+            InputError: an option is out of range, or does not fit the others.
+
+        >>> TrainConfig(data_path="datasets/kvasir-seg").resolved().loss
+        'structure'
         """
-        expect(self.data_path, "data_path", "a folder with images/ and masks/")
-        for name, value in dataclasses.asdict(self).items():
-            if isinstance(value, str):
-                expect(_is_text(value), name, "text", repr(value))
-            elif isinstance(value, int) and name != "seed":
-                expect(value < 2**31, name, "a number below 2^31", value)
-        expect(self.model in NETWORKS, "model", f"one of {', '.join(NETWORKS)}", self.model)
-        network = NETWORKS[self.model]
-        loss = self.loss or network.loss
-        size, stride = self.input_size, network.stride
-        expect(
-            0 < self.data_split < 0.5,
-            "data_split",
-            "a fraction above 0 and below 0.5",
-            self.data_split,
-        )
-        expect(self.cache_gb >= 0, "cache_gb", "0 or more gigabytes", self.cache_gb)
-        expect(
-            self.backbone in BACKBONES,
-            "backbone",
-            f"one of {', '.join(BACKBONES)}",
-            self.backbone,
-        )
-        backbone = network.backbones.get(self.backbone)
-        expect(
-            self.backbone_weights != "imagenet" or backbone is None or backbone.downloads,
-            "backbone_weights",
-            f"none, or for {self.backbone} a file that convert.py made, since Keras has none to "
-            "download",
-            self.backbone_weights,
-        )
-        expect(
-            stride <= size <= 8192 and size % stride == 0,
-            "input_size",
-            f"a multiple of {stride} up to 8192 for {self.model}",
-            size,
-        )
-        if self.folds is not None:
-            expect(self.folds >= 2, "folds", "2 or more", self.folds)
-            expect(
-                not self.split_dir,
-                "folds",
-                "no `split_dir` beside it, since the folds are drawn",
-                self.split_dir,
-            )
-        scales = self.multi_scale
-        if scales is not None:
-            numbers = scales and all(_fits(rate, float) for rate in scales)
-            good = numbers and all(0 < rate <= 4 and round(size * rate / stride) for rate in scales)
-            expect(
-                good,
-                "multi_scale",
-                f"factors of `input_size` up to 4 that leave {stride} px or more",
-                _join(scales),
-            )
-        expect(1 <= self.epochs <= 100_000, "epochs", "1 to 100000", self.epochs)
-        expect(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
-        expect(self.accumulate >= 1, "accumulate", "1 or more steps", self.accumulate)
-        expect(0 < self.lr < 1, "lr", "a learning rate above 0 and below 1", self.lr)
-        expect(
-            self.schedule in ("cosine", "step", "constant"),
-            "schedule",
-            "cosine, step or constant",
-            self.schedule,
-        )
-        expect(self.patience >= 1, "patience", "1 or more epochs", self.patience)
-        expect(self.clip_value >= 0, "clip_value", "0 (off) or more", self.clip_value)
-        expect(
-            self.augment in AUGMENTATIONS,
-            "augment",
-            f"one of {', '.join(AUGMENTATIONS)}",
-            self.augment,
-        )
-        expect(0 <= self.ema < 1, "ema", "0 (off), or a momentum below 1 as 0.99", self.ema)
-        expect(loss in LOSSES, "loss", f"one of {', '.join(LOSSES)}", loss)
-        weights = self.map_weights
-        if weights is not None:
-            numbers = all(_fits(weight, float) and 0 <= weight <= 1e9 for weight in weights)
-            expect(
-                numbers and len(weights) == network.maps and sum(weights) > 0,
-                "map_weights",
-                f"{network.maps} numbers of 0 or more, not all 0, for {self.model}",
-                _join(weights),
-            )
-        expect(
-            self.precision in PRECISIONS,
-            "precision",
-            f"one of {', '.join(PRECISIONS)}",
-            self.precision,
-        )
-        expect(self.devices in ("one", "all"), "devices", "one or all", self.devices)
-        place = self.coordinator
-        expect(place is None or re.fullmatch(r".+:\d+", place), "coordinator", "HOST:PORT", place)
-        expect(
-            self.num_processes is None or self.num_processes >= 1,
-            "num_processes",
-            "1 or more",
-            self.num_processes,
-        )
-        expect(0 <= self.seed < 2**32, "seed", "a whole number of 0 or more", self.seed)
-        return dataclasses.replace(self, loss=loss)
+        _check_all(self)
+        _check_network(self)
+        _check_data(self)
+        _check_training(self)
+        _check_devices(self)
+        return dataclasses.replace(self, loss=self.loss or NETWORKS[self.model].loss)
 
     def to_json(self) -> str:
         """The content of `config.json`."""
@@ -267,8 +201,101 @@ class TrainConfig:
         )
 
 
-def _is_text(value):
-    """Whether it is a text that a file's name can be."""
+def _check_all(config: TrainConfig) -> None:
+    """Check what holds for every option: text can be a file name, and numbers fit 32 bits."""
+    expect(config.data_path, "data_path", "a folder with images/ and masks/")
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, str):
+            expect(_is_text(value), name, "text", repr(value))
+        elif isinstance(value, int) and name != "seed":
+            expect(value < 2**31, name, "a number below 2^31", value)
+
+
+def _check_network(config: TrainConfig) -> None:
+    _expect_one_of(NETWORKS, "model", config.model)
+    _expect_one_of(BACKBONES, "backbone", config.backbone)
+    network = NETWORKS[config.model]
+    backbone = network.backbones.get(config.backbone)
+    expect(
+        config.backbone_weights != "imagenet" or backbone is None or backbone.downloads,
+        "backbone_weights",
+        f"none, or for {config.backbone} a file that convert.py made, since Keras has none to "
+        "download",
+        config.backbone_weights,
+    )
+    size, stride = config.input_size, network.stride
+    expect(
+        stride <= size <= 8192 and size % stride == 0,
+        "input_size",
+        f"a multiple of {stride} up to 8192 for {config.model}",
+        size,
+    )
+    scales = config.multi_scale
+    if scales is not None:
+        numbers = scales and all(_fits(rate, float) for rate in scales)
+        good = numbers and all(0 < rate <= 4 and round(size * rate / stride) for rate in scales)
+        expect(
+            good,
+            "multi_scale",
+            f"factors of `input_size` up to 4 that leave {stride} px or more",
+            _join(scales),
+        )
+
+
+def _check_data(config: TrainConfig) -> None:
+    fraction = config.data_split
+    expect(0 < fraction < 0.5, "data_split", "a fraction above 0 and below 0.5", fraction)
+    expect(config.cache_gb >= 0, "cache_gb", "0 or more gigabytes", config.cache_gb)
+    _expect_one_of(AUGMENTATIONS, "augment", config.augment)
+    if config.folds is not None:
+        expect(config.folds >= 2, "folds", "2 or more", config.folds)
+        expect(
+            not config.split_dir,
+            "folds",
+            "no `split_dir` beside it, since the folds are drawn",
+            config.split_dir,
+        )
+
+
+def _check_training(config: TrainConfig) -> None:
+    expect(1 <= config.epochs <= 100_000, "epochs", "1 to 100000", config.epochs)
+    expect(config.batch_size >= 1, "batch_size", "1 or more", config.batch_size)
+    expect(config.accumulate >= 1, "accumulate", "1 or more steps", config.accumulate)
+    expect(0 < config.lr < 1, "lr", "a learning rate above 0 and below 1", config.lr)
+    good = config.schedule in ("cosine", "step", "constant")
+    expect(good, "schedule", "cosine, step or constant", config.schedule)
+    expect(config.patience >= 1, "patience", "1 or more epochs", config.patience)
+    expect(config.clip_value >= 0, "clip_value", "0 (off) or more", config.clip_value)
+    expect(0 <= config.ema < 1, "ema", "0 (off), or a momentum below 1 as 0.99", config.ema)
+    network = NETWORKS[config.model]
+    _expect_one_of(LOSSES, "loss", config.loss or network.loss)
+    weights = config.map_weights
+    if weights is not None:
+        numbers = all(_fits(weight, float) and 0 <= weight <= 1e9 for weight in weights)
+        expect(
+            numbers and len(weights) == network.maps and sum(weights) > 0,
+            "map_weights",
+            f"{network.maps} numbers of 0 or more, not all 0, for {config.model}",
+            _join(weights),
+        )
+    _expect_one_of(PRECISIONS, "precision", config.precision)
+    expect(0 <= config.seed < 2**32, "seed", "an integer from 0 to 2^32 - 1", config.seed)
+
+
+def _check_devices(config: TrainConfig) -> None:
+    expect(config.devices in ("one", "all"), "devices", "one or all", config.devices)
+    address, count = config.coordinator, config.num_processes
+    good = address is None or re.fullmatch(r".+:\d+", address)
+    expect(good, "coordinator", "HOST:PORT", address)
+    expect(count is None or count >= 1, "num_processes", "1 or more", count)
+
+
+def _expect_one_of(names: Iterable[str], argument: str, name: str) -> None:
+    expect(name in names, argument, f"one of {', '.join(names)}", name)
+
+
+def _is_text(value: str) -> bool:
+    """Whether the text is not empty and can be the name of a file."""
     try:
         os.fsencode(value)
     except UnicodeEncodeError:
@@ -276,18 +303,23 @@ def _is_text(value):
     return value != "" and "\0" not in value
 
 
-def _join(values):
+def _join(values: Iterable[Any]) -> str:
     return " ".join(str(value) for value in values)
 
 
-def read_config(path, argument="config"):
-    """The values of a run's `config.json`, as a dict. Raises `InputError`."""
+def read_config(path: str | os.PathLike[str], argument: str = "config") -> dict[str, Any]:
+    """Read the values of a run's `config.json`.
+
+    Raises:
+        InputError: it is no JSON object, a key is unknown or listed twice, or a value has the wrong
+            type; the error names `argument`.
+    """
     with reading(path, "a JSON object with option names as keys", argument):
         values = json.loads(
-            Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_without_twins
+            Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=_without_duplicates
         )
         if not isinstance(values, dict):
-            raise ValueError("another value")
+            raise ValueError("not an object")
     fields = {
         field.name: field.type
         for field in dataclasses.fields(TrainConfig)
@@ -303,15 +335,15 @@ def read_config(path, argument="config"):
     return values
 
 
-def _without_twins(pairs):
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("a key is listed twice")
     return values
 
 
-def _fits(value, kind):
-    """Whether a value from JSON is of a field's type; that of a list's items is checked later."""
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value from JSON has the type of a field; the items of a list are checked later."""
     kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     kinds = tuple(typing.get_origin(part) or part for part in kinds)
     if float in kinds:
@@ -319,7 +351,8 @@ def _fits(value, kind):
     return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
 
-def _words(kind):
+def _words(kind: Any) -> str:
+    """A type in words: `"a whole number or null"` for `int | None`."""
     names = {
         "int": "a whole number",
         "float": "a number",
@@ -328,5 +361,5 @@ def _words(kind):
         "bool": "true or false",
         "None": "null",
     }
-    text = getattr(kind, "__name__", None) if isinstance(kind, type) else str(kind)
+    text = kind.__name__ if isinstance(kind, type) else str(kind)
     return " or ".join(names.get(part, part) for part in text.split(" | "))
