@@ -25,7 +25,13 @@ from polypseg.console.run import run
 from polypseg.console.signals import Signals
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
-from polypseg.experiment.checkpoint import SaveError, progress, read_saved, save_model, saved_epoch
+from polypseg.experiment.checkpoint import (
+    SaveError,
+    describe_progress,
+    read_saved,
+    save_model,
+    saved_epoch,
+)
 from polypseg.inference.formats.keras import load_model
 from polypseg.training import datasets
 from polypseg.training import train as training
@@ -222,7 +228,7 @@ def test_patience_counts_on_over_an_interruption_and_a_complete_run_says_so(
     assert train("--resume", tmp_path)[1] == best
     assert (folder / "last.keras").stat().st_mtime_ns == before
 
-    assert "complete after 4 epochs" in progress(parse_train(["--resume", str(folder)]))
+    assert "complete after 4 epochs" in describe_progress(parse_train(["--resume", str(folder)]))
 
 
 def stop_at_epoch(monkeypatch, epoch, number=signal.SIGINT):
@@ -313,7 +319,7 @@ def test_a_run_without_its_last_checkpoint_is_left_as_it_is(interrupted, how):
     with pytest.raises(InputError, match="resume: expected last.keras in .* begin a new one"):
         train("--resume", interrupted)
     with pytest.raises(InputError, match="resume: expected last.keras in"):
-        progress(parse_train(["--resume", str(interrupted)]))
+        describe_progress(parse_train(["--resume", str(interrupted)]))
     assert {p.name: p.read_bytes() for p in interrupted.iterdir() if p.is_file()} == kept
 
 
@@ -365,9 +371,9 @@ def test_what_cannot_be_resumed_is_refused_in_one_line(interrupted, tmp_path):
         parse_train(["--resume", str(interrupted), "--epochs", "9"])
     with pytest.raises(InputError, match="resume: expected a run folder .* none inside"):
         parse_train(["--resume", str(tmp_path)])
-    from polypseg.experiment.run_folder import hold_run
+    from polypseg.experiment.run_folder import lock_run
 
-    with hold_run(interrupted), pytest.raises(InputError, match="no other process is training"):
+    with lock_run(interrupted), pytest.raises(InputError, match="no other process is training"):
         train("--resume", interrupted)
     (interrupted / "last.keras").write_bytes((interrupted / "last.keras").read_bytes()[:-100])
     with pytest.raises(InputError, match="resume: expected a complete file") as error:

@@ -85,7 +85,7 @@ def main():
 
 
 def verify_and_train(config):
-    from polypseg.experiment.checkpoint import progress as progress_of
+    from polypseg.experiment.checkpoint import describe_progress
     from polypseg.training.datasets import BadFiles, load_data, load_folds
     from polypseg.training.folds import cross_validate
     from polypseg.training.train import run_name, train
@@ -109,7 +109,7 @@ def verify_and_train(config):
         ) from error
     if config.resume:
         print(
-            f"unchanged since the run began\nresume: {config.resume}, {progress_of(config)}",
+            f"unchanged since the run began\nresume: {config.resume}, {describe_progress(config)}",
             flush=True,
         )
     else:

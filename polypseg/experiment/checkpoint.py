@@ -1,8 +1,8 @@
-"""What a run folder holds of its training after each epoch, and reading it back.
+"""Save the state of a run after each epoch, and read it back.
 
-An epoch is finished at one moment: when `last.keras` is replaced. It carries its number, so that a
-`history.csv` with one row more, or a `best.keras` that was not yet replaced, are known for what
-they are.
+An epoch is finished when `last.keras` is replaced. That file contains the number of its epoch. So
+after a kill it is known whether `history.csv` has one row too many, and whether `best.keras` was
+not replaced yet.
 """
 
 import contextlib
@@ -12,34 +12,47 @@ import math
 import os
 import shlex
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from polypseg.errors import InputError, reading, reason
 from polypseg.files import atomic, csv_text, digest, remove, write_text
 from polypseg.runtime import command
 
+from .config import TrainConfig
+
+if TYPE_CHECKING:
+    import keras
+
+Row = dict[str, float]  # of history.csv, by column; `epoch` is an int
 COLUMNS = ("epoch", "lr", "loss", "dice", "iou", "val_loss", "val_dice", "val_iou", "seconds")
 
 
 class SaveError(InputError):
-    """A file of the run could not be written; those that were there before are whole."""
+    """A file of the run could not be written. The files of the epochs before are complete."""
 
 
 @contextlib.contextmanager
-def saving(folder):
-    """Turn what a full disk raises into a `SaveError` of one line."""
+def saving(folder: Path) -> Iterator[None]:
+    """Context that turns the errors of a full disk into a `SaveError` of one line."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # h5py raises either
+    except (OSError, RuntimeError) as error:  # h5py raises both
         raise SaveError(
             f"{folder}: expected to save the network and its history, got: {reason(error)}"
         ) from error
 
 
 class Saved(NamedTuple):
-    """What a `.keras` file says of itself: after which epoch it was saved, in which run (see
-    `run.run_id`) and with which history (see `history_digest`); these are None in earlier versions.
+    """What a `.keras` file of a run says about itself.
+
+    Attributes:
+        epoch: the epoch, from 1, after which it was saved; 0 if there is no file, or if it was not
+            saved by a run.
+        run: the run that saved it, see `run.run_id`; None in files of earlier versions.
+        history: digest of the history until this epoch, see `history_digest`; None in `best.keras`
+            and in files of earlier versions.
     """
 
     epoch: int
@@ -47,8 +60,8 @@ class Saved(NamedTuple):
     history: str | None = None
 
 
-def save_model(model: Any, path: Path, saved: Saved) -> None:
-    """Save a `.keras` file complete or not at all, with what `read_saved` reads."""
+def save_model(model: "keras.Model", path: Path, saved: Saved) -> None:
+    """Save a `.keras` file, completely or not at all, together with `saved` for `read_saved`."""
     with atomic(path, durable=True) as temporary:
         model.save(temporary)
         with zipfile.ZipFile(temporary, "a") as archive:
@@ -56,8 +69,12 @@ def save_model(model: Any, path: Path, saved: Saved) -> None:
 
 
 def read_saved(path: Path, argument: str = "resume") -> Saved:
-    """Of a file of `save_model`; epoch 0 where there is no such file, or Keras's own one. Raises
-    `InputError`.
+    """Read the `Saved` of a file that `save_model` wrote.
+
+    Its epoch is 0 if there is no file at `path`, or if Keras alone saved it.
+
+    Raises:
+        InputError: the file is damaged; the error names `argument`.
     """
     if not os.path.exists(path):
         return Saved(0)
@@ -75,12 +92,12 @@ def read_saved(path: Path, argument: str = "resume") -> Saved:
 
 
 def saved_epoch(path: Path) -> int:
-    """The epoch, from 1, after which a `.keras` file was saved; 0 where there is no such file."""
+    """The epoch, from 1, after which a `.keras` file was saved; 0 if there is no such file."""
     return read_saved(path).epoch
 
 
-def write_history(path, rows):
-    """Write `history.csv`; nine digits give each float32 back exactly."""
+def write_history(path: Path, rows: Sequence[Row]) -> None:
+    """Write `history.csv`, with nine digits, from which each float32 is read back exactly."""
     cells = (
         [f"{value:.9g}" if isinstance(value, float) else value for value in row.values()]
         for row in rows
@@ -88,42 +105,42 @@ def write_history(path, rows):
     write_text(path, csv_text(rows[0], cells))
 
 
-def read_history(path: Path, argument: str = "resume") -> list[dict[str, Any]]:
-    """The rows of `history.csv`, one for each epoch from 1; [] where there is none.
+def read_history(path: Path, argument: str = "resume") -> list[Row]:
+    """Read the rows of `history.csv`, one for each epoch from 1; [] if there is no such file.
 
     Raises:
-        InputError: a row or a column is missing, a value is no number, or a validation Dice is not
-            finite.
+        InputError: a row or a column is missing, a value is not a number, or a validation Dice is
+            not finite; the error names `argument`.
     """
     if not os.path.lexists(path):
         return []
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     with reading(path, "the history of a run", argument):
         with open(path, newline="", encoding="utf-8") as file:
             for cells in csv.DictReader(file, strict=True):
-                row: dict[str, Any] = {key: float(value) for key, value in cells.items()}
-                lacking = [name for name in COLUMNS if name not in row]
-                # Others may be nan, in a run that was stopped for it.
+                row = {key: float(value) for key, value in cells.items()}
+                missing = [name for name in COLUMNS if name not in row]
+                # Other values are NaN if the run was stopped because of them.
                 broken = not math.isfinite(row.get("val_dice", math.nan))
-                if lacking or broken or row["epoch"] != len(rows) + 1:
+                if missing or broken or row["epoch"] != len(rows) + 1:
                     raise ValueError(f"row {len(rows) + 1} is {', '.join(cells.values())}")
                 rows.append(row | {"epoch": len(rows) + 1})
     return rows
 
 
 def history_digest(path: Path, epochs: int) -> str:
-    """Of the headings and the first rows of `history.csv`, 16 hexadecimal digits."""
+    """Digest of the header and the first `epochs` rows of `history.csv`, 16 hexadecimal digits."""
     lines = path.read_bytes().split(b"\n")[: epochs + 1]
     return digest(b"\n".join(lines))
 
 
-def best_row(history):
+def best_row(history: Sequence[Row]) -> Row:
     """The first row with the highest validation Dice."""
     return max(history, key=lambda row: row["val_dice"])
 
 
-def is_complete(history, config):
-    """All epochs are done, or `patience` of them brought no better validation Dice."""
+def is_complete(history: Sequence[Row], config: TrainConfig) -> bool:
+    """Whether all epochs are done, or the last `patience` of them were not better than the best."""
     if not history:
         return False
     return (
@@ -132,26 +149,26 @@ def is_complete(history, config):
     )
 
 
-def remove_parts(folder):
-    """Remove what a killed process was writing."""
+def remove_parts(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed while it saved."""
     for path in [*folder.glob(".part-*"), *folder.glob(".*.part")]:
         remove(path)
 
 
-def finished_epochs(folder: Path) -> list[dict[str, Any]]:
-    """The rows of the epochs that are finished.
+def finished_epochs(folder: Path) -> list[Row]:
+    """Read the rows of the finished epochs of a run.
 
     Raises:
-        InputError: `last.keras` has gone, so that the run would begin again over what it left; or
-            the history ends before it.
+        InputError: `last.keras` is missing although epochs are finished, so the run cannot be
+            resumed; or `history.csv` has fewer rows than the epoch of `last.keras`.
     """
     rows, path = read_history(folder / "history.csv"), folder / "last.keras"
     epochs = saved_epoch(path)
-    # A run that was killed in its first epoch may have a row of history, and nothing more.
+    # A run that was killed in its first epoch may have one row of history, and no network.
     if not epochs and ((folder / "best.keras").exists() or len(rows) > 1):
         raise InputError(
-            f"expected last.keras in {folder}, which has finished epochs, got none; the run cannot "
-            f"go on and is left as it is: begin a new one with its network: {_start_from(folder)}",
+            f"expected last.keras in {folder}, which has finished epochs, got none; this run "
+            f"cannot be resumed: begin a new one with its network: {_start_from(folder)}",
             "resume",
         )
     if len(rows) < epochs:
@@ -163,13 +180,18 @@ def finished_epochs(folder: Path) -> list[dict[str, Any]]:
     return rows[:epochs]
 
 
-def _start_from(folder):
+def _start_from(folder: Path) -> str:
+    """The command that begins a new run with the network of this one."""
     return f"{command('train')} --start-from {shlex.quote(str(folder))}"
 
 
-def progress(config):
-    """What is done of the run `config.resume`, in words."""
-    folder = Path(config.resume)
+def describe_progress(config: TrainConfig) -> str:
+    """Say in one line how far the run in the folder `config.resume` is.
+
+    Raises:
+        InputError: as for `finished_epochs`.
+    """
+    folder = Path(config.resume or "")
     if config.folds:
         done = sum(
             (folder / f"fold-{number}" / "test.csv").exists()

@@ -1,4 +1,4 @@
-"""What a run was made with: command, commit, versions, machine."""
+"""Record how a run was made: command, commit, versions, machine."""
 
 import importlib.metadata
 import json
@@ -16,9 +16,12 @@ from polypseg.files import write_text
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless", "pillow")
 
 
-def environment():
-    """What the run was made with: command, commit, versions, machine."""
-    keras = sys.modules.get("keras")  # scoring saved maps does without
+def environment() -> dict[str, Any]:
+    """The command, commit, versions and machine of this process, ready for JSON.
+
+    `backend` is None unless Keras is loaded; scoring saved maps does not need it.
+    """
+    keras = sys.modules.get("keras")
     versions = {"polypseg": __version__}
     for package in PACKAGES:
         try:
@@ -38,8 +41,11 @@ def environment():
 
 
 def write_environment(folder: str | Path, epoch: int = 0) -> None:
-    """Write `environment.json`, or, where a run is resumed, add what is running now under
-    `resumed`.
+    """Write `environment.json`; if a run is resumed, add to the list `resumed` in it.
+
+    Args:
+        folder: of the run.
+        epoch: the epoch after which the run is resumed; 0 for a new run.
     """
     now = environment()
     if epoch and (first := read_environment(Path(folder))):
@@ -49,20 +55,21 @@ def write_environment(folder: str | Path, epoch: int = 0) -> None:
 
 
 def read_environment(folder: Path, argument: str = "resume") -> dict[str, Any]:
-    """The content of `environment.json`; {} where there is none. Raises `InputError`."""
+    """Read `environment.json`; {} if there is no such file. Raises `InputError`."""
     path = folder / "environment.json"
     if not os.path.lexists(path):
         return {}
     with reading(path, "what training wrote about its environment", argument):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or not isinstance(found.get("resumed", []), list):
-            raise ValueError("not an object, or without a list of what resumed it")
-    return found
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict) or not isinstance(values.get("resumed", []), list):
+            raise ValueError("not an object, or `resumed` is not a list")
+    return values
 
 
-def _commit():
+def _commit() -> str | None:
+    """The commit of this checkout, followed by `+changes` if files differ from it."""
     root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():  # installed: a repository around it is not ours
+    if not (root / ".git").exists():  # an installed package may lie in a repository of the user
         return None
     try:
         git = ["git", "-C", str(root)]
@@ -79,7 +86,7 @@ def _commit():
     return commit.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
-def _processor():
+def _processor() -> str | None:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

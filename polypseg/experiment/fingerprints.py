@@ -1,4 +1,4 @@
-"""The files that a run began with, by hash: are the data still the same?"""
+"""Hashes of the data of a run, by which later commands see whether the files have changed."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,30 @@ FILES = "files.csv"
 
 
 def fingerprints(pairs: Sequence[Pair]) -> dict[str, Hashes]:
-    """The hashes of the files by stem, which `data.loading.load` gives too, without decoding."""
+    """Hash the image and mask files of pairs, without decoding them.
 
-    def of_pair(pair):
-        return pair.stem, tuple(digest(read_bytes(path)) for path in (pair.image, pair.mask))
+    Returns:
+        The hashes by stem, equal to those of `data.loading.load`.
+
+    Raises:
+        ValueError: a file cannot be read.
+    """
+
+    def hashes(pair: Pair) -> Hashes:
+        return digest(read_bytes(pair.image)), digest(read_bytes(pair.mask))
 
     with ThreadPoolExecutor() as pool:
-        return dict(pool.map(of_pair, pairs))
+        return dict(zip((pair.stem for pair in pairs), pool.map(hashes, pairs), strict=True))
 
 
-def write_fingerprints(folder, files):
+def write_fingerprints(folder: Path, files: Mapping[str, Hashes]) -> None:
+    """Write `files.csv`, with the hashes of image and mask for each stem."""
     rows = ([stem, *hashes] for stem, hashes in files.items())
     write_text(folder / FILES, csv_text(["stem", "image", "mask"], rows))
 
 
 def read_fingerprints(folder: Path, argument: str = "resume") -> dict[str, Hashes]:
-    """What `write_fingerprints` wrote. Raises `InputError`."""
+    """Read the hashes that `write_fingerprints` wrote, by stem. Raises `InputError`."""
     with (
         reading(folder / FILES, "the list of the run's files", argument),
         open(folder / FILES, newline="", encoding="utf-8", errors="surrogateescape") as file,
@@ -39,22 +47,27 @@ def read_fingerprints(folder: Path, argument: str = "resume") -> dict[str, Hashe
 
 
 def check_unchanged(folder: Path, now: Mapping[str, Hashes]) -> None:
-    """Compare the files of a run's images with those that it began with.
+    """Compare the data with those that a run began with.
+
+    Args:
+        folder: of the run.
+        now: the hashes of the files now, by stem. None stands for a file that cannot be read, which
+            is not compared.
 
     Raises:
-        InputError: images are missing or have changed. A file that cannot be read does not count.
+        InputError: images or masks are missing or have changed.
     """
     begun = read_fingerprints(folder)
     missing = [stem for stem in begun if stem not in now]
     changed = [stem for stem in now if None not in now[stem] and now[stem] != begun[stem]]
     if missing or changed:
-        found = [
+        differences = [
             f"{len(stems)} {what} ({', '.join(stems[:5])}{', ...' if len(stems) > 5 else ''})"
             for what, stems in (("missing", missing), ("changed", changed))
             if stems
         ]
         raise InputError(
-            f"expected the {len(begun)} pictures that the run began with, got "
-            f"{' and '.join(found)}",
+            f"expected the {len(begun)} images that the run began with, got "
+            f"{' and '.join(differences)}",
             "data_path",
         )

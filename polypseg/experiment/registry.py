@@ -1,10 +1,10 @@
-"""The names that the command line offers. Reading them imports nothing heavy."""
+"""The names that options accept. Importing this module imports nothing heavy."""
 
 import importlib
 
 from polypseg.layers.network import Network
 
-# A network is a folder with a `spec.py`, and a line here; `--model` takes the folder's name.
+# To add a network, add a folder with a `spec.py`, and its name here, which is the value of `model`.
 NETWORKS: dict[str, Network] = {
     name: importlib.import_module(f"polypseg.{name}.spec").SPEC
     for name in (
@@ -31,6 +31,6 @@ PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mi
 
 
 def load_networks() -> None:
-    """Import every network, so that Keras knows the classes in a saved one."""
+    """Import all networks, so that Keras can load saved ones."""
     for network in NETWORKS.values():
         network.load()

@@ -1,4 +1,4 @@
-"""A run folder, opened: what later commands go by is read here, and checked."""
+"""Begin a run folder, and open one: its files are read and checked here."""
 
 import json
 import os
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.data.splits import SUBSETS, write_folds, write_split
+from polypseg.data.verify import Hashes
 from polypseg.errors import InputError, Note, reading
 from polypseg.files import atomic, digest, file_digest, remove, write_text
 
-from .checkpoint import Saved, best_row, history_digest, read_history, read_saved, saving
+from .checkpoint import Row, Saved, best_row, history_digest, read_history, read_saved, saving
 from .config import TrainConfig, read_config
 from .environment import read_environment, write_environment
 from .fingerprints import FILES, read_fingerprints, write_fingerprints
@@ -29,42 +30,47 @@ FOLDS = "folds.csv"  # the lists of a cross-validation
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder whose files fit together.
+    """A run folder whose files belong together.
 
     Attributes:
         folder: its path.
-        config: the values of `config.json`.
-        history: the rows of `history.csv`.
+        config: the values of `config.json`; a run of an earlier version may lack some.
+        history: the rows of `history.csv`, one for each epoch; [] for a cross-validation.
     """
 
     folder: Path
     config: dict[str, Any]
-    history: list[dict[str, Any]]
+    history: list[Row]
 
     @property
     def best(self) -> Path:
-        """The network of the best epoch."""
+        """The path of the network of the best epoch."""
         return self.folder / "best.keras"
 
 
 def begin_run(
     folder: Path,
     config: TrainConfig,
-    found: str,
-    files: Mapping[str, tuple[str, str]],
+    report: str,
+    files: Mapping[str, Hashes],
     splits: Sequence[Mapping[str, Sequence[str]]],
     start: Path | None = None,
 ) -> None:
-    """Write what stays as it is in a run folder; `config.json`, which makes it one, comes last.
+    """Write the files of a run folder that do not change later.
+
+    `config.json` is written last: a folder without it is not a run.
 
     Args:
-        folder: of the run; it exists.
-        config: what is trained.
-        found: what the check of the data found, in words.
-        files: stem -> hashes of image and mask.
-        splits: stems of each subset, `[{"train": ..., "val": ..., "test": ...}]`; one split for
-            each fold of a cross-validation.
-        start: the `.keras` file that the run begins with, where there is one: it is copied.
+        folder: an existing folder.
+        config: the options of the run.
+        report: the report of the check of the data, for `data.txt`.
+        files: hashes of image and mask, by stem.
+        splits: one split, `{"train": stems, "val": stems, "test": stems}`, or one for each fold of
+            a cross-validation.
+        start: a `.keras` file that the run begins with; it is copied.
+
+    Raises:
+        SaveError: a file cannot be written.
     """
     with saving(folder):
         write_environment(folder)
@@ -72,7 +78,7 @@ def begin_run(
             write_folds(folder / FOLDS, splits)
         else:
             write_split(folder / "split", splits[0])
-        write_text(folder / "data.txt", f"{found}\n")
+        write_text(folder / "data.txt", f"{report}\n")
         write_fingerprints(folder, files)
         names = [*((FOLDS,) if config.folds else LISTS), "data.txt", FILES]
         if start:
@@ -82,7 +88,7 @@ def begin_run(
         text = config.to_json()
         digests = {name: file_digest(folder / name) for name in names}
         digests["config.json"] = digest(text.encode())
-        digests[_RUN] = secrets.token_hex(8)  # two runs of the same options and data differ in it
+        digests[_RUN] = secrets.token_hex(8)  # two runs with the same options and data differ in it
         write_text(folder / DIGEST, json.dumps(digests, indent=2) + "\n")
         write_text(folder / "config.json", text)
 
@@ -91,15 +97,21 @@ def new_run(
     parent: str | Path,
     name: str,
     config: TrainConfig,
-    found: str,
-    files: Mapping[str, tuple[str, str]],
+    report: str,
+    files: Mapping[str, Hashes],
     splits: Sequence[Mapping[str, Sequence[str]]],
     start: Path | None = None,
 ) -> Path:
-    """Begin a run in a folder of a free name; where that fails, none is left."""
+    """Make a folder with a free name in `parent`, and begin a run in it, see `begin_run`.
+
+    If that fails, the folder is removed.
+
+    Returns:
+        The path of the folder.
+    """
     folder = create_run(parent, name)
     try:
-        begin_run(folder, config, found, files, splits, start)
+        begin_run(folder, config, report, files, splits, start)
     except BaseException:
         remove(folder)
         raise
@@ -107,18 +119,22 @@ def new_run(
 
 
 def run_id(folder: Path) -> str | None:
-    """What tells a run from others: the digest of its digests. None in earlier versions."""
+    """Identifies a run: the digest of its `digest.json`. None for a run of an earlier version."""
     return file_digest(folder / DIGEST) if os.path.lexists(folder / DIGEST) else None
 
 
 def open_run(path: str | Path, argument: str = "model") -> Run:
-    """Open the run folder that `path` names, itself or the only one inside it.
+    """Open the run folder at `path`, or the only run folder in `path`, and check its files.
+
+    A run of an earlier version has no digests: it is opened with a `Note`.
+
+    Args:
+        path: of a run folder, or of a folder with exactly one.
+        argument: the argument that errors name.
 
     Raises:
-        InputError: there is none; a file of it is missing, damaged, or not as the run wrote it; a
-            network is of another run.
-
-    A run of an earlier version has no digests: it is used, with a `Note`.
+        InputError: there is no run folder; one of its files is missing, damaged or was changed; or
+            a network belongs to another run.
     """
     folder = find_run(path, argument)
     config = read_config(folder / "config.json", argument)
@@ -130,9 +146,9 @@ def open_run(path: str | Path, argument: str = "model") -> Run:
     read_environment(folder, argument)
     if config.get("folds"):
         return Run(folder, config, [])
-    if run_id(folder) or os.path.lexists(folder / FILES):  # early ones had none
+    if run_id(folder) or os.path.lexists(folder / FILES):  # the first versions had no such file
         _check_lists(folder, argument)
-    # In the order against that of training, which may go on meanwhile.
+    # Training may go on meanwhile: read in the reverse of the order in which it writes.
     best, last = (read_saved(folder / name, argument) for name in ("best.keras", "last.keras"))
     run = Run(folder, config, read_history(folder / "history.csv", argument))
     _check_networks(run, best, last, argument)
@@ -143,43 +159,43 @@ def _check_digests(folder: Path, config: dict[str, Any], argument: str) -> None:
     path = folder / DIGEST
     if not os.path.lexists(path):
         warnings.warn(
-            f"{folder} was begun by an earlier version, which kept no digests: whether its files "
-            "have been changed since cannot be told",
+            f"{folder} was begun by an earlier version, which stored no digests; it is not known "
+            "whether its files have been changed since",
             Note,
             stacklevel=1,
         )
         return
-    needed = {_RUN, "config.json", "data.txt", FILES, *(() if config.get("folds") else LISTS)}
-    needed |= {START} if config.get("start_from") else set()
+    expected = {_RUN, "config.json", "data.txt", FILES, *(() if config.get("folds") else LISTS)}
+    expected |= {START} if config.get("start_from") else set()
     with reading(path, "the digests of a run", argument):
         digests = json.loads(path.read_text(encoding="utf-8"))
-        needed |= digests.keys() & {FOLDS}  # not stored in earlier versions
-        if digests.keys() != needed:
-            raise ValueError("of other files")
+        expected |= digests.keys() & {FOLDS}  # earlier versions did not store them
+        if digests.keys() != expected:
+            raise ValueError("digests of other files")
     del digests[_RUN]
-    for name, wanted in digests.items():
+    for name, stored in digests.items():
         with reading(folder / name, "a file of the run as it was written", argument):
-            if file_digest(folder / name) != wanted:
+            if file_digest(folder / name) != stored:
                 raise ValueError("it has been changed since the run began")
 
 
 def _check_lists(folder: Path, argument: str) -> None:
-    """Each stem of `files.csv` is in one list of the split."""
-    known = read_fingerprints(folder, argument)
+    """Check that each stem in the lists of the split is in `files.csv`, and in one list only."""
+    unlisted = read_fingerprints(folder, argument)
     for name in LISTS:
         with reading(folder / name, "the stems of a subset, each in one list", argument):
             for stem in (folder / name).read_text(encoding="utf-8").split("\n"):
-                if stem and known.pop(stem, None) is None:
-                    raise ValueError(f"{stem} is in two lists, or not of the run")
+                if stem and unlisted.pop(stem, None) is None:
+                    raise ValueError(f"{stem} is in two lists, or not in {FILES}")
 
 
 def _check_networks(run: Run, best: Saved, last: Saved, argument: str) -> None:
-    """The networks are of this run, and the best one is of the best epoch."""
-    own = run_id(run.folder)
+    """Check that the networks are of this run, and that the best one is of the best epoch."""
+    this_run = run_id(run.folder)
     for saved, path in ((last, run.folder / "last.keras"), (best, run.best)):
-        if saved.run != own and os.path.exists(path):
+        if saved.run != this_run and os.path.exists(path):
             raise InputError(
-                f"expected a network of this run, got {path}, which is of another", argument
+                f"expected a network of this run, got {path}, which is of another run", argument
             )
         if saved.epoch > len(run.history):
             raise InputError(
@@ -197,11 +213,14 @@ def _check_networks(run: Run, best: Saved, last: Saved, argument: str) -> None:
     rows = run.history[: last.epoch or len(run.history)]
     if not best.epoch or not rows:
         return
-    # Killed between the two files, a run has the best network of the epochs before.
-    right = [best_row(part)["epoch"] for part in (rows, rows[:-1]) if part]
-    if best.epoch != right[0] and (right[0] != len(rows) or best.epoch != right[-1]):
+    best_epoch = best_row(rows)["epoch"]
+    if best.epoch == best_epoch:
+        return
+    # A run that is killed before it replaces best.keras has the best network of the epochs before.
+    killed_before = best_epoch == len(rows) > 1 and best.epoch == best_row(rows[:-1])["epoch"]
+    if not killed_before:
         raise InputError(
-            f"expected the network of epoch {right[0]}, the best one, got {run.best}, which is of "
-            f"epoch {best.epoch}",
+            f"expected the network of epoch {best_epoch}, the best one, got {run.best}, which is "
+            f"of epoch {best.epoch}",
             argument,
         )

@@ -1,5 +1,6 @@
-"""The run folder: all that is needed to repeat a run and to use its model."""
+"""Make, lock and find run folders."""
 
+import contextlib
 import glob
 import os
 from pathlib import Path
@@ -8,8 +9,15 @@ from polypseg.errors import InputError
 from polypseg.outputs import lock_folder
 
 
-def create_run(parent, name):
-    """Make `parent/name`, or `name-2`, `name-3`, ... when taken; return its path."""
+def create_run(parent: str | Path, name: str) -> Path:
+    """Make the folder `parent/name`, or `name-2`, `name-3` and so on if it exists.
+
+    Returns:
+        The path of the folder.
+
+    Raises:
+        InputError: `parent` is no folder or cannot be written to.
+    """
     parent = Path(parent)
     number = 1
     while True:
@@ -20,7 +28,7 @@ def create_run(parent, name):
         except FileExistsError:
             if not os.path.isdir(parent):
                 raise InputError(
-                    f"expected a folder, got {parent}, which is none", "trained_model_path"
+                    f"expected a folder, got {parent}, which is not one", "trained_model_path"
                 ) from None
             number += 1
         except OSError as error:
@@ -29,13 +37,22 @@ def create_run(parent, name):
             ) from None
 
 
-def hold_run(folder):
-    """A context in which no other process trains in this run folder. Raises `InputError`."""
+def lock_run(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Context in which no other process can train in this run folder.
+
+    Raises:
+        InputError: another process is training in it.
+    """
     return lock_folder(folder, "resume", "a run that no other process is training")
 
 
-def find_run(path, argument="model"):
-    """The run folder that `path` names: itself, or the only one inside it."""
+def find_run(path: str | Path, argument: str = "model") -> Path:
+    """The run folder at `path`, or the only run folder in `path`.
+
+    Raises:
+        InputError: there is none, there are several, or it is a cross-validation, which only
+            `resume` accepts; the error names `argument`.
+    """
     path = Path(path)
     expected = "a run folder or a model file" if argument == "model" else "a run folder"
     if not os.path.exists(path):
@@ -48,23 +65,25 @@ def find_run(path, argument="model"):
         else sorted(file.parent for file in path.glob("*/config.json"))
     )
     if len(runs) != 1:
-        found = f"{len(runs)} runs ({', '.join(run.name for run in runs)})" if runs else "none"
+        count = f"{len(runs)} runs ({', '.join(run.name for run in runs)})" if runs else "none"
         raise InputError(
-            f"expected a run folder (one with config.json), got {path} with {found} inside",
+            f"expected a run folder (one with config.json), got {path} with {count} inside",
             argument,
         )
     if argument != "resume" and (runs[0] / "fold-1").is_dir():
         raise InputError(
-            f"expected one run, got the cross-validation {runs[0]}; name a fold, as "
+            f"expected one run, got the cross-validation {runs[0]}; give one of its folds, such as "
             f"{runs[0]}/fold-1",
             argument,
         )
     return runs[0]
 
 
-def similar_run(path):
-    """`; did you mean 'runs/pranet_resnet50'?` where one run beside a missing `path` begins with
-    its name, or nothing.
+def similar_run(path: str | Path) -> str:
+    """Suggest a run for a missing path: `"; did you mean 'runs/pranet_resnet50'?"`.
+
+    The suggestion is the only run in the same folder whose name begins like the path's; `""` if
+    there is none, or more than one.
     """
     path = Path(path)
     runs = [file.parent for file in path.parent.glob(f"{glob.escape(path.name)}*/config.json")]

@@ -1,4 +1,4 @@
-"""A trained network that a new run begins with: a run of ours, or a `.keras` file."""
+"""The trained network that a new run starts with: a run folder or a `.keras` file."""
 
 import json
 import os
@@ -17,64 +17,76 @@ from .run import LISTS, START, open_run
 
 
 class Trained(NamedTuple):
-    """The file of a trained network, and its values of the options that describe it."""
+    """A trained network.
+
+    Attributes:
+        path: its `.keras` file.
+        options: the values of `model`, `backbone` and `input_size` that describe it.
+    """
 
     path: Path
     options: dict[str, Any]
 
 
 def find_trained(path: str | Path) -> Trained:
-    """The network of a run (its best one), or of a `.keras` file.
+    """Find the trained network at `path`: a `.keras` file, or the best network of a run folder.
 
     Raises:
-        InputError: neither, a damaged file, or a run without a finished epoch.
+        InputError: `path` is neither, a file is damaged, or the run has no finished epoch.
     """
     path = Path(path)
     if os.path.isfile(path):
         return Trained(path, _options_of(path))
     run = open_run(path, "start_from")
     expect(run.best.is_file(), "start_from", "a run with a finished epoch", run.folder)
-    config = TrainConfig(**run.config)  # an early one lacks some
+    config = TrainConfig(**run.config)  # the first versions stored fewer options
     names = ("model", "backbone", "input_size")
     return Trained(run.best, {name: getattr(config, name) for name in names})
 
 
 def _options_of(path: Path) -> dict[str, Any]:
-    """Read them from the configuration that Keras keeps in the file."""
+    """Read the options of `Trained` from the configuration that Keras saves in the file."""
     with (
         reading(path, "a .keras file of this toolkit", "start_from"),
         zipfile.ZipFile(path) as archive,
     ):
         saved = json.loads(archive.read("config.json"))
-        name = saved["module"].rpartition(".")[0].rpartition(".")[2]  # the folder's
-        kept = {key: saved["config"].get(key) for key in ("backbone", "input_size")}
+        name = saved["module"].rpartition(".")[0].rpartition(".")[2]  # of the network's folder
+        options = {key: saved["config"].get(key) for key in ("backbone", "input_size")}
         expect(name in NETWORKS, "start_from", f"a network, {' or '.join(NETWORKS)}", path)
-    return {"model": name} | {key: value for key, value in kept.items() if value is not None}
+    return {"model": name} | {key: value for key, value in options.items() if value is not None}
 
 
 def start_path(config: TrainConfig) -> Path | None:
-    """The file that a run begins with, where there is one; a run that is resumed has it itself.
-    Raises `InputError`.
+    """The `.keras` file that a run starts with, or None. Raises `InputError`.
+
+    A run that is resumed has its own copy.
     """
     if not config.start_from:
         return None
-    own = Path(config.resume, START) if config.resume else None
-    return own if own and own.exists() else find_trained(config.start_from).path
+    copy = Path(config.resume, START) if config.resume else None
+    return copy if copy and copy.exists() else find_trained(config.start_from).path
 
 
 def note_seen(config: TrainConfig, hashes: Iterable[str | None]) -> None:
-    """Give a `Note` where the run that is begun with was trained on images, or chosen by some, that
-    this one is validated or tested on.
+    """Warn with a `Note` if the run in `start_from` has seen images of this run's val or test.
+
+    It has seen the images that it was trained on, and those that chose its best epoch.
 
     Args:
-        hashes: of the image files that it is validated or tested on.
+        config: the options of this run.
+        hashes: hashes of the image files that this run is validated and tested on.
+
+    Raises:
+        InputError: the run in `start_from` is damaged.
     """
     if not config.start_from or not os.path.isdir(config.start_from):
         return
     folder = open_run(config.start_from, "start_from").folder
     if not os.path.exists(folder / FILES):
         return
-    files, known = read_fingerprints(folder, "start_from"), set()
+    files = read_fingerprints(folder, "start_from")
+    known: set[str | None] = set()
     for name in LISTS[:2]:  # train and val
         stems = (folder / name).read_text(encoding="utf-8").split("\n")
         known |= {files[stem][0] for stem in stems if stem}
@@ -89,21 +101,28 @@ def note_seen(config: TrainConfig, hashes: Iterable[str | None]) -> None:
 
 
 def started_from(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of a run that begins with the network `options["start_from"]`: what describes it
-    is taken from it.
+    """Complete the options of a run that starts with the network in `options["start_from"]`.
+
+    Args:
+        options: the options that are given.
+
+    Returns:
+        These options with the `model`, `backbone` and `input_size` of that network, unless they are
+        given; `backbone_weights` is `"none"`.
 
     Raises:
-        InputError: `options` name another network or backbone, or weights of a backbone.
+        InputError: there is no such network, another model or backbone is given, or weights of a
+            backbone are.
     """
     if options.get("backbone_weights", "none") != "none":
         raise InputError(
             "cannot be given beside `start_from`, which brings all weights", "backbone_weights"
         )
-    path, of_network = find_trained(options["start_from"])
+    path, network = find_trained(options["start_from"])
     names = ["model"]
-    if NETWORKS[of_network["model"]].backbones:
+    if NETWORKS[network["model"]].backbones:
         names.append("backbone")
     for name in names:
-        given = options.get(name, of_network[name])
-        expect(given == of_network[name], name, f"{of_network[name]}, as in {path}", given)
-    return of_network | options | {"backbone_weights": "none"}
+        given = options.get(name, network[name])
+        expect(given == network[name], name, f"{network[name]}, as in {path}", given)
+    return network | options | {"backbone_weights": "none"}

@@ -14,7 +14,7 @@ import numpy as np
 from polypseg.errors import reading
 from polypseg.experiment.checkpoint import saving
 from polypseg.experiment.run import START, new_run
-from polypseg.experiment.run_folder import hold_run
+from polypseg.experiment.run_folder import lock_run
 from polypseg.experiment.trained import note_seen, start_path
 from polypseg.files import csv_text, write_text
 from polypseg.inference.predictor import Predictor
@@ -52,7 +52,7 @@ def cross_validate(config, folds, progress=None, signals=None):
         splits = [fold.split for fold in folds]
         folder = new_run(parent, name, config, data.found, data.files, splits, start)
     rows, validation = [], []
-    with hold_run(folder):
+    with lock_run(folder):
         for number, data in enumerate(folds, 1):
             target = folder / f"fold-{number}"
             progress.fold_begins(number, len(folds), data.subsets)

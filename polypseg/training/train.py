@@ -22,7 +22,7 @@ from polypseg.experiment.checkpoint import (
 from polypseg.experiment.environment import write_environment
 from polypseg.experiment.registry import NETWORKS, PRECISIONS
 from polypseg.experiment.run import begin_run, new_run, open_run
-from polypseg.experiment.run_folder import hold_run
+from polypseg.experiment.run_folder import lock_run
 from polypseg.experiment.trained import note_seen, start_path
 from polypseg.runtime import command
 
@@ -67,7 +67,7 @@ def train(config, data=None, folder=None, progress=None, signals=None):
         history = []
         if config.resume:
             folder = Path(config.resume)
-            stack.enter_context(hold_run(folder))
+            stack.enter_context(lock_run(folder))
             open_run(folder, "resume")
             remove_parts(folder)
             history = finished_epochs(folder)
@@ -85,7 +85,7 @@ def train(config, data=None, folder=None, progress=None, signals=None):
                     tested = [*data.subsets["val"], *data.subsets["test"]]
                     note_seen(config, (data.files[pair.stem][0] for pair in tested))
                     folder = _begin(config, data, folder)
-                    stack.enter_context(hold_run(folder))
+                    stack.enter_context(lock_run(folder))
                 else:
                     write_environment(folder, len(history))
                 record = RunFolder(
