@@ -62,7 +62,10 @@ def _imagenet_network(
 ) -> keras.Model:
     if weights == "imagenet":
         try:
-            return build(input_shape=(None, None, 3), include_top=False, weights="imagenet")
+            with warnings.catch_warnings():
+                # Keras warns that MobileNetV2's weights are for 224 px: without its top, any size.
+                warnings.filterwarnings("ignore", "`input_shape` is undefined", UserWarning)
+                return build(input_shape=(None, None, 3), include_top=False, weights="imagenet")
         except Exception as error:
             raise InputError(
                 f"expected ImageNet weights for {name} to be downloaded, got an error "

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import keras
@@ -186,6 +187,26 @@ def test_wrong_weights(backbone, tmp_path):
         match="expected a file .* got imagenet, .*; make a file with convert.py",
     ):
         build_backbone("res2net50", "imagenet")
+
+
+def test_downloaded_weights_load_without_the_warning_of_keras(tmp_path, monkeypatch):
+    """In place of the download there is a file of drawn weights."""
+    arguments = {"input_shape": (None, None, 3), "include_top": False}
+    network = keras.applications.MobileNetV2(**arguments, weights=None)
+    file = tmp_path / "mobilenetv2.weights.h5"
+    network.save_weights(file)
+    get_file = "keras.src.applications.mobilenet_v2.file_utils.get_file"
+    monkeypatch.setattr(get_file, lambda *args, **kwargs: str(file))
+    with pytest.warns(UserWarning, match="`input_shape` is undefined or non-square"):
+        keras.applications.MobileNetV2(**arguments, weights="imagenet")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        backbone = build_backbone("mobilenetv2", "imagenet")
+    assert not [str(warning.message) for warning in caught if warning.category is UserWarning]
+    kernel = network.get_layer("Conv1").kernel
+    np.testing.assert_array_equal(
+        backbone.get_layer("features").get_layer("Conv1").kernel, np.array(kernel)
+    )
 
 
 if __name__ == "__main__":
