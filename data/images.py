@@ -73,11 +73,23 @@ def read_grey(path: str | os.PathLike[str], data: bytes | None = None) -> np.nda
 
     Arguments and errors are those of `read_image`.
     """
-    samples = _decode(path, data, as_mask=True)
+    samples = _decode(path, data, "mask")
     grey = np.ascontiguousarray(samples[..., 0])
     if samples.shape[2] >= 3:
         grey = cv2.cvtColor(np.ascontiguousarray(samples[..., :3]), cv2.COLOR_RGB2GRAY)
     return _to_8_bits(grey) if grey.max() > 15 else grey.astype(np.uint8)
+
+
+def read_levels(path: str | os.PathLike[str], data: bytes | None = None) -> np.ndarray:
+    """Read a label map as it is stored, `(height, width)`, uint8 or uint16.
+
+    Unlike `read_grey` it scales nothing, and gives the indices of a palette. Colour is converted
+    to luma. Arguments and errors are those of `read_image`.
+    """
+    samples = _decode(path, data, "labels")
+    if samples.shape[2] < 3:
+        return np.ascontiguousarray(samples[..., 0])
+    return cv2.cvtColor(np.ascontiguousarray(samples[..., :3]), cv2.COLOR_RGB2GRAY)
 
 
 def binarise(grey: np.ndarray) -> np.ndarray:
@@ -91,11 +103,6 @@ def binarise(grey: np.ndarray) -> np.ndarray:
     """
     _check_array(grey, "grey", colour=False)
     return (grey > (0 if grey.max() == 1 else 127)).astype(np.uint8)
-
-
-def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read a mask file as `(height, width)`, uint8 in {0, 1}: `binarise(read_grey(path))`."""
-    return binarise(read_grey(path))
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -159,18 +166,21 @@ def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:
 
 
 def _decode(
-    path: str | os.PathLike[str], data: bytes | None = None, as_mask: bool = False
+    path: str | os.PathLike[str], data: bytes | None = None, use: str = "image"
 ) -> np.ndarray:
-    """Decode to `(H, W, C)` uint8 or uint16, upright. C is 1 or 3, plus 1 with alpha."""
+    """Decode to `(H, W, C)` uint8 or uint16, upright. C is 1 or 3, plus 1 with alpha.
+
+    `use` is "image", "mask" (as `read_grey` describes) or "labels" (as `read_levels` does).
+    """
     data = read_bytes(path) if data is None else data
     if not data:
         raise InputError(f"{path}: expected an image, got an empty file")
     try:
         if data[:4] in _TIFF:
-            samples = _decode_tiff(data, as_mask)
+            samples = _decode_tiff(data, use)
         else:
             is_png = data.startswith(_PNG) and len(data) > 24
-            samples = _decode_pillow(data, data[24] if is_png else 8, as_mask)
+            samples = _decode_pillow(data, data[24] if is_png else 8, use)
         if samples.size == 0:
             raise ValueError("expected pixels, got none")
     except MemoryError:
@@ -190,7 +200,7 @@ def _reason(error: Exception) -> str:
     return f"expected a complete image, got: {text}"
 
 
-def _decode_pillow(data: bytes, bits: int, as_mask: bool) -> np.ndarray:
+def _decode_pillow(data: bytes, bits: int, use: str) -> np.ndarray:
     image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
     _check_pixels(image.width, image.height)
     frames = getattr(image, "n_frames", 1)
@@ -207,11 +217,13 @@ def _decode_pillow(data: bytes, bits: int, as_mask: bool) -> np.ndarray:
         samples = cv2.cvtColor(samples, order)
     elif image.mode.startswith("I;16"):
         samples = np.array(image).astype(np.uint16)
-    elif as_mask and image.mode == "P":
+    elif use == "labels" and image.mode in ("1", "P"):
+        samples = np.array(image).astype(np.uint8)
+    elif use == "mask" and image.mode == "P":
         samples = _palette_levels(image)
-    elif as_mask and image.mode == "L" and bits in (2, 4):
+    elif use != "image" and image.mode == "L" and bits in (2, 4):
         samples, one = np.array(image), 255 // (2**bits - 1)
-        samples = samples // one if samples.max() == one else samples
+        samples = samples // one if use == "labels" or samples.max() == one else samples
     elif image.has_transparency_data:
         samples = np.array(image.convert("RGBA"))
     else:
@@ -233,7 +245,7 @@ def _palette_levels(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def _decode_tiff(data: bytes, as_mask: bool) -> np.ndarray:
+def _decode_tiff(data: bytes, use: str) -> np.ndarray:
     with TiffFile(io.BytesIO(data)) as tiff:
         if len(tiff.pages) != 1:
             raise ValueError(f"expected one image, got a TIFF of {len(tiff.pages)} pages")
@@ -250,13 +262,13 @@ def _decode_tiff(data: bytes, as_mask: bool) -> np.ndarray:
         grey_triple = count == 3 and kind == PHOTOMETRIC.MINISBLACK
         wide = bits == 16 and (count > 1 or kind != PHOTOMETRIC.MINISBLACK)
         if not (from_bool or grey_triple or wide):  # Pillow is right, and can decode LZW and JPEG
-            return _decode_pillow(data, bits, as_mask)
+            return _decode_pillow(data, bits, use)
         if kind > PHOTOMETRIC.RGB or count > 4:
             raise ValueError(f"expected a grey or RGB TIFF, got {declared}")
         samples = page.asarray()
 
     if from_bool:
-        samples = samples * np.uint8(255)
+        samples = samples * np.uint8(1 if use == "labels" else 255)
     elif kind == PHOTOMETRIC.MINISWHITE:
         samples = np.iinfo(samples.dtype).max - samples
     if page.axes == "SYX":

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from polypseg.errors import InputError
 from polypseg.files import digest
 
-from .images import binarise, read_bytes, read_grey
+from .images import binarise, read_bytes, read_grey, read_levels
 from .pairs import Pair
 from .problems import Problem
 
@@ -42,50 +43,134 @@ class MaskFile(NamedTuple):
         return np.unpackbits(bits, count=height * width).reshape(height, width)
 
 
-def read_masks(pairs: Sequence[Pair], workers: int | None = os.cpu_count()) -> dict[str, MaskFile]:
+def read_masks(
+    pairs: Sequence[Pair], workers: int | None = os.cpu_count(), labels: Sequence[int] = ()
+) -> dict[str, MaskFile]:
     """Read and check the mask files of pairs. No error is raised for a bad file.
 
     Args:
         pairs: images and masks; only the masks are read.
         workers: number of threads; None for the default of `ThreadPoolExecutor`.
+        labels: as for `read_mask`.
 
     Returns:
         A `MaskFile` for each pair, by stem.
     """
     with ThreadPoolExecutor(workers) as pool:
-        return dict(zip((pair.stem for pair in pairs), pool.map(_read, pairs), strict=True))
+        files = pool.map(lambda pair: _read(pair, labels), pairs)
+        return dict(zip((pair.stem for pair in pairs), files, strict=True))
 
 
-def _read(pair: Pair) -> MaskFile:
+def read_mask(path: str | os.PathLike[str], labels: Sequence[int] = ()) -> np.ndarray:
+    """Read a mask file as `(H, W)`, uint8 in {0, 1}.
+
+    Args:
+        path: an image file, see `data.images.read_grey`.
+        labels: of a label map, the levels that are foreground. Default: the file is black and
+            white, and white is foreground.
+
+    Raises:
+        InputError: a file that cannot be read, or without `labels` one that is not black and white
+            (see `levels_problem`).
+    """
+    data = read_bytes(path)
+    if labels:
+        return np.isin(read_levels(path, data), labels).astype(np.uint8)
+    grey = read_grey(path, data)
+    problem = levels_problem(grey)
+    if problem:
+        raise InputError(
+            f"{path}: expected a black and white mask, got {problem}; `label` says which levels of "
+            "a label map are foreground"
+        )
+    return binarise(grey)
+
+
+def levels_problem(grey: np.ndarray) -> str:
+    """Why grey levels are not those of a black and white mask, or `""` if they are.
+
+    A mask has two levels: 0 and 1, or black and one above 127. What compression and scaling add is
+    accepted: levels within 32 of black or of the brightest one, and narrow edges of other levels.
+    In the JPEG masks of Kvasir-SEG and Pancreas-CT (13 to 66 levels) none of them fills a block of
+    even 5 x 5 pixels. So a third level is one that
+
+    - fills a block of 7 x 7 pixels, or one of 3 x 3 if it is within 32 of the others and the mask
+      has at most four levels, or labels below 16 beside 255;
+    - or, together with other levels more than 32 away from both, fills a block of 7 x 7 pixels or a
+      quarter of the mask.
+
+    Args:
+        grey: `(H, W)` uint8 from `read_grey`.
+    """
+    counts = _histogram(grey)
+    present = np.flatnonzero(counts)
+    top = int(present[-1])
+    if top > 1 and (top <= 127 or _has_third_level(grey, present)):
+        return _levels_in_words(counts)
+    return ""
+
+
+def _has_third_level(grey: np.ndarray, present: np.ndarray) -> bool:
+    bottom, top = int(present[0]), int(present[-1])
+    others = present[(present > bottom) & (present < top)]
+    if not len(others):
+        return False
+    if np.isin(others, _levels_of_blocks(grey, 7)).any():
+        return True
+    near = others[(others <= 32) | (others >= top - 32)]
+    few = len(present) <= 4 or (top == 255 and others.max() < 16)
+    if few and np.isin(near, _levels_of_blocks(grey, 3)).any():
+        return True
+    between = cv2.inRange(grey, 33, top - 33)
+    share = cv2.countNonZero(between) / grey.size
+    return share > 0.25 or bool(share and cv2.erode(between, _block(7), borderValue=0).any())
+
+
+def _levels_of_blocks(grey: np.ndarray, side: int) -> np.ndarray:
+    """The levels that fill a square block inside the mask."""
+    lowest = cv2.erode(grey, _block(side), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    highest = cv2.dilate(grey, _block(side), borderType=cv2.BORDER_CONSTANT, borderValue=255)
+    return np.flatnonzero(_histogram(grey, cv2.compare(lowest, highest, cv2.CMP_EQ)))
+
+
+def _histogram(grey: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    return cv2.calcHist([grey], [0], mask, [256], [0, 256]).astype(np.int64).ravel()
+
+
+def _block(side: int) -> np.ndarray:
+    return np.ones((side, side), np.uint8)
+
+
+def _levels_in_words(counts: np.ndarray) -> str:
+    """The levels of a mask and their shares, the largest first if there are many."""
+    present = np.flatnonzero(counts)
+    shown = present if len(present) <= 8 else np.argsort(-counts, kind="stable")[:4]
+    shares = ", ".join(f"{level} ({counts[level] / counts.sum():.1%})" for level in shown)
+    if len(present) > len(shown):
+        return f"{len(present)} levels, of which {shares} are the most frequent"
+    return f"the level {shares}" if len(present) == 1 else f"the levels {shares}"
+
+
+def _read(pair: Pair, labels: Sequence[int]) -> MaskFile:
     path, file_hash = pair.mask, None
     try:
         data = read_bytes(path)
         file_hash = digest(data)
-        grey = read_grey(path, data)
+        if labels:
+            mask, levels = np.isin(read_levels(path, data), labels).astype(np.uint8), ""
+        else:
+            grey = read_grey(path, data)
+            mask, levels = binarise(grey), levels_problem(grey)
     except ValueError as error:
         reason = str(error).removeprefix(f"{path}: ")
         return MaskFile(file_hash, (Problem("error", path, f"file cannot be read: {reason}"),))
-    mask = binarise(grey)
-    reason = _third_level(grey)
     problems = []
-    if reason:
-        problems = [Problem("error", path, f"mask is not near two levels: {reason}")]
+    if levels:
+        kind = "mask is not black and white (`label` says which levels are foreground)"
+        problems = [Problem("error", path, f"{kind}: {levels}")]
     elif not mask.any():
         problems = [Problem("warning", path, "mask without foreground")]
     elif mask.all():
         problems = [Problem("warning", path, "mask without background")]
     bits = zlib.compress(np.packbits(mask).tobytes(), 1)
-    return MaskFile(file_hash, tuple(problems), grey.shape, bits, bool(mask.any()))
-
-
-def _third_level(grey: np.ndarray) -> str:
-    """Why this is no mask by the rule of `verify`, or `""` if it is one."""
-    top = int(grey.max())
-    if top <= 1:
-        return ""
-    if top <= 127:
-        return f"its brightest level is {top}, neither 1 nor above 127"
-    between = cv2.inRange(grey, 33, top - 33)
-    share = cv2.countNonZero(between) / grey.size
-    block = share and cv2.erode(between, np.ones((7, 7), np.uint8), borderValue=0).any()
-    return f"{share:.1%} of it lies between 32 and {top - 32}" if block or share > 0.25 else ""
+    return MaskFile(file_hash, tuple(problems), mask.shape, bits, bool(mask.any()))

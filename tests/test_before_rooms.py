@@ -17,7 +17,8 @@ import tiny
 
 from polypseg.commands import test as score
 from polypseg.commands.train import parse as parse_train
-from polypseg.data.images import read_image, read_mask
+from polypseg.data.images import read_image
+from polypseg.data.masks import read_mask
 from polypseg.errors import Note
 from polypseg.experiment.checkpoint import saved_epoch
 from polypseg.experiment.run import open_run

@@ -12,11 +12,11 @@ from polypseg.data.images import (
     binarise,
     read_grey,
     read_image,
-    read_mask,
     resize_image,
     resize_mask,
     write_png,
 )
+from polypseg.data.masks import read_mask
 from polypseg.errors import InputError
 
 

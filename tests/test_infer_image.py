@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polypseg.data.images import read_image, read_mask
+from polypseg.data.images import read_image
+from polypseg.data.masks import read_mask
 from polypseg.drawing.colours import MARK
 from polypseg.drawing.overlay import overlay
 from polypseg.drawing.panel import panel

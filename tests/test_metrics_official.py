@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polypseg.data.images import read_grey, read_mask
+from polypseg.data.images import read_grey
+from polypseg.data.masks import read_mask
 from polypseg.metrics import DataSetScores, score
 
 CASES = Path(__file__).parent / "data" / "metrics"

@@ -9,8 +9,9 @@ import tensorflow as tf
 import tiny
 
 from polypseg.commands.train import parse as parse_train
-from polypseg.data.images import read_image, read_mask, resize_image, resize_mask
+from polypseg.data.images import read_image, resize_image, resize_mask
 from polypseg.data.loading import Arrays
+from polypseg.data.masks import read_mask
 from polypseg.data.pairs import find_pairs
 from polypseg.data.pipeline import scaled_sizes, training_batches
 from polypseg.data.synthetic import write_dataset

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from polypseg import __version__
-from polypseg.data.images import read_image, read_mask, write_png
+from polypseg.data.images import read_image, write_png
+from polypseg.data.masks import read_mask
 from polypseg.errors import InputError, Note
 from polypseg.metrics import DataSetScores, score
 from polypseg.metrics.table import PRANET, THRESHOLD

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from polypseg.data.images import read_image, read_mask
+from polypseg.data.images import read_image
+from polypseg.data.masks import read_mask
 from polypseg.data.synthetic import draw_scene, main, write_dataset
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -128,7 +128,8 @@ def test_each_file_is_opened_once_before_the_first_step(data, tmp_path, monkeypa
 
 def test_history_is_what_the_saved_model_scores(trained, data):
     """Validation Dice of history.csv, from best.keras and the files, by other means."""
-    from polypseg.data.images import read_image, read_mask, resize_image, resize_mask
+    from polypseg.data.images import read_image, resize_image, resize_mask
+    from polypseg.data.masks import read_mask
     from polypseg.data.pairs import find_pairs
     from polypseg.inference.formats.keras import load_model
 

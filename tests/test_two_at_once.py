@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
-from polypseg.data.images import read_mask
+from polypseg.data.masks import read_mask
 from polypseg.experiment.run import open_run
 from polypseg.inference.predictor import Predictor
 

@@ -105,6 +105,9 @@ GOOD_MASKS = {
     "video range": lambda rng: np.where(blob() > 0, 235, 16).astype(np.uint8),
     "grey frame": lambda rng: cv2.copyMakeBorder(blob(), 4, 4, 4, 4, 0, value=128),
     "two labels": lambda rng: labels(1, 1),
+    "best jpeg": lambda rng: jpeg(blob(), 100),
+    "good jpeg": lambda rng: jpeg(blob(), 95),
+    "noise of one level": lambda rng: np.maximum(blob(), rng.random((60, 80)) < 0.1),
 }
 BAD_MASKS = {
     "photograph": lambda rng: cv2.resize(picture(rng, 6, 8), (80, 60)),
@@ -118,8 +121,20 @@ BAD_MASKS = {
     "labels 0 2": lambda rng: labels(2),
     "labels 0 128 255": lambda rng: labels(128, 255),
     "labels 0 85 170 255": lambda rng: labels(85, 170, 255),
+    "a label and an ignored band": lambda rng: labels(1, 255),
+    "a small label and an ignored band": lambda rng: np.where(
+        labels(255) > 0, np.uint8(255), np.pad(np.ones((4, 4), np.uint8), ((50, 6), (40, 36)))
+    ),
+    "labels 0 254 255": lambda rng: labels(254, 255),
+    "labels 0 20 255": lambda rng: labels(20, 255),
+    "twenty labels and an ignored band": lambda rng: np.hstack(
+        [np.full((60, 8), level, np.uint8) for level in [*range(20), 255]]
+    ),
     "red on black": lambda rng: blob()[..., None] * np.uint8([1, 0, 0]),
 }
+
+
+KIND = "mask is not black and white (`label` says which levels are foreground)"
 
 
 @pytest.mark.parametrize("name", GOOD_MASKS)
@@ -133,7 +148,7 @@ def test_masks_near_two_levels_pass(tmp_path, rng, name):
 def test_masks_with_more_levels_do_not(tmp_path, rng, name):
     mask = BAD_MASKS[name](rng)
     add(tmp_path, "a", picture(rng, *mask.shape[:2]), mask)
-    assert found(tmp_path) == [("error", "a.png", "mask is not near two levels")]
+    assert found(tmp_path) == [("error", "a.png", KIND)]
 
 
 def test_the_message_about_levels_says_what_was_found(tmp_path, rng):
@@ -141,9 +156,17 @@ def test_the_message_about_levels_says_what_was_found(tmp_path, rng):
     mask[:40, :30], mask[60:, 60:] = 100, 250
     add(tmp_path, "a", picture(rng, 100, 100), mask)
     add(tmp_path, "b", picture(rng), labels(1, 7))
-    first, second = verify(*find_pairs(tmp_path)).errors
-    assert first.message.endswith("12.0% of it lies between 32 and 218")
-    assert second.message.endswith("its brightest level is 7, neither 1 nor above 127")
+    add(tmp_path, "c", picture(rng), np.full((60, 80), 7, np.uint8))
+    many = np.repeat(np.arange(0, 250, 5, dtype=np.uint8), 20).reshape(20, 50)
+    many[0] = 255
+    add(tmp_path, "d", picture(rng, 20, 50), many)
+    details = [error.message.partition(": ")[2] for error in verify(*find_pairs(tmp_path)).errors]
+    assert details == [
+        "the levels 0 (72.0%), 100 (12.0%), 250 (16.0%)",
+        "the levels 0 (87.5%), 1 (6.2%), 7 (6.2%)",
+        "the level 7 (100.0%)",
+        "49 levels, of which 255 (5.0%), 15 (2.0%), 20 (2.0%), 25 (2.0%) are the most frequent",
+    ]
 
 
 def test_empty_and_full_masks_and_orphans_are_warnings(tmp_path, rng):

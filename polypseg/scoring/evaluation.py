@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, cast
 import cv2
 import numpy as np
 
-from polypseg.data.images import read_mask
 from polypseg.data.maps import read_map
+from polypseg.data.masks import read_mask
 from polypseg.data.pairs import Pair
 from polypseg.errors import InputError, of_argument
 from polypseg.inference.predict import predict

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from polypseg.data.images import read_image, read_mask
+from polypseg.data.images import read_image
+from polypseg.data.masks import read_mask
 from polypseg.drawing.comparison import draw_comparison
 
 from .evaluation import Result, Rules, resize_map

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from polypseg.data.images import read_image, read_mask, write_png
+from polypseg.data.images import read_image, write_png
+from polypseg.data.masks import read_mask
 from polypseg.drawing.contact_sheet import sheet
 from polypseg.experiment.checkpoint import SaveError
 from polypseg.inference.predictor import Predictor
