@@ -19,7 +19,7 @@ from polypseg.data.pairs import find_pairs
 from polypseg.data.pipeline import evaluation_batches, training_batches
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
-from polypseg.training.devices import join, spread
+from polypseg.training.devices import connect_processes, distribute
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
@@ -205,18 +205,18 @@ def test_options_out_of_range(arguments, message):
         parse_train(["--data-path", ".", *arguments])
 
 
-def test_what_cannot_be_spread_is_refused(monkeypatch):
+def test_what_cannot_be_distributed_is_refused(monkeypatch):
     config = parse_train(["--data-path", ".", "--devices", "all", "--coordinator", "localhost:1"])
     with pytest.raises(
         InputError, match="coordinator: expected KERAS_BACKEND=jax, since tensorflow"
     ):
-        join(config)
+        connect_processes(config)
     with pytest.raises(InputError, match="process_id: expected `devices` all beside it, got 1"):
-        join(parse_train(["--data-path", ".", "--process-id", "1"]))
+        connect_processes(parse_train(["--data-path", ".", "--process-id", "1"]))
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     with (
         pytest.raises(InputError, match="devices: expected KERAS_BACKEND=tensorflow or jax"),
-        spread(config),
+        distribute(config),
     ):
         pass
     monkeypatch.undo()
@@ -226,6 +226,6 @@ def test_what_cannot_be_spread_is_refused(monkeypatch):
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: three)
     with (
         pytest.raises(InputError, match="batch_size: expected a multiple of the 3 devices, got 16"),
-        spread(config),
+        distribute(config),
     ):
         pass

@@ -332,7 +332,7 @@ def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch)
     image.write_bytes(before + b"x")
     with pytest.raises(
         InputError,
-        match=rf"data_path: expected the 20 pictures that .*, got 1 changed \({stem}\)",
+        match=rf"data_path: expected the 20 images that .*, got 1 changed \({stem}\)",
     ):
         train("--resume", interrupted)
     image.unlink()

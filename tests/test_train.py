@@ -207,7 +207,7 @@ def test_scores_of_a_run(trained, data, tmp_path):
     )
 
 
-def test_given_lists_that_part_a_patient_are_refused(data, tmp_path):
+def test_given_lists_that_divide_a_patient_are_refused(data, tmp_path):
     stems = [f"synthetic_{index:04d}" for index in range(20)]
     for name, part in (("train", stems[:16]), ("val", stems[16:18]), ("test", stems[18:])):
         (tmp_path / f"{name}.txt").write_text("\n".join(part) + "\n")
@@ -215,7 +215,8 @@ def test_given_lists_that_part_a_patient_are_refused(data, tmp_path):
     assert len(load_data(parse_train([*arguments, r"\d{4}$"])).subsets["train"]) == 16
     with pytest.raises(
         InputError,
-        match="group_by: expected each group in one subset of `split_dir`, got 1 parted, 001",
+        match="group_by: expected each group in one subset of `split_dir`, got 1 in several "
+        "subsets, such as 001",
     ):
         load_data(parse_train([*arguments, r"\d{3}(?=\d$)"]))
 

@@ -74,12 +74,12 @@ def main():
 
     keep_freed_memory()
     load_tensorflow()  # heavy: after the arguments
-    from polypseg.training.devices import join, one_run_folder
+    from polypseg.training.devices import connect_processes, one_run_folder
 
     if config.logdir and importlib.util.find_spec("tensorboard") is None:
         note = "nothing is written there without the package tensorboard (pip install tensorboard)"
         warn(f"note: --logdir: {note}")
-    join(config)
+    connect_processes(config)
     with one_run_folder(config) as config:
         verify_and_train(config)
 

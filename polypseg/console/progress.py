@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Mapping, Sized
 
+from tqdm import tqdm
+
 
 class TrainingProgress:
     """A progress bar for the steps of an epoch, and one line per epoch and per fold.
@@ -15,8 +17,6 @@ class TrainingProgress:
         print(f"fold {number} of {folds}: {counts}", flush=True)
 
     def epoch_begins(self, number: int, epochs: int, steps: int) -> None:
-        from tqdm import tqdm  # here, so that --help stays quick
-
         self.title = f"epoch {number:{len(str(epochs))}}/{epochs}"
         self.bar = tqdm(
             total=steps,

@@ -1,11 +1,13 @@
-"""The compiled network of a run: new, or as it was saved."""
+"""Build the compiled network of a run, or load it as it was saved."""
 
 import warnings
+from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from polypseg.errors import InputError, expect, reading
+from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.registry import NETWORKS, load_networks
 from polypseg.experiment.trained import start_path
 from polypseg.losses import SegmentationLoss
@@ -15,25 +17,37 @@ from .optimizer import Adam
 from .schedule import learning_rate
 
 
-def build_model(config, steps, devices=1):
-    """A new network, compiled as it is trained; `steps` is the length of an epoch."""
+def build_model(config: TrainConfig, steps: int, devices: int = 1) -> keras.Model:
+    """Build and compile a new network.
+
+    Args:
+        config: the options of the run.
+        steps: number of steps in an epoch.
+        devices: number of devices that train it together.
+
+    Raises:
+        InputError: the weights to start with cannot be read or do not fit, or `accumulate` is more
+            than the steps of the run.
+    """
     network = NETWORKS[config.model].build(config)
     start = start_path(config)
     if start:
-        _take_weights(network, start)
+        _set_weights(network, start)
     model = _compile(config, network, _optimizer(config, steps), devices)
-    # Left to the first step, TensorFlow would trace that step twice.
+    # If the first step built the optimiser, TensorFlow would trace that step twice.
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def _take_weights(network, path):
+def _set_weights(network: keras.Model, path: Path) -> None:
     """Set the weights to those of a saved network of the same kind. Raises `InputError`."""
     load_networks()
     with reading(path, "a .keras file of this toolkit", "start_from"):
         saved = keras.saving.load_model(path, compile=False)
-    own, others = ([variable.shape for variable in of.weights] for of in (network, saved))
-    if type(saved) is not type(network) or own != others:
+    shapes, saved_shapes = (
+        [variable.shape for variable in model.weights] for model in (network, saved)
+    )
+    if type(saved) is not type(network) or shapes != saved_shapes:
         raise InputError(
             f"expected the weights of a {type(network).__name__} as the options describe it, got "
             f"{path}, a {type(saved).__name__} whose weights do not fit",
@@ -42,8 +56,17 @@ def _take_weights(network, path):
     network.set_weights(saved.get_weights())
 
 
-def saved_model(config, path, devices):
-    """The network and its optimiser as they were saved."""
+def saved_model(config: TrainConfig, path: Path, devices: int) -> keras.Model:
+    """Load the network and the optimiser of a run that is resumed, and compile them.
+
+    Args:
+        config: the options of the run.
+        path: its `last.keras`.
+        devices: number of devices that train the network together.
+
+    Raises:
+        InputError: the file is damaged, or its optimiser does not fit.
+    """
     load_networks()
     with (
         reading(path, "a complete file that train.py saved", "resume"),
@@ -51,27 +74,32 @@ def saved_model(config, path, devices):
     ):
         warnings.simplefilter("always")
         model = keras.saving.load_model(path)
-    for warning in caught:  # Keras would go on with a new optimiser, and the rate would start over
+    for warning in caught:
+        # Keras would continue with a new optimiser, and the learning rate would start again.
         if "loading for optimizer" in str(warning.message):
             raise InputError(
-                "expected an optimiser that fits the network, got that of another "
-                f"version in {path}: go on with the version that began the run, or begin a new one",
+                f"expected an optimiser that fits the network, got {path}, which another version "
+                "saved: resume with the version that began the run, or begin a new one",
                 "resume",
             )
     return _compile(config, model, model.optimizer, devices)
 
 
-def _compile(config, model, optimizer, devices):
+def _compile(
+    config: TrainConfig, model: keras.Model, optimizer: keras.optimizers.Optimizer, devices: int
+) -> keras.Model:
     model.compile(
         optimizer=optimizer,
-        loss=SegmentationLoss(config.loss, map_weights=config.map_weights),
+        loss=SegmentationLoss(
+            config.loss or NETWORKS[config.model].loss, map_weights=config.map_weights
+        ),
         weighted_metrics=[MeanDice(name="dice"), MeanIoU(name="iou")],
         jit_compile=_jit_compile(devices),
     )
     return model
 
 
-def _optimizer(config, steps):
+def _optimizer(config: TrainConfig, steps: int) -> Adam:
     every = config.accumulate
     total = config.epochs * steps
     expect(every <= total, "accumulate", f"at most the {total} steps of the run", every)
@@ -79,15 +107,17 @@ def _optimizer(config, steps):
         learning_rate(config, steps),
         clipvalue=config.clip_value or None,
         use_ema=config.ema > 0,
-        ema_momentum=config.ema
-        ** (1 / every),  # Keras averages at every step, also between two updates
+        # Keras averages at every step, also at those without an update.
+        ema_momentum=config.ema ** (1 / every),
         gradient_accumulation_steps=every if every > 1 else None,
     )
 
 
-def _jit_compile(devices):
-    """XLA everywhere but in TensorFlow on a CPU, whose convolutions it slows down several times, or
-    on several devices.
+def _jit_compile(devices: int) -> str | bool:
+    """Whether Keras compiles with XLA.
+
+    Under TensorFlow it does only on one GPU: on a CPU XLA makes convolutions several times slower,
+    and it does not work on several devices.
     """
     if keras.backend.backend() != "tensorflow":
         return "auto"

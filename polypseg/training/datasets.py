@@ -1,7 +1,7 @@
-"""The data of a run: found, split, checked and decoded; the folds of a cross-validation."""
+"""Find, split, check and decode the data of a run or of a cross-validation."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +21,9 @@ from polypseg.experiment.run import FOLDS
 
 
 class BadFiles(InputError):
-    """Files that no network can be trained on; `report` names each of them."""
+    """Some files are damaged or do not fit; `report` lists all of them."""
 
-    def __init__(self, report: Report):
+    def __init__(self, report: Report) -> None:
         first = f"{report.errors[0].path}: {report.errors[0].message}"
         super().__init__(
             f"expected readable pairs, got {len(report.errors)} bad files; the first: {first}",
@@ -33,11 +33,13 @@ class BadFiles(InputError):
 
 
 class Data(NamedTuple):
-    """Checked pairs of each subset, `{"train": [Pair, ...], "val": ..., "test": ...}`.
+    """The data of a run, checked and decoded.
 
-    `report` says what the check found, or is the text of it where a run is resumed; `files` are
-    the hashes of all files by stem; `arrays` has those of "train" and "val", or nothing where no
-    epoch is left to train.
+    Attributes:
+        subsets: the pairs of `"train"`, `"val"` and `"test"`.
+        report: the result of the check; if a run is resumed, the text that it stored.
+        files: hashes of image and mask of all pairs, by stem.
+        arrays: decoded pairs of `"train"` and `"val"`; {} if no epoch is left to train.
     """
 
     subsets: dict[str, list[Pair]]
@@ -47,28 +49,36 @@ class Data(NamedTuple):
 
     @property
     def split(self) -> Split:
-        """The stems of each subset."""
+        """The stems in each subset."""
         return {name: [pair.stem for pair in part] for name, part in self.subsets.items()}
 
     @property
-    def found(self) -> str:
-        """The report in words, every file named."""
+    def report_text(self) -> str:
+        """The complete report, with every file that has a problem."""
         return self.report if isinstance(self.report, str) else self.report.text(None)
 
 
 def load_data(config: TrainConfig) -> Data:
-    """Find, split, check and decode the data; each file is opened once.
+    """Find, split, check and decode the data of a run. Each file is opened once.
+
+    Args:
+        config: the options of the run, without `folds`.
 
     Raises:
-        BadFiles: files that cannot be trained on.
-        InputError: there are none or, on resuming, others; no room for the arrays.
+        BadFiles: some files are damaged or do not fit.
+        InputError: there are no pairs, the split is not possible, the data of a run that is resumed
+            have changed, or the arrays need too much space.
+
+    >>> data = load_data(TrainConfig(data_path="datasets/kvasir-seg"))  # doctest: +SKIP
+    >>> {name: len(pairs) for name, pairs in data.subsets.items()}  # doctest: +SKIP
+    {'train': 800, 'val': 100, 'test': 100}
     """
     pairs, orphans, stems = _find(config)
-    given = Path(config.resume, "split") if config.resume else config.split_dir
+    split_path = Path(config.resume, "split") if config.resume else config.split_dir
     masks = None
-    if given:
+    if split_path:
         with of_argument("resume" if config.resume else "split_dir"):
-            split = read_split(given, stems)
+            split = read_split(split_path, stems)
         if config.group_by:
             with of_argument("group_by"):
                 _check_groups(split, group_names(stems, config.group_by))
@@ -81,12 +91,20 @@ def load_data(config: TrainConfig) -> Data:
             )
     subsets = _subsets(pairs, split)
     used = [pair for part in subsets.values() for pair in part]
-    return _load(config, used, orphans, [(config.resume, subsets)], split, masks)[0]
+    return _decode(config, used, orphans, [(config.resume, subsets)], split, masks)[0]
 
 
 def load_folds(config: TrainConfig) -> list[Data]:
-    """A `Data` for each fold of a cross-validation; all share one report and the arrays. Raises as
-    `load_data`.
+    """Find, split, check and decode the data of a cross-validation. Each file is opened once.
+
+    Args:
+        config: the options of the run, with `folds`.
+
+    Returns:
+        A `Data` for each fold. They share the report and the arrays.
+
+    Raises:
+        BadFiles, InputError: as for `load_data`.
     """
     pairs, orphans, stems = _find(config)
     folds, masks = config.folds or 0, None
@@ -105,13 +123,14 @@ def load_folds(config: TrainConfig) -> list[Data]:
                     stems, folds, config.data_split, config.seed, groups, foreground
                 )
     runs = [
-        (config.resume and f"{config.resume}/fold-{number}", _subsets(pairs, split))
+        (f"{config.resume}/fold-{number}" if config.resume else None, _subsets(pairs, split))
         for number, split in enumerate(splits, 1)
     ]
-    return _load(config, pairs, orphans, runs, masks=masks)
+    return _decode(config, pairs, orphans, runs, masks=masks)
 
 
 def _groups(config: TrainConfig, stems: Iterable[str]) -> dict[str, str] | None:
+    """The group of each stem; None if there are no groups."""
     with of_argument("group_by"):
         return group_names(stems, config.group_by) if config.group_by else None
 
@@ -120,23 +139,45 @@ def _with_foreground(masks: Mapping[str, MaskFile]) -> set[str]:
     return {stem for stem, mask in masks.items() if mask.foreground}
 
 
-def _find(config):
-    """Pairs, orphans and stems; of a run that is resumed, those with which it began."""
+def _find(config: TrainConfig) -> tuple[list[Pair], list[Path], list[str]]:
+    """Find the pairs, the files without a partner, and the stems.
+
+    If a run is resumed, its own stems are returned, and the pairs of them that exist.
+    """
     with of_argument("data_path"):
-        pairs, orphans = find_pairs(config.data_path)
+        pairs, orphans = find_pairs(config.data_path or "")
     if not config.resume:
         return pairs, orphans, [pair.stem for pair in pairs]
     begun = read_fingerprints(Path(config.resume))
     return [pair for pair in pairs if pair.stem in begun], [], list(begun)
 
 
-def _load(config, pairs, orphans, runs, split=None, masks=None):
-    """A `Data` for each of `runs`, `(folder that is resumed, subsets)`."""
-    done = [bool(folder) and _is_complete(Path(folder), config) for folder, _ in runs]
-    if all(done):  # nothing is to be decoded
+def _decode(
+    config: TrainConfig,
+    pairs: Sequence[Pair],
+    orphans: Iterable[Path],
+    runs: Sequence[tuple[str | None, dict[str, list[Pair]]]],
+    split: Split | None = None,
+    masks: Mapping[str, MaskFile] | None = None,
+) -> list[Data]:
+    """Check the pairs, and decode those that are trained or validated on.
+
+    Args:
+        config: the options of the run.
+        pairs: of all subsets.
+        orphans: files without a partner.
+        runs: for each fold, or for the only run, its folder if it is resumed, and its subsets.
+        split: of the only run.
+        masks: of the pairs, if they have been read already.
+
+    Returns:
+        A `Data` for each of `runs`.
+    """
+    done = [folder is not None and _is_complete(Path(folder), config) for folder, _ in runs]
+    if config.resume and all(done):  # nothing has to be decoded
         files = fingerprints(pairs)
         check_unchanged(Path(config.resume), files)
-        return [Data(subsets, _earlier_report(config), files, {}) for _, subsets in runs]
+        return [Data(subsets, _stored_report(config.resume), files, {}) for _, subsets in runs]
     sizes = {"train": training_size(config.input_size, config.augment), "val": config.input_size}
     wanted = [
         ([] if is_done else subsets[name], size)
@@ -148,7 +189,7 @@ def _load(config, pairs, orphans, runs, split=None, masks=None):
         check_unchanged(Path(config.resume), loaded.files)
     if loaded.report.errors:
         raise BadFiles(loaded.report)
-    report = _earlier_report(config) if config.resume else loaded.report
+    report = _stored_report(config.resume) if config.resume else loaded.report
     arrays = iter(loaded.arrays)
     return [
         Data(subsets, report, loaded.files, {name: next(arrays) for name in sizes})
@@ -156,34 +197,35 @@ def _load(config, pairs, orphans, runs, split=None, masks=None):
     ]
 
 
-def _is_complete(folder, config):
+def _is_complete(folder: Path, config: TrainConfig) -> bool:
     """Whether no epoch of the run in `folder` is left to train."""
     rows = read_history(folder / "history.csv")
     return is_complete(rows[: saved_epoch(folder / "last.keras")], config)
 
 
-def _check_groups(split, groups):
-    """Raise `InputError` where given lists part a group."""
-    subsets = {}
-    for name, part in split.items():
-        for stem in part:
+def _check_groups(split: Split, groups: Mapping[str, str]) -> None:
+    """Raise `InputError` if a group is in several subsets of the split."""
+    subsets: dict[str, set[str]] = {}
+    for name, stems in split.items():
+        for stem in stems:
             subsets.setdefault(groups[stem], set()).add(name)
-    parted = sorted(group for group, names in subsets.items() if len(names) > 1)
-    if parted:
+    divided = sorted(group for group, names in subsets.items() if len(names) > 1)
+    if divided:
         raise InputError(
-            f"expected each group in one subset of `split_dir`, got {len(parted)} "
-            f"parted, {parted[0]} among them"
+            f"expected each group in one subset of `split_dir`, got {len(divided)} in several "
+            f"subsets, such as {divided[0]}"
         )
 
 
-def _earlier_report(config):
-    path = Path(config.resume) / "data.txt"
+def _stored_report(folder: str) -> str:
+    """The report that a run stored when it began."""
+    path = Path(folder) / "data.txt"
     with reading(path, "the run's report on its data", "resume"):
         return path.read_text(encoding="utf-8").rstrip("\n")
 
 
-def _subsets(pairs, split):
-    """The pairs of each subset that are there."""
+def _subsets(pairs: Iterable[Pair], split: Split) -> dict[str, list[Pair]]:
+    """The pairs of each subset; stems without a pair are left out."""
     by_stem = {pair.stem: pair for pair in pairs}
     return {
         name: [by_stem[stem] for stem in stems if stem in by_stem] for name, stems in split.items()

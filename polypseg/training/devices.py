@@ -1,41 +1,48 @@
-"""All devices of a machine, and several machines: each batch is divided among them."""
+"""Divide each batch among the devices of a machine, or among the processes on several machines."""
 
 import contextlib
 import dataclasses
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 
 from polypseg.errors import InputError, expect, reason
+from polypseg.experiment.config import TrainConfig
 
-MEETING = ("coordinator", "num_processes", "process_id")
+CONNECTION = ("coordinator", "num_processes", "process_id")
 
 
 class Share(NamedTuple):
-    """Of `parts` processes that train one network together, this one reads part `part` of
-    each batch.
+    """The part of each batch that this process reads.
+
+    Attributes:
+        part: index of the part, from 0; process 0 writes the run folder.
+        parts: number of processes that train the network together.
     """
 
     part: int = 0
     parts: int = 1
 
 
-def join(config):
-    """Start the backend, and find the other processes of a run: those that the options name, or
-    Slurm's.
+def connect_processes(config: TrainConfig) -> None:
+    """Connect this process to the other ones of the run, if there are several.
 
-    To be called before Keras is used.
+    The options `coordinator`, `num_processes` and `process_id` describe them; under Slurm JAX finds
+    them itself. This has to be called before Keras is used.
 
     Raises:
-        InputError: the backend is not JAX, or the others do not answer.
+        InputError: an option for several processes is given, but `devices` is not `"all"` or the
+            backend is not JAX; or the other processes do not answer.
     """
-    given = {name: getattr(config, name) for name in MEETING if getattr(config, name) is not None}
+    options = {name: getattr(config, name) for name in CONNECTION}
+    given = {name: value for name, value in options.items() if value is not None}
     several = given or int(os.environ.get("SLURM_NTASKS", 1)) > 1
-    if config.deterministic:  # read once, when JAX starts
+    if config.deterministic:  # JAX reads the variable once, when it starts
         os.environ["XLA_FLAGS"] = (
             os.environ.get("XLA_FLAGS", "") + " --xla_gpu_deterministic_ops=true"
         )
@@ -64,8 +71,8 @@ def join(config):
         ) from error
 
 
-def share():
-    """The `Share` of this process."""
+def process_share() -> Share:
+    """The `Share` of this process; all of each batch if it is the only one."""
     if keras.backend.backend() != "jax":
         return Share()
     import jax
@@ -74,14 +81,17 @@ def share():
 
 
 @contextlib.contextmanager
-def one_run_folder(config):
-    """All processes do the same, each in a folder of its own: what the first one writes is the run,
-    the others' goes.
+def one_run_folder(config: TrainConfig) -> Iterator[TrainConfig]:
+    """Context in which only the first process writes to the run folder of `config`.
 
-    Yields the config with which this process trains.
+    All processes of a run do the same work and write the same files. The other ones write to
+    temporary folders, which are removed at the end, and print nothing.
+
+    Yields:
+        The configuration with which this process trains.
     """
-    if share().part == 0:
-        _meet()
+    if process_share().part == 0:
+        _wait_for_all()
         yield config
         return
     with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w") as nowhere:
@@ -89,29 +99,32 @@ def one_run_folder(config):
             config = dataclasses.replace(
                 config, resume=str(shutil.copytree(config.resume, Path(scratch, "run")))
             )
-        _meet()
+        _wait_for_all()
         with contextlib.redirect_stdout(nowhere):
             yield dataclasses.replace(config, trained_model_path=scratch)
 
 
-def _meet():
-    """Wait for the other processes; the first one changes no file before they have read it."""
-    if share().parts > 1:
+def _wait_for_all() -> None:
+    """Wait until all processes have read the run folder, before the first one changes its files."""
+    if process_share().parts > 1:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices("every process has read the run folder")
 
 
 @contextlib.contextmanager
-def spread(config):
-    """What is built and trained inside this context runs on the devices that `config.devices`
-    names.
+def distribute(config: TrainConfig) -> Iterator[int]:
+    """Context in which a network is built and trained on one device, or on all of them.
 
-    Yields their number. `MirroredStrategy` under TensorFlow, `keras.distribution.DataParallel`
-    under JAX.
+    `config.devices` chooses. All devices are used through `MirroredStrategy` under TensorFlow, and
+    through `keras.distribution.DataParallel` under JAX.
+
+    Yields:
+        The number of devices.
 
     Raises:
-        InputError: the backend cannot, or the batch cannot be divided among them.
+        InputError: the backend cannot use several devices, or the batch size is not a multiple of
+            their number.
     """
     if config.devices == "one":
         yield 1
@@ -121,7 +134,7 @@ def spread(config):
         import tensorflow as tf
 
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        _check(config, len(devices))
+        _check_batch_size(config, len(devices))
         expect(
             config.accumulate == 1,
             "accumulate",
@@ -131,10 +144,9 @@ def spread(config):
         with tf.distribute.MirroredStrategy([device.name for device in devices]).scope():
             yield len(devices)
     elif backend == "jax":
-        distribution = keras.distribution.DataParallel(
-            auto_shard_dataset=False
-        )  # the pipeline does it
-        _check(config, distribution.num_model_replicas)
+        # The data pipeline divides the batches itself.
+        distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+        _check_batch_size(config, distribution.num_model_replicas)
         keras.distribution.set_distribution(distribution)
         try:
             yield distribution.num_model_replicas
@@ -146,7 +158,7 @@ def spread(config):
         )
 
 
-def _check(config, devices):
+def _check_batch_size(config: TrainConfig, devices: int) -> None:
     expect(
         config.batch_size % devices == 0,
         "batch_size",

@@ -1,18 +1,20 @@
-"""Cross-validation: a run for each fold, and one table of scores of pictures that a network had not
-seen.
-"""
+"""Cross-validation: one run per fold, and a table with the test scores of all images."""
 
 import csv
 import dataclasses
 import gc
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from polypseg.data.pairs import Pair
 from polypseg.errors import reading
 from polypseg.experiment.checkpoint import saving
+from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.run import START, new_run
 from polypseg.experiment.run_folder import lock_run
 from polypseg.experiment.trained import note_seen, start_path
@@ -20,29 +22,42 @@ from polypseg.files import csv_text, write_text
 from polypseg.inference.predictor import Predictor
 from polypseg.scoring.evaluation import evaluate
 
-from .progress import Progress
+from .datasets import Data
+from .interrupt import Signals
+from .progress import Progress, Silent
 from .train import run_name, train
 
 SCORES = ("dice", "iou")
 
 
-def cross_validate(config, folds, progress=None, signals=None):
-    """Train and test each fold in `fold-1`, `fold-2`, ... of one folder; those that are done are
-    not done again.
+def cross_validate(
+    config: TrainConfig,
+    folds: Sequence[Data],
+    progress: Progress | None = None,
+    signals: Signals | None = None,
+) -> tuple[Path, dict[str, Any]]:
+    """Train and test a network for each fold, in the folders `fold-1`, `fold-2`, ... of one folder.
 
-    Writes `out_of_fold.csv` (stem, fold, dice, iou: each picture by the network that was not
-    trained or chosen on it, at the mask's own size, threshold 0.5) and `folds.json` (mean and
-    standard deviation over folds, n - 1 in the denominator).
+    If the run is resumed, finished folds are not trained again. Two files are written:
+
+    - `out_of_fold.csv` with the columns stem, fold, dice and iou has one row per image. Its scores
+      are those of the network that was neither trained nor chosen on the image, at the size of the
+      mask, with threshold 0.5.
+    - `folds.json` has the mean and standard deviation over the folds, with n - 1 in the
+      denominator.
 
     Args:
         config: a checked `TrainConfig` with `folds`.
-        folds: from `load_folds`.
-        progress, signals: as in `train`.
+        folds: the result of `load_folds`.
+        progress, signals: as for `train`.
 
     Returns:
-        The folder and the content of `folds.json`.
+        The path of the folder, and the content of `folds.json`.
+
+    Raises:
+        InputError, Interrupted: as for `train`.
     """
-    progress = Progress() if progress is None else progress
+    progress = Silent() if progress is None else progress
     if config.resume:
         folder = Path(config.resume)
     else:
@@ -50,23 +65,14 @@ def cross_validate(config, folds, progress=None, signals=None):
         parent, start = config.trained_model_path, start_path(config)
         note_seen(config, (image for image, _ in data.files.values()))
         splits = [fold.split for fold in folds]
-        folder = new_run(parent, name, config, data.found, data.files, splits, start)
-    rows, validation = [], []
+        folder = new_run(parent, name, config, data.report_text, data.files, splits, start)
+    rows: list[dict[str, Any]] = []
+    validation: list[dict[str, float]] = []
     with lock_run(folder):
         for number, data in enumerate(folds, 1):
             target = folder / f"fold-{number}"
             progress.fold_begins(number, len(folds), data.subsets)
-            begun = (target / "config.json").is_file()
-            fold_config = dataclasses.replace(
-                config,
-                folds=None,
-                group_by=None,
-                split_dir=str(target / "split"),
-                trained_model_path=str(folder),
-                start_from=str(folder / START) if config.start_from else None,
-                resume=str(target) if begun else None,
-            )
-            _, best = train(fold_config, data, target, progress, signals)
+            _, best = train(_config_of_fold(config, target), data, target, progress, signals)
             keras.backend.clear_session()
             gc.collect()
             validation.append({name: best[f"val_{name}"] for name in SCORES})
@@ -78,12 +84,25 @@ def cross_validate(config, folds, progress=None, signals=None):
     return folder, summary
 
 
-def _test(folder, pairs):
-    """The rows of `test.csv` of a fold: read, or computed and written."""
+def _config_of_fold(config: TrainConfig, folder: Path) -> TrainConfig:
+    """The options with which a fold is trained, or resumed if its folder is a run."""
+    return dataclasses.replace(
+        config,
+        folds=None,
+        group_by=None,
+        split_dir=str(folder / "split"),
+        trained_model_path=str(folder.parent),
+        start_from=str(folder.parent / START) if config.start_from else None,
+        resume=str(folder) if (folder / "config.json").is_file() else None,
+    )
+
+
+def _test(folder: Path, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Score the test images of a fold, and write `test.csv`; read it if it exists."""
     path = folder / "test.csv"
     if not path.exists():
         rows = [
-            {"stem": scored.pair.stem} | scored.scores
+            {"stem": scored.pair.stem, **scored.scores}
             for scored in evaluate(Predictor.load(folder), pairs)
         ]
         with saving(folder):
@@ -91,7 +110,7 @@ def _test(folder, pairs):
     with reading(path, "the scores of a fold's test images", "resume"):
         with open(path, newline="", encoding="utf-8") as file:
             rows = [
-                {"stem": row["stem"]} | {name: float(row[name]) for name in SCORES}
+                {"stem": row["stem"], **{name: float(row[name]) for name in SCORES}}
                 for row in csv.DictReader(file, strict=True)
             ]
         if [row["stem"] for row in rows] != [pair.stem for pair in pairs]:
@@ -101,7 +120,7 @@ def _test(folder, pairs):
     return rows
 
 
-def _csv(names, rows):
+def _csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return csv_text(
         names,
         (
@@ -111,7 +130,15 @@ def _csv(names, rows):
     )
 
 
-def _summary(validation, rows):
+def _summary(
+    validation: Sequence[Mapping[str, float]], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The content of `folds.json`.
+
+    Args:
+        validation: scores of the best epoch of each fold.
+        rows: of `out_of_fold.csv`.
+    """
     folds = range(1, len(validation) + 1)
     test = [
         {name: np.mean([row[name] for row in rows if row["fold"] == fold]) for name in SCORES}
@@ -120,12 +147,13 @@ def _summary(validation, rows):
     return {
         "folds": len(validation),
         "images": len(rows),
-        "validation": {name: _spread([fold[name] for fold in validation]) for name in SCORES},
-        "test": {name: _spread([fold[name] for fold in test]) for name in SCORES},
+        "validation": {name: _statistics([fold[name] for fold in validation]) for name in SCORES},
+        "test": {name: _statistics([fold[name] for fold in test]) for name in SCORES},
     }
 
 
-def _spread(values):
+def _statistics(values: Sequence[Any]) -> dict[str, Any]:
+    """Mean and sample standard deviation."""
     return {
         "mean": float(np.mean(values)),
         "std": float(np.std(values, ddof=1)),

@@ -1,30 +1,50 @@
-"""An asked-for end while a network trains: at the end of a step, never in the middle of a file."""
+"""Stop training after a signal, at the end of a step and never while a file is written."""
+
+from collections.abc import Mapping
+from typing import Protocol
 
 import keras
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user, or whoever runs the machine, asked for an end; `exit_code` is the shell's for that
-    signal.
+class Signals(Protocol):
+    """A context that notices signals, such as `polypseg.console.signals.Signals`.
+
+    Attributes:
+        signal: number of the signal that came, 0 before.
     """
 
-    def __init__(self, message="", exit_code=130):
+    signal: int
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *error: object) -> object: ...
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by a signal.
+
+    Args:
+        message: what is saved, and how to resume.
+        exit_code: of the process, 128 plus the number of the signal, as shells have it.
+    """
+
+    def __init__(self, message: str = "", exit_code: int = 130) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 
 
 class StopWhenAsked(keras.callbacks.Callback):
-    """Raise `Interrupted` at the end of the step during which a signal came.
+    """Raise `Interrupted` at the end of the step in which a signal came.
 
     Args:
-        signals: its attribute `signal` is the number of a signal that came, or 0; None: none comes.
+        signals: notices the signals; None if there are none.
     """
 
-    def __init__(self, signals=None):
+    def __init__(self, signals: Signals | None = None) -> None:
         super().__init__()
         self.signals = signals
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         if self.signals and self.signals.signal:
             raise Interrupted(exit_code=128 + self.signals.signal)
 

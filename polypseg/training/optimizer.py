@@ -1,9 +1,11 @@
-"""Adam whose graph is built and run faster under TensorFlow.
+"""Adam, with a graph that TensorFlow builds and runs faster.
 
-The only file that uses what Keras keeps to itself: `_clip_gradients`, `_get_variable_index`,
-`_momentums`, `_velocities` and `_model_variables_moving_average` of its optimizers. They can change
-with any minor version, hence the upper bound in pyproject.toml.
+This is the only file that uses private names of Keras: `_clip_gradients`, `_get_variable_index`,
+`_momentums`, `_velocities` and `_model_variables_moving_average` of its optimizers. Any minor
+version can change them, so pyproject.toml has an upper bound.
 """
+
+from typing import Any
 
 import keras
 from keras import backend
@@ -11,25 +13,28 @@ from keras import backend
 
 @keras.saving.register_keras_serializable(package="polypseg")
 class Adam(keras.optimizers.Adam):
-    """`keras.optimizers.Adam`, one TensorFlow kernel a variable in place of some twenty operations.
+    """`keras.optimizers.Adam` with one TensorFlow kernel per variable instead of 20 operations.
 
-    The numbers are Keras's. PraNet has 356 variables: the graph of its training step is built
-    about twice as fast. Other backends, AMSGrad and half-precision variables go to Keras.
+    The results are those of Keras. PraNet has 356 variables, and the graph of its training step is
+    built about twice as fast. Other backends, AMSGrad and half-precision variables use the
+    operations of Keras.
     """
 
     @property
-    def averages(self):
-        """The moving averages of the trainable variables, with `use_ema`, in their order."""
+    def averages(self) -> list[Any]:
+        """The moving averages of the trainable variables, in the same order, with `use_ema`."""
         return self._model_variables_moving_average
 
-    def _clip_gradients(self, grads):
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]:
         return grads if _replicas() > 1 and self.clipvalue else super()._clip_gradients(grads)
 
-    def update_step(self, gradient, variable, learning_rate):
-        if _replicas() > 1 and self.clipvalue:  # only now they are added up over the replicas
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        # Keras clips before the gradients of the replicas are added up; the sum is to be clipped.
+        if _replicas() > 1 and self.clipvalue:
             gradient = keras.ops.clip(gradient, -self.clipvalue, self.clipvalue)
         if backend.backend() != "tensorflow" or self.amsgrad or variable.dtype != "float32":
-            return super().update_step(gradient, variable, learning_rate)
+            super().update_step(gradient, variable, learning_rate)
+            return
         import tensorflow as tf
 
         index = self._get_variable_index(variable)
@@ -48,8 +53,8 @@ class Adam(keras.optimizers.Adam):
         )
 
 
-def _replicas():
-    """Of a `tf.distribute` strategy."""
+def _replicas() -> int:
+    """Number of replicas of the current `tf.distribute` strategy; 1 without one."""
     if backend.backend() != "tensorflow":
         return 1
     import tensorflow as tf

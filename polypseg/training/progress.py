@@ -1,19 +1,50 @@
-"""What a run tells while it trains."""
+"""What a run reports while it trains."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from polypseg.data.pairs import Pair
 
 
-class Progress:
-    """Told of what happens; a subclass shows it. These methods do nothing."""
+class Progress(Protocol):
+    """Methods that training calls to report what it does. As they are, they do nothing.
 
-    def fold_begins(self, number, folds, subsets):
-        """Fold `number` of `folds` begins; `subsets` are its lists of pairs, by name."""
+    >>> class PrintEpochs(Progress):
+    ...     def epoch_begins(self, number, epochs, steps):
+    ...         print(f"epoch {number} of {epochs}")
+    >>> PrintEpochs().epoch_begins(1, 40, 50)
+    epoch 1 of 40
+    """
 
-    def epoch_begins(self, number, epochs, steps):
-        """Epoch `number` of `epochs` begins, counted from 1; it has `steps` steps."""
+    # Each method returns explicitly, because mypy takes one with an empty body for abstract.
 
-    def step_ends(self, loss, dice):
-        """The means of this epoch so far, on training images."""
+    def fold_begins(self, number: int, folds: int, subsets: Mapping[str, Sequence[Pair]]) -> None:
+        """Fold `number` of `folds` begins, counted from 1.
 
-    def epoch_ends(self, scores, seconds, better):
-        """`scores` has loss, dice, val_loss, val_dice and val_iou; `better`: the best epoch so
-        far.
+        Args:
+            subsets: its pairs in `"train"`, `"val"` and `"test"`.
         """
+        return
+
+    def epoch_begins(self, number: int, epochs: int, steps: int) -> None:
+        """Epoch `number` of `epochs` begins, counted from 1; it has `steps` steps."""
+        return
+
+    def step_ends(self, loss: float, dice: float) -> None:
+        """A step ends; `loss` and `dice` are the means of this epoch so far, in training."""
+        return
+
+    def epoch_ends(self, scores: Mapping[str, float], seconds: float, better: bool) -> None:
+        """An epoch ends.
+
+        Args:
+            scores: `loss`, `dice` and `iou` in training, and `val_loss`, `val_dice` and `val_iou`
+                in validation.
+            seconds: duration of the epoch, including validation and saving.
+            better: whether its validation Dice is the highest so far.
+        """
+        return
+
+
+class Silent(Progress):
+    """Reports nothing."""

@@ -1,9 +1,11 @@
-"""A sheet of predictions: the worst, the middle and the best pictures."""
+"""A contact sheet of the worst, middle and best predictions of a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from polypseg.data.images import read_image, write_png
 from polypseg.data.masks import read_mask
+from polypseg.data.pairs import Pair
 from polypseg.drawing.contact_sheet import sheet
 from polypseg.experiment.checkpoint import SaveError
 from polypseg.inference.predictor import Predictor
@@ -13,30 +15,17 @@ from polypseg.scoring.evaluation import evaluate
 SAMPLES = Path("samples", "validation.png")
 
 
-def _write_sheet(path, predictor, ranked, threshold=0.5, each=4):
-    """Write a contact sheet as PNG.
+def write_samples(folder: Path, pairs: Sequence[Pair], most: int = 100) -> None:
+    """Write `samples/validation.png` in a run folder.
 
     Args:
-        path: of the picture; its folder is made.
-        predictor: what drew the predictions.
-        ranked: `(dice, Pair)` of the pictures to choose from.
-        threshold: a pixel is foreground where its probability is at least this.
-        each: how many of the worst, of the middle and of the best.
+        folder: of the run.
+        pairs: validation images and their masks.
+        most: the samples are chosen from at most so many pairs, at equal distances.
+
+    Raises:
+        SaveError: an image cannot be read, or the file cannot be written.
     """
-    ranked = sorted(ranked)
-    middle = max(len(ranked) // 2 - each // 2, 0)
-    chosen = dict.fromkeys(ranked[:each] + ranked[middle : middle + each] + ranked[-each:])
-    rows = []
-    for scored in evaluate(predictor, [pair for _, pair in chosen], threshold, batch_size=each):
-        pair, prediction = scored.pair, scored.probability >= threshold
-        caption = f"{pair.stem}  Dice {scored.scores['dice']:.3f}"
-        rows.append((read_image(pair.image), read_mask(pair.mask), prediction, caption))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(path, sheet(rows, columns=each))
-
-
-def write_samples(folder, pairs, most=100):
-    """`samples/validation.png`, chosen from at most `most` of the pairs. Raises `SaveError`."""
     predictor = Predictor.load(folder)
     pairs = pairs[:: -(-len(pairs) // most)]
     try:
@@ -47,3 +36,31 @@ def write_samples(folder, pairs, most=100):
             f"{folder}: the network is trained, but {SAMPLES} could not be drawn ({error}); "
             f"draw it with: {command('train')} --resume {folder}"
         ) from error
+
+
+def _write_sheet(
+    path: Path,
+    predictor: Predictor,
+    scores: Sequence[tuple[float, Pair]],
+    threshold: float = 0.5,
+    each: int = 4,
+) -> None:
+    """Write a contact sheet of images, masks and predictions as PNG.
+
+    Args:
+        path: of the file; its folder is made.
+        predictor: makes the predictions.
+        scores: Dice of each pair that can be drawn.
+        threshold: a pixel is foreground if its probability is at least this.
+        each: how many of the worst, of the middle and of the best.
+    """
+    ranked = sorted(scores)
+    middle = max(len(ranked) // 2 - each // 2, 0)
+    chosen = dict.fromkeys(ranked[:each] + ranked[middle : middle + each] + ranked[-each:])
+    rows = []
+    for scored in evaluate(predictor, [pair for _, pair in chosen], threshold, batch_size=each):
+        pair, prediction = scored.pair, scored.probability >= threshold
+        caption = f"{pair.stem}  Dice {scored.scores['dice']:.3f}"
+        rows.append((read_image(pair.image), read_mask(pair.mask), prediction, caption))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_png(path, sheet(rows, columns=each))

@@ -1,6 +1,7 @@
-"""The learning rate over a run, by Keras's schedules."""
+"""The learning rate of a run, by schedules of Keras."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -12,15 +13,22 @@ STEP_DECAY = 50  # epochs; PraNet's authors
 
 
 def learning_rate(config: TrainConfig, steps: int) -> LearningRateSchedule:
-    """The schedule of a run.
+    """The learning rate schedule of a run.
 
-    "step" is a tenth of the rate every 50 epochs. "cosine" falls from `config.lr` to a hundredth of
-    it over the run, "constant" stays there; both rise linearly at first, over two epochs or a tenth
-    of the run, whichever is shorter.
+    `config.schedule` is one of
+
+    - `"cosine"`: rises linearly to `config.lr` over two epochs or a tenth of the run, whichever is
+      shorter, and falls to a hundredth of it at the end of the run;
+    - `"constant"`: rises in the same way and stays at `config.lr`;
+    - `"step"`: starts at `config.lr` and is divided by 10 every 50 epochs.
 
     Args:
-        config: has `lr`, `schedule` and `epochs`.
-        steps: of an epoch.
+        config: the options `lr`, `schedule` and `epochs` are used.
+        steps: number of steps in an epoch.
+
+    >>> config = TrainConfig(lr=1e-3, schedule="step")
+    >>> round(float(learning_rate(config, steps=10)(500)), 6)  # in epoch 51
+    0.0001
     """
     if config.schedule == "step":
         return ExponentialDecay(config.lr, STEP_DECAY * steps, 0.1, staircase=True)
@@ -37,22 +45,23 @@ def learning_rate(config: TrainConfig, steps: int) -> LearningRateSchedule:
 
 @keras.saving.register_keras_serializable(package="polypseg")
 class WarmupSchedule(LearningRateSchedule):
-    """The schedule in runs of earlier versions, whose `.keras` files name it.
+    """The schedule of runs of earlier versions, needed to load their `.keras` files.
 
     Args:
         lr: the highest learning rate.
-        steps: training steps of the whole run.
-        warmup: steps until `lr` is reached; 0 for none.
+        steps: number of training steps in the run.
+        warmup: number of steps until `lr` is reached; 0 for none.
         kind: `"cosine"`, `"step"` or `"constant"`.
-        decay: of `"step"`: after every so many steps the rate falls to a tenth, counted from the
-            start.
+        decay: with `"step"`, the rate is divided by 10 after every so many steps.
     """
 
-    def __init__(self, lr, steps, warmup, kind="cosine", decay=1):
+    def __init__(
+        self, lr: float, steps: int, warmup: int, kind: str = "cosine", decay: int = 1
+    ) -> None:
         super().__init__()
         self.lr, self.steps, self.warmup, self.kind, self.decay = lr, steps, warmup, kind, decay
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
         rising = (step + 1.0) / (self.warmup + 1.0)
         done = ops.clip((step - self.warmup) / max(self.steps - self.warmup, 1), 0.0, 1.0)
@@ -64,7 +73,7 @@ class WarmupSchedule(LearningRateSchedule):
             falling = ops.ones_like(done)
         return self.lr * ops.minimum(rising, falling)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "lr": self.lr,
             "steps": self.steps,

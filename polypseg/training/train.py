@@ -1,8 +1,10 @@
-"""A training run, from checked options to a full run folder."""
+"""A training run, from its options to a complete run folder."""
 
 import contextlib
 import importlib.util
 import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -11,6 +13,7 @@ import tensorflow as tf
 from polypseg.data.pipeline import evaluation_batches, scaled_sizes, training_batches
 from polypseg.errors import expect
 from polypseg.experiment.checkpoint import (
+    Row,
     SaveError,
     best_row,
     finished_epochs,
@@ -19,6 +22,7 @@ from polypseg.experiment.checkpoint import (
     saved_epoch,
     saving,
 )
+from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.environment import write_environment
 from polypseg.experiment.registry import NETWORKS, PRECISIONS
 from polypseg.experiment.run import begin_run, new_run, open_run
@@ -28,82 +32,124 @@ from polypseg.runtime import command
 
 from .build import build_model, saved_model
 from .callbacks import ReportProgress, RunFolder, SeedEpoch, StopOnNonFinite
-from .datasets import load_data
-from .devices import share, spread
+from .datasets import Data, load_data
+from .devices import distribute, process_share
 from .ema import ValidateAverages
-from .interrupt import Interrupted, StopWhenAsked
-from .progress import Progress
+from .interrupt import Interrupted, Signals, StopWhenAsked
+from .progress import Progress, Silent
 from .samples import SAMPLES, write_samples
 
 
-def train(config, data=None, folder=None, progress=None, signals=None):
-    """Train and fill a run folder; return its path and the best row of its history.
+def train(
+    config: TrainConfig,
+    data: Data | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    signals: Signals | None = None,
+) -> tuple[Path, Row]:
+    """Train a network and write its run folder.
 
-    A run that was interrupted (`config.resume`) goes on after its last finished epoch. Everything
-    that an epoch does follows from what is saved and from (seed, epoch).
+    If `config.resume` is given, an interrupted run is continued after its last finished epoch. It
+    gives the same results as without the interruption: an epoch depends only on what is saved and
+    on (seed, epoch).
 
     Args:
-        config: a checked `TrainConfig`.
-        data: from `load_data`, which is the default.
-        folder: of a new run; by default a free name in `config.trained_model_path`.
-        progress: a `Progress`, told of each step and epoch; nothing is printed without it.
-        signals: what hears Ctrl-C while the network trains, see `StopWhenAsked`; by default Python
-            does, and the epoch that was begun is lost.
+        config: the options of the run, without `folds`.
+        data: the result of `load_data(config)`, which is the default.
+        folder: where a new run is written; by default a folder with a free name in
+            `config.trained_model_path`.
+        progress: is told of each step and epoch; by default nothing is reported.
+        signals: stores Ctrl-C and SIGTERM during the training, which then stops after the step. By
+            default Ctrl-C stops it at once. The epoch that was begun is lost in both cases.
+
+    Returns:
+        The path of the run folder, and the row of its history with the highest validation Dice.
 
     Raises:
-        ValueError: bad options or data.
-        NonFiniteLoss: the loss became NaN.
+        InputError: an option or the data cannot be used.
+        NonFiniteLoss: the loss became NaN or infinite.
         SaveError: a file could not be written.
-        Interrupted: by Ctrl-C or SIGTERM.
-        What was saved before is kept in each case.
+        Interrupted: Ctrl-C or SIGTERM came.
+
+    After each of these errors the epochs that were finished before are still saved.
+
+    >>> config = TrainConfig(data_path="datasets/kvasir-seg", epochs=20)
+    >>> folder, best = train(config)  # doctest: +SKIP
+    >>> best["val_dice"]  # doctest: +SKIP
+    0.9
     """
     config = config.resolved()
     expect(config.folds is None, "folds", "none, since cross_validate trains folds", config.folds)
     data = load_data(config) if data is None else data
-    progress = Progress() if progress is None else progress
+    progress = Silent() if progress is None else progress
     _check_backend(config)
     _make_repeatable(config)
-    with contextlib.ExitStack() as stack:
-        history = []
+    with contextlib.ExitStack() as lock:
+        history: list[Row] = []
         if config.resume:
             folder = Path(config.resume)
-            stack.enter_context(lock_run(folder))
+            lock.enter_context(lock_run(folder))
             open_run(folder, "resume")
             remove_parts(folder)
             history = finished_epochs(folder)
-        trains = not is_complete(history, config)
-        if trains or saved_epoch(folder / "best.keras") != best_row(history)["epoch"]:
-            with _precision(config), spread(config) as devices:
-                steps = _steps(config, data, devices)[1]
-                model = (
-                    saved_model(config, folder / "last.keras", devices)
-                    if history
-                    else build_model(config, steps, devices)
-                )
-                batches = _batches(config, data, len(history), devices) if trains else None
-                if not config.resume:  # only now that all has been read and built
-                    tested = [*data.subsets["val"], *data.subsets["test"]]
-                    note_seen(config, (data.files[pair.stem][0] for pair in tested))
-                    folder = _begin(config, data, folder)
-                    stack.enter_context(lock_run(folder))
-                else:
-                    write_environment(folder, len(history))
-                record = RunFolder(
-                    folder, type(model).from_config(model.get_config()), config, history
-                )
-                if history:
-                    _catch_up(record, model)
-                if trains:
-                    _fit(config, model, record, batches, steps, progress, signals)
-                history = record.history
-        if trains or not (folder / SAMPLES).exists():
+        trained = is_complete(history, config)
+        if folder is None or not (trained and _has_best(folder, history)):
+            folder, history = _train_network(config, data, folder, history, lock, progress, signals)
+        if not (trained and (folder / SAMPLES).exists()):
             write_samples(folder, data.subsets["val"])
     return folder, best_row(history)
 
 
+def _train_network(
+    config: TrainConfig,
+    data: Data,
+    folder: Path | None,
+    history: list[Row],
+    lock: contextlib.ExitStack,
+    progress: Progress,
+    signals: Signals | None,
+) -> tuple[Path, list[Row]]:
+    """Build the network, or load it if epochs are finished, and train the epochs that are left.
+
+    Args:
+        history: the rows of the finished epochs.
+        lock: a context that locks the folder of a new run until it is left.
+
+    Returns:
+        The run folder, and the rows of all epochs.
+    """
+    trained = is_complete(history, config)
+    with _precision(config), distribute(config) as devices:
+        steps = _steps(config, data, devices)[1]
+        if history and folder:
+            model = saved_model(config, folder / "last.keras", devices)
+        else:
+            model = build_model(config, steps, devices)
+        batches = None if trained else _batches(config, data, len(history), devices)
+        if config.resume and folder:
+            write_environment(folder, len(history))
+        else:  # only now, when everything has been read and built
+            tested = [*data.subsets["val"], *data.subsets["test"]]
+            note_seen(config, (data.files[pair.stem][0] for pair in tested))
+            folder = _begin(config, data, folder)
+            lock.enter_context(lock_run(folder))
+        plain = type(model).from_config(model.get_config())
+        writer = RunFolder(folder, plain, config, history)
+        if history:
+            _save_missing_best(writer, model)
+        if batches:
+            _fit(config, model, writer, batches, steps, progress, signals)
+    return folder, writer.history
+
+
+def _has_best(folder: Path, history: Sequence[Row]) -> bool:
+    """Whether `best.keras` is that of the best epoch."""
+    return saved_epoch(folder / "best.keras") == best_row(history)["epoch"]
+
+
 @contextlib.contextmanager
-def _precision(config):
-    """What is built in this context computes in the run's precision, and nothing after it."""
+def _precision(config: TrainConfig) -> Iterator[None]:
+    """Context in which networks are built with the precision of the run."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(PRECISIONS[config.precision])
     try:
@@ -112,24 +158,25 @@ def _precision(config):
         keras.config.set_dtype_policy(before)
 
 
-def _check_backend(config):
+def _check_backend(config: TrainConfig) -> None:
+    """Raise `InputError` if the backend cannot train in the precision of the run."""
     if config.precision == "float16" and keras.backend.backend() == "torch":
         import torch
 
-        here = "a processor under KERAS_BACKEND=torch"
         expect(
             torch.cuda.is_available(),
             "precision",
-            "float32 or bfloat16, since PyTorch trains in float16 on a GPU only",
-            here,
+            "float32 or bfloat16, since PyTorch trains in float16 only on a GPU",
+            "float16 on a CPU with KERAS_BACKEND=torch",
         )
 
 
-def _make_repeatable(config):
+def _make_repeatable(config: TrainConfig) -> None:
+    """Set all seeds and, with `deterministic`, use deterministic operations."""
     keras.utils.set_random_seed(config.seed)
     if not config.deterministic:
         return
-    tf.config.experimental.enable_op_determinism()  # tf.data's too, whatever the backend
+    tf.config.experimental.enable_op_determinism()  # of tf.data too, with any backend
     if keras.backend.backend() == "torch":
         import torch
 
@@ -137,29 +184,36 @@ def _make_repeatable(config):
         torch.use_deterministic_algorithms(True)
 
 
-def _sizes(config):
-    """The sizes at which each batch is seen, or None."""
-    return config.multi_scale and scaled_sizes(
-        config.input_size, config.multi_scale, NETWORKS[config.model].stride
-    )
+def _sizes(config: TrainConfig) -> list[int] | None:
+    """The sizes in pixels at which each batch is used; None without `multi_scale`."""
+    if not config.multi_scale:
+        return None
+    return scaled_sizes(config.input_size, config.multi_scale, NETWORKS[config.model].stride)
 
 
-def _steps(config, data, devices):
-    """Batch size and steps of an epoch."""
+def _steps(config: TrainConfig, data: Data, devices: int) -> tuple[int, int]:
+    """The batch size, and the number of steps in an epoch.
+
+    The batch is smaller than `config.batch_size` if there are fewer images. Images that do not fill
+    the last batch are left out.
+    """
     count = len(data.subsets["train"])
     batch_size = min(config.batch_size, count - count % devices)
     expect(
         batch_size,
         "data_path",
-        f"at least one training picture for each of the {devices} devices",
+        f"at least one training image for each of the {devices} devices",
         count,
     )
     return batch_size, count // batch_size * len(config.multi_scale or [1])
 
 
-def _batches(config, data, first_epoch, devices):
-    """Training and validation batches: this process's part of them."""
+def _batches(
+    config: TrainConfig, data: Data, first_epoch: int, devices: int
+) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+    """Training and validation batches, or the parts of them that this process reads."""
     batch_size, _ = _steps(config, data, devices)
+    share = process_share()
     return (
         training_batches(
             data.arrays["train"],
@@ -170,49 +224,61 @@ def _batches(config, data, first_epoch, devices):
             first_epoch,
             config.augment,
             _sizes(config),
-            share(),
+            share,
         ),
-        evaluation_batches(data.arrays["val"], batch_size, share() if devices > 1 else None),
+        evaluation_batches(
+            data.arrays["val"], batch_size, process_share() if devices > 1 else None
+        ),
     )
 
 
-def _begin(config, data, folder):
-    """Make the run folder, or fill the given one."""
+def _begin(config: TrainConfig, data: Data, folder: Path | None) -> Path:
+    """Begin a run in the given folder, or in a new one; return its path."""
     files = {stem: data.files[stem] for part in data.split.values() for stem in part}
     if folder is None:
         name = run_name(config)
         parent, start = config.trained_model_path, start_path(config)
-        return new_run(parent, name, config, data.found, files, [data.split], start)
+        return new_run(parent, name, config, data.report_text, files, [data.split], start)
     with saving(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    begin_run(folder, config, data.found, files, [data.split], start_path(config))
+    begin_run(folder, config, data.report_text, files, [data.split], start_path(config))
     return folder
 
 
-def _catch_up(record, model):
-    """Save `best.keras` if the process was killed between `last.keras`, which finishes the epoch,
-    and it.
+def _save_missing_best(writer: RunFolder, model: keras.Model) -> None:
+    """Save `best.keras` if the process was killed after it saved `last.keras` and before this.
+
+    Raises:
+        InputError: `best.keras` is not that of the best epoch, and the network is not either.
     """
-    best, saved = best_row(record.history)["epoch"], saved_epoch(record.folder / "best.keras")
-    if saved == best:
+    if _has_best(writer.folder, writer.history):
         return
-    found = f"that of epoch {saved}" if saved else None
+    best, saved = best_row(writer.history)["epoch"], saved_epoch(writer.folder / "best.keras")
     expect(
-        best == len(record.history),
+        best == len(writer.history),
         "resume",
-        f"best.keras of epoch {best} in {record.folder}",
-        found,
+        f"best.keras of epoch {best} in {writer.folder}",
+        f"that of epoch {saved}" if saved else None,
     )
-    record.set_model(model)
-    with saving(record.folder):
-        record.save_best()
+    writer.set_model(model)
+    with saving(writer.folder):
+        writer.save_best()
 
 
-def _fit(config, model, record, batches, steps, progress, signals):
-    folder, epochs = record.folder, len(record.history)
-    best = best_row(record.history)["val_dice"] if record.history else -1.0
+def _fit(
+    config: TrainConfig,
+    model: keras.Model,
+    writer: RunFolder,
+    batches: tuple[tf.data.Dataset, tf.data.Dataset],
+    steps: int,
+    progress: Progress,
+    signals: Signals | None,
+) -> None:
+    """Train the epochs that are left. Raises what `train` raises after the network is built."""
+    epochs = len(writer.history)
+    best = best_row(writer.history)["val_dice"] if writer.history else -1.0
     try:
-        with signals or contextlib.nullcontext():
+        with contextlib.nullcontext() if signals is None else signals:
             model.fit(
                 batches[0],
                 validation_data=batches[1],
@@ -226,35 +292,43 @@ def _fit(config, model, record, batches, steps, progress, signals):
                     StopOnNonFinite(),
                     StopWhenAsked(signals),
                     ValidateAverages(),
-                    record,
+                    writer,
                     ReportProgress(progress, config.epochs, steps, best),
-                    *_tensorboard(config, folder),
+                    *_tensorboard(config, writer.folder),
                 ],
             )
     except KeyboardInterrupt as error:
-        raise Interrupted(_how_to_go_on(record), getattr(error, "exit_code", 130)) from None
+        raise Interrupted(_how_to_resume(writer), getattr(error, "exit_code", 130)) from None
     except SaveError as error:
-        raise SaveError(f"{error}; {_how_to_go_on(record)}") from error
+        raise SaveError(f"{error}; {_how_to_resume(writer)}") from error
 
 
-def _how_to_go_on(record):
-    whole = (
-        record.folder.parent if (record.folder.parent / "config.json").exists() else record.folder
-    )  # of a fold
-    saved = f"epoch {len(record.history)} is saved" if record.history else "no epoch was finished"
-    if share().part:  # its folder goes with it; the first process says how
+def _how_to_resume(writer: RunFolder) -> str:
+    """Say what is saved, and the command that resumes the run."""
+    folder, epochs = writer.folder, len(writer.history)
+    if _fold_number(folder):
+        folder = folder.parent
+    saved = f"epoch {epochs} is saved" if epochs else "no epoch is finished"
+    if process_share().part:  # its folder is temporary; the first process says how to resume
         return saved
-    return f"{saved}; resume with: {command('train')} --resume {whole}"
+    return f"{saved}; resume with: {command('train')} --resume {folder}"
 
 
-def run_name(config):
+def _fold_number(folder: Path) -> int:
+    """The number of a fold of a cross-validation, by its folder; 0 for a run of its own."""
+    match = re.fullmatch(r"fold-(\d+)", folder.name)
+    return int(match[1]) if match and (folder.parent / "config.json").exists() else 0
+
+
+def run_name(config: TrainConfig) -> str:
+    """The default name of a run folder: `"pranet_resnet50"`, `"attention_unet"`."""
     return f"{config.model}_{config.backbone}" if NETWORKS[config.model].backbones else config.model
 
 
-def _tensorboard(config, folder):
+def _tensorboard(config: TrainConfig, folder: Path) -> list[keras.callbacks.Callback]:
+    """The callback of TensorBoard, if it is installed."""
     if importlib.util.find_spec("tensorboard") is None:
         return []
-    fold = (folder.parent / "config.json").exists()
-    name = f"{folder.parent.name}/{folder.name}" if fold else folder.name
+    name = f"{folder.parent.name}/{folder.name}" if _fold_number(folder) else folder.name
     logs = folder / "tensorboard" if config.logdir is None else f"{config.logdir}/{name}"
     return [keras.callbacks.TensorBoard(logs)]

@@ -63,7 +63,10 @@ def no_training(monkeypatch):
         return "", {"validation": mean, "test": mean} if config.folds else best
 
     for name, functions in (
-        ("devices", {"join": lambda config: None, "one_run_folder": contextlib.nullcontext}),
+        (
+            "devices",
+            {"connect_processes": lambda config: None, "one_run_folder": contextlib.nullcontext},
+        ),
         ("folds", {"cross_validate": began}),
         ("train", {"train": began, "run_name": lambda config: config.model}),
     ):
