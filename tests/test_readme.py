@@ -13,12 +13,12 @@ import pytest
 import tiny
 
 from polypseg.__main__ import COMMANDS
-from polypseg.commands.train import BESIDE_RESUME
 from polypseg.console.parser import given_options
 from polypseg.console.run import run
 from polypseg.data import synthetic
 from polypseg.data.synthetic import write_dataset
 from polypseg.experiment.config import TrainConfig
+from polypseg.experiment.start import BESIDE_RESUME
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {f"{name}.py": name for name in COMMANDS} | {

@@ -73,7 +73,7 @@ def test_the_options_of_the_network_can_be_given_and_others_win(networks):
         (["--start-from", "FOLDER"], "start_from: expected a run folder"),
         (["--start-from", "TEXT"], "start_from: expected a .keras file of this toolkit"),
         (["--start-from", "OTHER"], "start_from: expected a network, pranet or attention_unet"),
-        (["--resume", str(BEFORE / "finished")], "start_from: cannot be given with --resume"),
+        (["--resume", str(BEFORE / "finished")], "start_from: cannot be given with `resume`"),
     ],
 )
 def test_mistakes_are_one_line(arguments, words, networks, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 import tiny
 from opened import images_among, images_in, opened
 
-from polypseg.commands import train as command
+from polypseg.commands import training_run
 from polypseg.commands.train import parse as parse_train
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
@@ -118,11 +118,11 @@ def test_each_file_is_opened_once_before_the_first_step(data, tmp_path, monkeypa
             raise FirstStep
 
     tiny.install(monkeypatch.setitem)
-    monkeypatch.setattr(command, "TrainingProgress", Stop)
+    monkeypatch.setattr(training_run, "TrainingProgress", Stop)
     arguments = ["--data-path", data, "--trained-model-path", tmp_path, *SMALL, *folds]
-    config = command.parse([str(argument) for argument in arguments])
+    config = parse_train([str(argument) for argument in arguments])
     with opened() as files, pytest.raises(FirstStep):
-        command.verify_and_train(config)
+        training_run.verify_and_train(config)
     assert images_among(files) == dict.fromkeys(images_in(data), 1)
 
 

@@ -3,14 +3,12 @@
 import contextlib
 import json
 import shutil
-import sys
-import types
 from pathlib import Path
 
 import pytest
 
 from polypseg import runtime
-from polypseg.commands import train
+from polypseg.commands import train, training_run
 
 from .table import (
     NOISE,
@@ -45,7 +43,7 @@ HEADER = "stem,subset\nsynthetic_0000,train\n"
 RUNS = "--trained-model-path: expected a writable folder, got "
 CONFIG = "--config: expected a JSON object with option names as keys, got "
 JSON = OBJECT = f"{CONFIG}c.json"
-KEPT = "cannot be given with --resume, whose run keeps its options"
+KEPT = "cannot be given with --resume, because the run keeps its options"
 
 
 @pytest.fixture(autouse=True)
@@ -60,18 +58,12 @@ def no_training(monkeypatch):
         Path("began.json").write_text(json.dumps(json.loads(config.to_json()) | counts))
         mean = {name: {"mean": 0, "std": 0} for name in ("dice", "iou")}
         best = {"val_dice": 0, "val_iou": 0, "epoch": 1}
-        return "", {"validation": mean, "test": mean} if config.folds else best
+        return "", {"folds": 1, "validation": mean, "test": mean} if config.folds else best
 
-    for name, functions in (
-        (
-            "devices",
-            {"connect_processes": lambda config: None, "one_run_folder": contextlib.nullcontext},
-        ),
-        ("folds", {"cross_validate": began}),
-        ("train", {"train": began, "run_name": lambda config: config.model}),
-    ):
-        module = types.SimpleNamespace(**functions)
-        monkeypatch.setitem(sys.modules, f"polypseg.training.{name}", module)
+    monkeypatch.setattr(training_run, "connect_processes", lambda config: None)
+    monkeypatch.setattr(training_run, "one_run_folder", contextlib.nullcontext)
+    monkeypatch.setattr(training_run, "cross_validate", began)
+    monkeypatch.setattr(training_run, "train", began)
     monkeypatch.setattr(train, "load_tensorflow", runtime.check_backend)
 
 

@@ -1,0 +1,78 @@
+"""What `train.py` does after its options are checked: check the data, train, print the results."""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from polypseg.console.progress import TrainingProgress
+from polypseg.console.run import warn
+from polypseg.console.signals import Signals
+from polypseg.errors import InputError
+from polypseg.experiment.checkpoint import describe_progress
+from polypseg.experiment.config import TrainConfig
+from polypseg.training.datasets import BadFiles, Data, load_data, load_folds
+from polypseg.training.devices import connect_processes, one_run_folder
+from polypseg.training.folds import cross_validate
+from polypseg.training.train import run_name, train
+
+
+def run_training(config: TrainConfig) -> None:
+    """Connect the processes of the run, if there are several, and train."""
+    if config.logdir and importlib.util.find_spec("tensorboard") is None:
+        note = "nothing is written there without the package tensorboard (pip install tensorboard)"
+        warn(f"note: --logdir: {note}")
+    connect_processes(config)
+    with one_run_folder(config) as config:
+        verify_and_train(config)
+
+
+def verify_and_train(config: TrainConfig) -> None:
+    """Check the data, train one network or that of each fold, and print the results."""
+    print(f"data: {config.data_path}", flush=True)
+    if config.start_from and not config.resume:
+        network = f"{run_name(config)}, {config.input_size} px"
+        print(f"start from: {config.start_from} ({network})", flush=True)
+    folds = load_and_report(config)
+    progress = TrainingProgress()
+    signals = Signals("\nstopping after this step; once more to stop at once\n")
+    if config.folds:
+        print_folds(*cross_validate(config, folds, progress, signals))
+        return
+    counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in folds[0].subsets.items())
+    print(f"split: {counts}", flush=True)
+    folder, best = train(config, folds[0], progress=progress, signals=signals)
+    print(
+        f"best model: {folder}/best.keras  (validation Dice {best['val_dice']:.4f}, IoU "
+        f"{best['val_iou']:.4f}, epoch {best['epoch']})"
+    )
+
+
+def load_and_report(config: TrainConfig) -> list[Data]:
+    """Load the data of each fold, or of the only run, and print what the check found."""
+    try:
+        folds = load_folds(config) if config.folds else [load_data(config)]
+    except BadFiles as error:
+        print(error.report.text(None), flush=True)
+        raise InputError(
+            f"expected readable pairs, got {len(error.report.errors)} bad files (listed above)",
+            "data_path",
+        ) from error
+    if config.resume:
+        print("unchanged since the run began", flush=True)
+        print(f"resume: {config.resume}, {describe_progress(config)}", flush=True)
+    else:
+        print(folds[0].report, flush=True)
+    return folds
+
+
+def print_folds(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Print the mean scores of a cross-validation, from the content of its `folds.json`."""
+    for subset, images in (("validation", "best epoch"), ("test", "images not trained on")):
+        scores = ", ".join(
+            f"{name} {summary[subset][key]['mean']:.4f} +- {summary[subset][key]['std']:.4f}"
+            for name, key in (("Dice", "dice"), ("IoU", "iou"))
+        )
+        of_folds = f"mean and standard deviation over {summary['folds']} folds"
+        print(f"{subset:10}  {scores}  ({of_folds}; {images})")
+    print(f"test scores of each image: {folder}/out_of_fold.csv")
