@@ -16,6 +16,9 @@ class TrainingProgress:
         counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in subsets.items())
         print(f"fold {number} of {folds}: {counts}", flush=True)
 
+    def build_begins(self) -> None:
+        print("building the network", flush=True)
+
     def epoch_begins(self, number: int, epochs: int, steps: int) -> None:
         self.title = f"epoch {number:{len(str(epochs))}}/{epochs}"
         self.bar = tqdm(

@@ -26,6 +26,10 @@ class Progress(Protocol):
         """
         return
 
+    def build_begins(self) -> None:
+        """The network is going to be built, or loaded, which takes seconds to minutes."""
+        return
+
     def epoch_begins(self, number: int, epochs: int, steps: int) -> None:
         """Epoch `number` of `epochs` begins, counted from 1; it has `steps` steps."""
         return

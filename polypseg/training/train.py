@@ -121,6 +121,7 @@ def _train_network(
     trained = is_complete(history, config)
     with _precision(config), distribute(config) as devices:
         steps = _steps(config, data, devices)[1]
+        progress.build_begins()
         if history and folder:
             model = saved_model(config, folder / "last.keras", devices)
         else:
