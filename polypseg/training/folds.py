@@ -100,6 +100,7 @@ def _config_of_fold(config: TrainConfig, folder: Path) -> TrainConfig:
 def _test(folder: Path, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     """Score the test images of a fold, and write `test.csv`; read it if it exists."""
     path = folder / "test.csv"
+    rows: list[dict[str, Any]]
     if not path.exists():
         rows = [
             {"stem": scored.pair.stem, **scored.scores}
