@@ -1,5 +1,6 @@
 """A training run on a terminal."""
 
+import math
 import sys
 from collections.abc import Mapping, Sized
 
@@ -12,7 +13,11 @@ class TrainingProgress:
     It has the methods of `polypseg.training.progress.Progress`.
     """
 
+    def __init__(self) -> None:
+        self.folds_left = 0
+
     def fold_begins(self, number: int, folds: int, subsets: Mapping[str, Sized]) -> None:
+        self.folds_left = folds - number
         counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in subsets.items())
         print(f"fold {number} of {folds}: {counts}", flush=True)
 
@@ -20,6 +25,7 @@ class TrainingProgress:
         print("building the network", flush=True)
 
     def epoch_begins(self, number: int, epochs: int, steps: int) -> None:
+        self.epochs = epochs
         self.title = f"epoch {number:{len(str(epochs))}}/{epochs}"
         self.bar = tqdm(
             total=steps,
@@ -35,11 +41,29 @@ class TrainingProgress:
         self.bar.set_postfix_str(f"loss {loss:.3f}, Dice {dice:.3f}", refresh=False)
         self.bar.update()
 
-    def epoch_ends(self, scores: Mapping[str, float], seconds: float, better: bool) -> None:
+    def epoch_ends(
+        self, scores: Mapping[str, float], seconds: float, better: bool, epochs_left: int
+    ) -> None:
         self.bar.close()
+        # At most, because a run may stop before its last epoch.
+        left = seconds * (epochs_left + self.folds_left * self.epochs)
+        estimate = f"  at most {_duration(left)} left" if left else ""
         print(
             f"{self.title}  loss {scores['loss']:.3f}  Dice {scores['dice']:.3f}  |  "
             f"validation: loss {scores['val_loss']:.3f}  Dice {scores['val_dice']:.4f}  "
-            f"IoU {scores['val_iou']:.4f}  |  {seconds:.0f} s{' *' if better else ''}",
+            f"IoU {scores['val_iou']:.4f}  |  {seconds:.0f} s{' *' if better else ''}{estimate}",
             flush=True,
         )
+
+
+def _duration(seconds: float) -> str:
+    """A duration in words, rounded up.
+
+    >>> _duration(70), _duration(12.4 * 60), _duration(2.41 * 3600)
+    ('70 s', '13 min', '2.5 h')
+    """
+    if seconds <= 90:
+        return f"{math.ceil(seconds)} s"
+    if seconds <= 90 * 60:
+        return f"{math.ceil(seconds / 60)} min"
+    return f"{math.ceil(seconds / 360) / 10} h"

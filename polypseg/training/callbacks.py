@@ -143,6 +143,8 @@ class RunFolder(keras.callbacks.Callback):
 class ReportProgress(keras.callbacks.Callback):
     """Report the steps and epochs of `fit`.
 
+    It comes after `RunFolder`, which decides whether training stops.
+
     Args:
         progress: what to report to.
         epochs: number of epochs of the run.
@@ -164,4 +166,5 @@ class ReportProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         better = logs["val_dice"] > self.best
         self.best = max(self.best, logs["val_dice"])
-        self.progress.epoch_ends(logs, time.perf_counter() - self.started, better)
+        left = 0 if self.model.stop_training else self.epochs - (epoch + 1)
+        self.progress.epoch_ends(logs, time.perf_counter() - self.started, better, left)

@@ -38,7 +38,9 @@ class Progress(Protocol):
         """A step ends; `loss` and `dice` are the means of this epoch so far, in training."""
         return
 
-    def epoch_ends(self, scores: Mapping[str, float], seconds: float, better: bool) -> None:
+    def epoch_ends(
+        self, scores: Mapping[str, float], seconds: float, better: bool, epochs_left: int
+    ) -> None:
         """An epoch ends.
 
         Args:
@@ -46,6 +48,7 @@ class Progress(Protocol):
                 in validation.
             seconds: duration of the epoch, including validation and saving.
             better: whether its validation Dice is the highest so far.
+            epochs_left: how many epochs can follow in this run; 0 if training stops here.
         """
         return
 
