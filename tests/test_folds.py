@@ -2,12 +2,15 @@
 
 import csv
 import json
+import logging
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 from opened import images_among, images_in, opened
 
+from polypseg.commands import training_run
 from polypseg.commands.train import parse as parse_train
 from polypseg.data.splits import read_folds
 from polypseg.data.synthetic import write_dataset
@@ -39,6 +42,34 @@ def test_no_file_is_read_again_for_a_fold(tmp_path, monkeypatch):
         folds_module.cross_validate(config, load_folds(config))
     assert images_among(files) == dict.fromkeys(images_in(tmp_path / "data"), 1)
     assert len(tested) == 12
+
+
+def test_tensorflow_does_not_warn_that_each_fold_traces_its_functions(monkeypatch, request):
+    logger, messages = logging.getLogger("tensorflow"), []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger.addHandler(handler)
+    request.addfinalizer(lambda: logger.removeHandler(handler))
+    monkeypatch.setattr(logger, "filters", [])
+
+    def trace_again_and_again(function):
+        for number in range(9):
+            tf.function(function)(number)
+        logger.warning("another warning")
+
+    def cross_validate(*arguments):
+        trace_again_and_again(lambda number: tf.constant(number))
+        scores = {name: {"mean": 0.0, "std": 0.0} for name in ("dice", "iou")}
+        return "folder", {"folds": 3, "validation": scores, "test": scores}
+
+    # TensorFlow counts the warnings of each function of the source.
+    trace_again_and_again(lambda number: tf.constant(number + 1))
+    assert any("triggered tf.function retracing" in message for message in messages[:-1])
+    messages.clear()
+    monkeypatch.setattr(training_run, "load_and_report", lambda config: [])
+    monkeypatch.setattr(training_run, "cross_validate", cross_validate)
+    training_run.verify_and_train(parse_train(["--data-path", "d", "--folds", "3"]))
+    assert messages == ["another warning"]
 
 
 def rows_of(path):

@@ -1,6 +1,7 @@
 """What `train.py` does after its options are checked: check the data, train, print the results."""
 
 import importlib.util
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def verify_and_train(config: TrainConfig) -> None:
     progress = TrainingProgress()
     signals = Signals("\nstopping after this step; once more to stop at once\n")
     if config.folds:
+        hide_retracing_warnings()
         print_folds(*cross_validate(config, folds, progress, signals))
         return
     counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in folds[0].subsets.items())
@@ -64,6 +66,18 @@ def load_and_report(config: TrainConfig) -> list[Data]:
     else:
         print(folds[0].report, flush=True)
     return folds
+
+
+def hide_retracing_warnings() -> None:
+    """Hide TensorFlow's warning that a function is traced again and again.
+
+    In a cross-validation it means nothing, because each fold trains a new network.
+    """
+    logging.getLogger("tensorflow").addFilter(_is_no_retracing_warning)
+
+
+def _is_no_retracing_warning(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def print_folds(folder: Path, summary: Mapping[str, Any]) -> None:
