@@ -3,6 +3,8 @@
 import csv
 import json
 import logging
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from opened import images_among, images_in, opened
 
 from polypseg.commands import training_run
 from polypseg.commands.train import parse as parse_train
+from polypseg.console.run import run
+from polypseg.console.signals import Signals
 from polypseg.data.splits import read_folds
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
@@ -21,6 +25,7 @@ from polypseg.training import datasets
 from polypseg.training import folds as folds_module
 from polypseg.training import train as training
 from polypseg.training.datasets import load_folds
+from polypseg.training.progress import Progress
 
 
 def test_no_file_is_read_again_for_a_fold(tmp_path, monkeypatch):
@@ -70,6 +75,45 @@ def test_tensorflow_does_not_warn_that_each_fold_traces_its_functions(monkeypatc
     monkeypatch.setattr(training_run, "cross_validate", cross_validate)
     training_run.verify_and_train(parse_train(["--data-path", "d", "--folds", "3"]))
     assert messages == ["another warning"]
+
+
+@pytest.mark.parametrize(
+    "fold, epoch, words",
+    [
+        (1, 1, "no epoch of fold 1 is finished"),
+        (2, 2, "fold 1 is done, epoch 1 of fold 2 is saved"),
+        (3, 1, "folds 1 and 2 are done, no epoch of fold 3 is finished"),
+    ],
+)
+def test_a_signal_in_a_fold_says_which_folds_are_done(
+    fold, epoch, words, tmp_path, monkeypatch, capsys
+):
+    """SIGTERM after the first step of an epoch."""
+    tiny.install(monkeypatch.setitem)
+    monkeypatch.setattr(training, "write_samples", lambda *arguments: None)
+    monkeypatch.setattr(folds_module, "_test", lambda *arguments: [])
+    write_dataset(tmp_path / "data", 12, size=(40, 44), seed=2)
+    arguments = ["--data-path", str(tmp_path / "data"), "--folds", "3", "--model", "attention_unet"]
+    arguments += ["--input-size", "32", "--batch-size", "4", "--epochs", "2"]
+    config = parse_train([*arguments, "--trained-model-path", str(tmp_path / "runs")])
+
+    class Terminate(Progress):
+        def fold_begins(self, number, folds, subsets):
+            self.fold = number
+
+        def epoch_begins(self, number, epochs, steps):
+            self.epoch = number
+
+        def step_ends(self, loss, dice):
+            if (self.fold, self.epoch) == (fold, epoch):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as end:
+        run(lambda: folds_module.cross_validate(config, load_folds(config), Terminate(), Signals()))
+    assert end.value.code == 128 + signal.SIGTERM
+    last = capsys.readouterr().err.splitlines()[-1]
+    folder = tmp_path / "runs" / "attention_unet_folds"
+    assert last.endswith(f"stopped; {words}; resume with: python train.py --resume {folder}")
 
 
 def rows_of(path):

@@ -307,12 +307,15 @@ def _fit(
 def _how_to_resume(writer: RunFolder) -> str:
     """Say what is saved, and the command that resumes the run."""
     folder, epochs = writer.folder, len(writer.history)
-    if _fold_number(folder):
-        folder = folder.parent
-    saved = f"epoch {epochs} is saved" if epochs else "no epoch is finished"
+    done, of_fold = "", ""
+    if number := _fold_number(folder):
+        folder, of_fold = folder.parent, f" of fold {number}"
+        earlier = {1: "", 2: "fold 1 is done, ", 3: "folds 1 and 2 are done, "}
+        done = earlier.get(number, f"folds 1 to {number - 1} are done, ")
+    saved = f"epoch {epochs}{of_fold} is saved" if epochs else f"no epoch{of_fold} is finished"
     if process_share().part:  # its folder is temporary; the first process says how to resume
-        return saved
-    return f"{saved}; resume with: {command('train')} --resume {folder}"
+        return f"{done}{saved}"
+    return f"{done}{saved}; resume with: {command('train')} --resume {folder}"
 
 
 def _fold_number(folder: Path) -> int:
