@@ -44,38 +44,40 @@ class MaskFile(NamedTuple):
 
 
 def read_masks(
-    pairs: Sequence[Pair], workers: int | None = os.cpu_count(), labels: Sequence[int] = ()
+    pairs: Sequence[Pair],
+    label: Sequence[int] | None = None,
+    workers: int | None = os.cpu_count(),
 ) -> dict[str, MaskFile]:
     """Read and check the mask files of pairs. No error is raised for a bad file.
 
     Args:
         pairs: images and masks; only the masks are read.
+        label: as for `read_mask`.
         workers: number of threads; None for the default of `ThreadPoolExecutor`.
-        labels: as for `read_mask`.
 
     Returns:
         A `MaskFile` for each pair, by stem.
     """
     with ThreadPoolExecutor(workers) as pool:
-        files = pool.map(lambda pair: _read(pair, labels), pairs)
+        files = pool.map(lambda pair: _read(pair, label), pairs)
         return dict(zip((pair.stem for pair in pairs), files, strict=True))
 
 
-def read_mask(path: str | os.PathLike[str], labels: Sequence[int] = ()) -> np.ndarray:
+def read_mask(path: str | os.PathLike[str], label: Sequence[int] | None = None) -> np.ndarray:
     """Read a mask file as `(H, W)`, uint8 in {0, 1}.
 
     Args:
         path: an image file, see `data.images.read_grey`.
-        labels: of a label map, the levels that are foreground. Default: the file is black and
-            white, and white is foreground.
+        label: the levels of a label map that are foreground. Default: the file is black and white,
+            and white is foreground.
 
     Raises:
-        InputError: a file that cannot be read, or without `labels` one that is not black and white
+        InputError: a file that cannot be read, or without `label` one that is not black and white
             (see `levels_problem`).
     """
     data = read_bytes(path)
-    if labels:
-        return np.isin(read_levels(path, data), labels).astype(np.uint8)
+    if label:
+        return np.isin(read_levels(path, data), label).astype(np.uint8)
     grey = read_grey(path, data)
     problem = levels_problem(grey)
     if problem:
@@ -151,13 +153,13 @@ def _levels_in_words(counts: np.ndarray) -> str:
     return f"the level {shares}" if len(present) == 1 else f"the levels {shares}"
 
 
-def _read(pair: Pair, labels: Sequence[int]) -> MaskFile:
+def _read(pair: Pair, label: Sequence[int] | None) -> MaskFile:
     path, file_hash = pair.mask, None
     try:
         data = read_bytes(path)
         file_hash = digest(data)
-        if labels:
-            mask, levels = np.isin(read_levels(path, data), labels).astype(np.uint8), ""
+        if label:
+            mask, levels = np.isin(read_levels(path, data), label).astype(np.uint8), ""
         else:
             grey = read_grey(path, data)
             mask, levels = binarise(grey), levels_problem(grey)

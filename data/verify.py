@@ -72,7 +72,7 @@ def read_once(
             `(H, W, 3)` uint8 and its mask `(H, W)` uint8 in {0, 1}.
         masks: from `read_masks` of these pairs, if they have been read already.
     """
-    masks = read_masks(pairs, workers) if masks is None else masks
+    masks = read_masks(pairs, workers=workers) if masks is None else masks
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(lambda pair: _read_image(pair, masks[pair.stem], on_pair), pairs))
     problems = [problem for found, _, _ in results for problem in found]

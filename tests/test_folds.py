@@ -37,7 +37,7 @@ def test_no_file_is_read_again_for_a_fold(tmp_path, monkeypatch):
     config = parse_train([*arguments, "--trained-model-path", str(tmp_path / "runs")])
     tested = []
 
-    def no_test(folder, pairs):
+    def no_test(folder, pairs, label):
         tested.extend(pairs)
         return [{"stem": pair.stem, "dice": 0.0, "iou": 0.0} for pair in pairs]
 

@@ -502,6 +502,7 @@ def test_json_table_and_report_say_what_was_scored(network, tmp_path):
         "threshold": 0.25,
         "empty": "one",
         "resize": False,
+        "label": None,
         "empty_masks": 0,
         "protocols": ["threshold", "pranet"],
         "polypseg": __version__,

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from polypseg.console.parser import given_options
 from polypseg.console.run import warn
 from polypseg.errors import InputError, expect
+from polypseg.experiment.config import check_label
 from polypseg.options import option
 from polypseg.runtime import keep_freed_memory
 
@@ -79,6 +80,13 @@ class TestOptions:
     resize: bool = option(
         False, "scores", "scale a map that does not have the size of its mask (default: an error)"
     )
+    label: list[int] | None = option(
+        None,
+        "scores",
+        "the masks are label maps, and these levels are foreground (default: the run's, else the "
+        "masks are black and white)",
+        "N",
+    )
     stems: list[str] | None = option(
         None,
         "scores",
@@ -111,6 +119,7 @@ class TestOptions:
         expect(self.empty in ("skip", "one", "zero"), "empty", "skip, one or zero", self.empty)
         expect(not (self.stems and self.subset), "stems", "this or `subset`", "both")
         check_threshold(self.threshold)
+        check_label(self.label)
 
     @property
     def part(self) -> str:
@@ -153,6 +162,7 @@ def main() -> None:
                 threshold=options.threshold,
                 empty=options.empty,
                 resize=options.resize,
+                label=options.label,
                 input_size=options.input_size,
                 tta=options.tta,
                 folder=folder,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.console.progress import TrainingProgress
-from polypseg.console.run import warn
+from polypseg.console.run import warn, with_options
 from polypseg.console.signals import Signals
 from polypseg.errors import InputError
 from polypseg.experiment.checkpoint import describe_progress
@@ -55,7 +55,7 @@ def load_and_report(config: TrainConfig) -> list[Data]:
     try:
         folds = load_folds(config) if config.folds else [load_data(config)]
     except BadFiles as error:
-        print(error.report.text(None), flush=True)
+        print(with_options(error.report.text(None)), flush=True)
         raise InputError(
             f"expected readable pairs, got {len(error.report.errors)} bad files (listed above)",
             "data_path",

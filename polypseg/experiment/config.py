@@ -60,6 +60,13 @@ class TrainConfig:
     folds: int | None = option(
         None, "data", "cross-validation: K runs, each tested on a different Kth of the images", "K"
     )
+    label: list[int] | None = option(
+        None,
+        "data",
+        "the masks are label maps, and these levels are foreground (default: the masks are black "
+        "and white)",
+        "N",
+    )
     cache_gb: float = option(
         4.0, "data", "decode to temporary files if the images need more memory than this", "GB"
     )
@@ -247,6 +254,7 @@ def _check_data(config: TrainConfig) -> None:
     expect(0 < fraction < 0.5, "data_split", "a fraction above 0 and below 0.5", fraction)
     expect(config.cache_gb >= 0, "cache_gb", "0 or more gigabytes", config.cache_gb)
     _expect_one_of(AUGMENTATIONS, "augment", config.augment)
+    check_label(config.label)
     if config.folds is not None:
         expect(config.folds >= 2, "folds", "2 or more", config.folds)
         expect(
@@ -255,6 +263,12 @@ def _check_data(config: TrainConfig) -> None:
             "no `split_dir` beside it, since the folds are drawn",
             config.split_dir,
         )
+
+
+def check_label(label: Sequence[int] | None) -> None:
+    """Raise `InputError` unless these can be levels of a label map, or there are none."""
+    good = label is None or (label and all(_fits(one, int) and 0 <= one < 2**16 for one in label))
+    expect(good, "label", "levels from 0 to 65535", _join(label or ["nothing"]))
 
 
 def _check_training(config: TrainConfig) -> None:

@@ -35,11 +35,13 @@ class Scored(NamedTuple):
         pair: the image and its mask.
         probability: `(H, W)` float32 in [0, 1], of the mask's size.
         scores: Dice, IoU, precision and recall at the threshold, as `metrics.overlap` returns them.
+        mask: `(H, W)` uint8 in {0, 1}.
     """
 
     pair: Pair
     probability: np.ndarray
     scores: dict[str, float]
+    mask: np.ndarray
 
 
 def evaluate(
@@ -47,6 +49,7 @@ def evaluate(
     pairs: Sequence[Pair],
     threshold: float = 0.5,
     batch_size: int = 8,
+    label: Sequence[int] | None = None,
 ) -> Iterator[Scored]:
     """Run a network on pairs and score each image.
 
@@ -55,6 +58,7 @@ def evaluate(
         pairs: images and masks, see `data.find_pairs`.
         threshold: from 0 to 1; a pixel is foreground if its probability is at least this.
         batch_size: images per call of the network.
+        label: the levels of the masks that are foreground, see `data.masks.read_mask`.
 
     Yields:
         A `Scored` for each pair, in order.
@@ -67,7 +71,8 @@ def evaluate(
     >>> [scored.scores["dice"] for scored in evaluate(predictor, pairs)]  # doctest: +SKIP
     """
     for pair, probability in zip(pairs, predict(predictor, pairs, batch_size=batch_size)):
-        yield Scored(pair, probability, overlap(read_mask(pair.mask), probability >= threshold))
+        mask = read_mask(pair.mask, label)
+        yield Scored(pair, probability, overlap(mask, probability >= threshold), mask)
 
 
 class Rules(NamedTuple):
@@ -77,11 +82,13 @@ class Rules(NamedTuple):
         threshold: from 0 to 1; see `metrics.score`.
         empty: what an empty mask scores, "skip", "one" or "zero"; see `metrics.score`.
         resize: scale a map that does not have the size of its mask, instead of raising an error.
+        label: the levels of the masks that are foreground, see `data.masks.read_mask`.
     """
 
     threshold: float = 0.5
     empty: str = "one"
     resize: bool = False
+    label: tuple[int, ...] | None = None
 
 
 class Result(NamedTuple):
@@ -175,7 +182,7 @@ def score_item(item: Item, map_: np.ndarray | None, rules: Rules) -> Result:
         InputError: see `score_items`.
     """
     with of_argument("masks" if map_ is None else "data_path"):
-        mask = read_mask(item.mask)
+        mask = read_mask(item.mask, rules.label)
     name = item.image
     if map_ is None:
         name = item.map

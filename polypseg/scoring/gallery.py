@@ -58,7 +58,7 @@ def draw_examples(
         stem, scores, _ = results[index]
         if map_.shape != scores.size:
             map_ = resize_map(map_, scores.size)
-        tile = draw_tile(items[index], map_, rules.threshold)
+        tile = draw_tile(items[index], map_, rules)
         examples.append(Example(kind, stem, scores.threshold["dice"], _data_url(tile)))
     return examples
 
@@ -78,20 +78,20 @@ def choose(results: Sequence[Result], each: int) -> tuple[list[int], list[int]]:
     return worst, [index for _, index in ranked[start : start + each]]
 
 
-def draw_tile(item: Item, map_: np.ndarray, threshold: float) -> np.ndarray:
+def draw_tile(item: Item, map_: np.ndarray, rules: Rules) -> np.ndarray:
     """Draw the comparison of one mask and its map, see `drawing.comparison.draw_comparison`.
 
     Args:
         item: without a readable image, the map itself is the background.
         map_: `(H, W)`, uint8 or floats in [0, 1], of the mask's size.
-        threshold: of the map.
+        rules: how the map is scored.
     """
-    mask = read_mask(item.mask).astype(bool)
+    mask = read_mask(item.mask, rules.label).astype(bool)
     values = map_ / np.float32(255) if map_.dtype == np.uint8 else map_
     background = _read_if_possible(item)
     if background is None:
         background = np.repeat((values * 160)[..., None], 3, axis=2).astype(np.uint8)
-    tile: np.ndarray = draw_comparison(background, mask, values >= threshold)
+    tile: np.ndarray = draw_comparison(background, mask, values >= rules.threshold)
     return tile
 
 

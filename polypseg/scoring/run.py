@@ -33,6 +33,7 @@ def score_sources(
     threshold: float | None = None,
     empty: str = "one",
     resize: bool = False,
+    label: Sequence[int] | None = None,
     input_size: int | None = None,
     tta: bool = False,
     folder: ResultsFolder | None = None,
@@ -45,6 +46,7 @@ def score_sources(
         threshold: from 0 to 1; default: the network's own, 0.5 for saved maps.
         empty: what an empty mask scores, see `metrics.score`.
         resize: scale a map that does not have the size of its mask.
+        label: the levels of the masks that are foreground; default: those of the run, if any.
         input_size: height and width at which networks run; default: their own.
         tta: average a network's maps over the image and its three flips.
         folder: for the results; its `write_tables` is left to the caller.
@@ -69,7 +71,13 @@ def score_sources(
             maps = maps_of(source.items)
             maps = folder.save_maps(source, maps) if folder else iter(maps)
             argument, own_threshold = "data_path", predictor.threshold
-        rules = Rules(own_threshold if threshold is None else threshold, empty, resize)
+        levels = label or (source.config or {}).get("label")
+        rules = Rules(
+            own_threshold if threshold is None else threshold,
+            empty,
+            resize,
+            tuple(levels) if levels else None,
+        )
         results = []
         with of_argument(argument):
             for result in score_items(source.items, rules, maps):

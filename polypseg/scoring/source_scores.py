@@ -48,7 +48,9 @@ class Fact(NamedTuple):
         if isinstance(self.value, bool):
             return "yes" if self.value else "no"
         if isinstance(self.value, list):
-            return ", ".join(self.value)
+            return ", ".join(map(str, self.value))
+        if self.value is None:
+            return "none"
         return f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
 
 
@@ -98,6 +100,7 @@ class SourceScores:
             Fact("empty", "rule for empty masks", rules.empty),
             Fact("empty_masks", "empty masks", self.empty),
             Fact("resize", "maps resized to their masks", rules.resize),
+            Fact("label", "label in the masks", list(rules.label) if rules.label else None),
             Fact("protocols", "protocols", list(METRICS)),
             Fact("polypseg", "polypseg version", __version__),
             Fact("date", "date", self.date.isoformat(timespec="seconds")),

@@ -75,7 +75,7 @@ def load_data(config: TrainConfig) -> Data:
     """
     pairs, orphans, stems = _find(config)
     split_path = Path(config.resume, "split") if config.resume else config.split_dir
-    masks = None
+    masks: dict[str, MaskFile] | None = None
     if split_path:
         with of_argument("resume" if config.resume else "split_dir"):
             split = read_split(split_path, stems)
@@ -83,7 +83,7 @@ def load_data(config: TrainConfig) -> Data:
             with of_argument("group_by"):
                 _check_groups(split, group_names(stems, config.group_by))
     else:
-        masks = read_masks(pairs)
+        masks = read_masks(pairs, config.label)
         groups = _groups(config, stems)
         with of_argument("group_by" if config.group_by else "data_split"):
             split = random_split(
@@ -117,7 +117,7 @@ def load_folds(config: TrainConfig) -> list[Data]:
             if config.resume:
                 splits = earlier_fold_splits(stems, folds, config.data_split, config.seed, groups)
             else:
-                masks = read_masks(pairs)
+                masks = read_masks(pairs, config.label)
                 foreground = _with_foreground(masks)
                 splits = fold_splits(
                     stems, folds, config.data_split, config.seed, groups, foreground
@@ -184,6 +184,7 @@ def _decode(
         for (_, subsets), is_done in zip(runs, done)
         for name, size in sizes.items()
     ]
+    masks = read_masks(pairs, config.label) if masks is None else masks
     loaded = load(pairs, wanted, config.cache_gb, orphans, split, masks)
     if config.resume:
         check_unchanged(Path(config.resume), loaded.files)

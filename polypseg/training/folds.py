@@ -76,7 +76,9 @@ def cross_validate(
             keras.backend.clear_session()
             gc.collect()
             validation.append({name: best[f"val_{name}"] for name in SCORES})
-            rows += [row | {"fold": number} for row in _test(target, data.subsets["test"])]
+            rows += [
+                row | {"fold": number} for row in _test(target, data.subsets["test"], config.label)
+            ]
         summary = _summary(validation, rows)
         with saving(folder):
             write_text(folder / "out_of_fold.csv", _csv(("stem", "fold", *SCORES), rows))
@@ -97,14 +99,14 @@ def _config_of_fold(config: TrainConfig, folder: Path) -> TrainConfig:
     )
 
 
-def _test(folder: Path, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+def _test(folder: Path, pairs: Sequence[Pair], label: Sequence[int] | None) -> list[dict[str, Any]]:
     """Score the test images of a fold, and write `test.csv`; read it if it exists."""
     path = folder / "test.csv"
     rows: list[dict[str, Any]]
     if not path.exists():
         rows = [
             {"stem": scored.pair.stem, **scored.scores}
-            for scored in evaluate(Predictor.load(folder), pairs)
+            for scored in evaluate(Predictor.load(folder), pairs, label=label)
         ]
         with saving(folder):
             write_text(path, _csv(("stem", *SCORES), rows))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from polypseg.data.images import read_image, write_png
-from polypseg.data.masks import read_mask
 from polypseg.data.pairs import Pair
 from polypseg.drawing.contact_sheet import sheet
 from polypseg.experiment.checkpoint import SaveError
@@ -15,12 +14,15 @@ from polypseg.scoring.evaluation import evaluate
 SAMPLES = Path("samples", "validation.png")
 
 
-def write_samples(folder: Path, pairs: Sequence[Pair], most: int = 100) -> None:
+def write_samples(
+    folder: Path, pairs: Sequence[Pair], label: Sequence[int] | None = None, most: int = 100
+) -> None:
     """Write `samples/validation.png` in a run folder.
 
     Args:
         folder: of the run.
         pairs: validation images and their masks.
+        label: the levels of the masks that are foreground, see `data.masks.read_mask`.
         most: the samples are chosen from at most so many pairs, at equal distances.
 
     Raises:
@@ -29,8 +31,11 @@ def write_samples(folder: Path, pairs: Sequence[Pair], most: int = 100) -> None:
     predictor = Predictor.load(folder)
     pairs = pairs[:: -(-len(pairs) // most)]
     try:
-        ranked = [(scored.scores["dice"], scored.pair) for scored in evaluate(predictor, pairs)]
-        _write_sheet(folder / SAMPLES, predictor, ranked)
+        scores = [
+            (scored.scores["dice"], scored.pair)
+            for scored in evaluate(predictor, pairs, label=label)
+        ]
+        _write_sheet(folder / SAMPLES, predictor, scores, label)
     except (OSError, ValueError) as error:
         raise SaveError(
             f"{folder}: the network is trained, but {SAMPLES} could not be drawn ({error}); "
@@ -42,6 +47,7 @@ def _write_sheet(
     path: Path,
     predictor: Predictor,
     scores: Sequence[tuple[float, Pair]],
+    label: Sequence[int] | None,
     threshold: float = 0.5,
     each: int = 4,
 ) -> None:
@@ -51,6 +57,7 @@ def _write_sheet(
         path: of the file; its folder is made.
         predictor: makes the predictions.
         scores: Dice of each pair that can be drawn.
+        label: as in `write_samples`.
         threshold: a pixel is foreground if its probability is at least this.
         each: how many of the worst, of the middle and of the best.
     """
@@ -58,9 +65,10 @@ def _write_sheet(
     middle = max(len(ranked) // 2 - each // 2, 0)
     chosen = dict.fromkeys(ranked[:each] + ranked[middle : middle + each] + ranked[-each:])
     rows = []
-    for scored in evaluate(predictor, [pair for _, pair in chosen], threshold, batch_size=each):
+    pairs = [pair for _, pair in chosen]
+    for scored in evaluate(predictor, pairs, threshold, batch_size=each, label=label):
         pair, prediction = scored.pair, scored.probability >= threshold
         caption = f"{pair.stem}  Dice {scored.scores['dice']:.3f}"
-        rows.append((read_image(pair.image), read_mask(pair.mask), prediction, caption))
+        rows.append((read_image(pair.image), scored.mask, prediction, caption))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, sheet(rows, columns=each))

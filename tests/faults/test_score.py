@@ -132,7 +132,10 @@ OF_MAPS = [
     fault("--masks absent", "--masks: expected a folder, got nothing at absent"),
     fault("--masks video.mp4", "--masks: expected a folder, got a file at video.mp4"),
     fault("--masks data", "--masks: expected files ending in .jpg, ... none in data"),
-    fault("--masks data/images", "--masks: ", known="data/verify.py knows what a mask is"),
+    fault("--masks data/images", "--masks: data/images/synthetic_0000...: expected a black and"),
+    fault("--label 70000", "--label: expected levels from 0 to 65535, got 70000"),
+    fault("--label 1 -1", "--label: expected levels from 0 to 65535, got 1 -1"),
+    fault("--label a", "--label: invalid int value: 'a'"),
     # Maps.
     fault("", "--predictions: expected a map for each ... missing: synthetic_0003", gone(MAP)),
     fault("", "--predictions: expected one file per stem", copy(MAP, "maps/synthetic_0003.jpg")),

@@ -165,6 +165,8 @@ OPTIONS = [
     fault("--backbone res2net50 --model pranet", "--backbone-weights: expected none, or for res"),
     fault("--coordinator x", "--coordinator: expected HOST:PORT, got x"),
     fault("--folds 3 --split-dir run/split", "--folds: expected no --split-dir beside it"),
+    fault("--label 70000", "--label: expected levels from 0 to 65535, got 70000"),
+    fault("--label", "--label: expected at least one argument"),
     fault("--folds 17", "--folds: expected at least 2 folds and 17 images"),
     fault("--group-by '['", "--group-by: expected a regular expression"),
     fault("--group-by ''", "--group-by: expected a value, got an empty one"),

@@ -1,0 +1,162 @@
+"""Label maps: which levels are foreground, in training and in scoring."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from polypseg.commands import test as test_command
+from polypseg.commands.train import parse
+from polypseg.data.loading import training_size
+from polypseg.data.masks import read_mask
+from polypseg.errors import InputError
+from polypseg.experiment.config import TrainConfig
+from polypseg.training.datasets import BadFiles, load_data, load_folds
+from polypseg.training.train import train
+
+
+def scene(rng, *levels):
+    """A label map with a rectangle of each level on 0, and maybe parts of it covered by another."""
+    found = np.zeros(rng.integers(60, 80, 2), np.uint8)
+    for level in levels:
+        top, left = rng.integers(0, 40, 2)
+        found[top : top + rng.integers(9, 20), left : left + rng.integers(9, 20)] = level
+    return found
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(11)
+
+
+def palette_of_voc():
+    """The palette of PASCAL VOC: the bits of the index, spread over the channels."""
+    colours = np.zeros((256, 3), np.uint8)
+    for index in range(256):
+        for bit in range(8):
+            for channel in range(3):
+                colours[index, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
+    return colours
+
+
+KINDS = {
+    "grey": lambda values: Image.fromarray(values),
+    "palette": lambda values: Image.fromarray(values, "P"),
+    "16 bits": lambda values: Image.fromarray(values.astype(np.uint16) * 200),
+    "rgb": lambda values: Image.fromarray(np.dstack([values] * 3)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("label", [(1,), (2, 255), (7,)])
+def test_the_given_levels_are_foreground(kind, label, rng, tmp_path):
+    values = scene(rng, 1, 2, 3, 255)
+    image = KINDS[kind](values)
+    if kind == "palette":
+        image.putpalette(palette_of_voc().ravel().tolist())
+    image.save(tmp_path / "a.png")
+    scale = 200 if kind == "16 bits" else 1
+    given = [level * scale for level in label]
+    expected = np.logical_or.reduce([values == level for level in label])
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", given), expected)
+
+
+def test_one_bit_has_the_labels_0_and_1(rng, tmp_path):
+    values = scene(rng, 1)
+    Image.fromarray(values.astype(bool)).save(tmp_path / "a.png")
+    for label in (0, 1):
+        np.testing.assert_array_equal(read_mask(tmp_path / "a.png", [label]), values == label)
+
+
+def test_a_label_map_without_a_label_is_refused_with_its_levels(rng, tmp_path):
+    values = np.zeros((50, 80), np.uint8)
+    values[10:30, 10:30], values[30:50, 10:60] = 1, 255
+    cv2.imwrite(str(tmp_path / "a.png"), values)
+    with pytest.raises(InputError) as raised:
+        read_mask(tmp_path / "a.png")
+    assert str(raised.value) == (
+        f"{tmp_path / 'a.png'}: expected a black and white mask, got the levels 0 (65.0%), "
+        "1 (10.0%), 255 (25.0%); `label` says which levels of a label map are foreground"
+    )
+
+
+@pytest.fixture
+def data(rng, tmp_path):
+    """16 images whose masks have the levels 0, 1, 2 and, to be ignored by some, 255."""
+    for name in ("images", "masks"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for index in range(16):
+        values = scene(rng, 255, 2, 1)
+        image = rng.integers(0, 256, (*values.shape, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "data" / "images" / f"s{index:02}.png"), image)
+        cv2.imwrite(str(tmp_path / "data" / "masks" / f"s{index:02}.png"), values)
+    return tmp_path / "data"
+
+
+def config_of(data, **options):
+    options = {"model": "attention_unet", "input_size": 32, "augment": "full"} | options
+    return TrainConfig(data_path=str(data), data_split=0.2, **options).resolved()
+
+
+@pytest.mark.parametrize("load, options", [(load_data, {}), (load_folds, {"folds": 3})])
+def test_training_takes_the_given_levels(load, options, data):
+    found = load(config_of(data, label=[1, 255], **options))
+    found = found[0] if options else found
+    _, masks = found.arrays["train"].take(np.arange(found.arrays["train"].length))
+    size = training_size(32, "full")
+    for pair, mask in zip(found.subsets["train"], masks, strict=True):
+        values = cv2.imread(str(pair.mask), cv2.IMREAD_UNCHANGED)
+        white = (np.isin(values, [1, 255]) * 255).astype(np.uint8)
+        expected = cv2.resize(white, (size, size), interpolation=cv2.INTER_AREA) > 127
+        np.testing.assert_array_equal(mask[..., 0], expected)
+    with pytest.raises(BadFiles, match="got 16 bad files; .*not black and white"):
+        load(config_of(data, **options))
+
+
+def test_given_lists_take_the_given_levels_too(data, tmp_path):
+    (tmp_path / "train.txt").write_text("s00\ns01\ns02\n")
+    (tmp_path / "val.txt").write_text("s03\n")
+    found = load_data(config_of(data, label=[2], split_dir=str(tmp_path)))
+    assert [len(part) for part in found.subsets.values()] == [3, 1, 0]
+
+
+def test_a_run_keeps_its_label_and_is_scored_by_it(data, tmp_path, monkeypatch, capsys):
+    tiny.install(monkeypatch.setitem)
+    folder, _ = train(
+        config_of(data, label=[1], epochs=1, batch_size=4, trained_model_path=str(tmp_path / "r"))
+    )
+    assert json.loads((folder / "config.json").read_text())["label"] == [1]
+    assert parse(["--resume", str(folder)]).label == [1]
+    white = tmp_path / "white"
+    white.mkdir()
+    for path in (data / "masks").iterdir():
+        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(white / path.name), (values == 1) * np.uint8(255))
+
+    def scores(*arguments):
+        arguments = [str(argument) for argument in (*arguments, "--out", tmp_path / "o")]
+        monkeypatch.setattr("sys.argv", ["test.py", *arguments])
+        test_command.main()
+        found = json.loads((tmp_path / "o" / "metrics.json").read_text())
+        return found["settings"]["label"], found["threshold"], found["pranet"]
+
+    by_run = scores("--model", folder, "--subset", "all", "--save-predictions")
+    maps = tmp_path / "maps"
+    (tmp_path / "o" / "predictions").rename(maps)
+    assert by_run[0] == [1]
+    assert scores("--predictions", maps, "--masks", white)[2] == pytest.approx(by_run[2], abs=1e-6)
+    given = scores("--predictions", maps, "--masks", data / "masks", "--label", 1)
+    assert given[0] == [1] and given[2] == pytest.approx(by_run[2], abs=1e-6)
+    other = scores("--model", folder, "--subset", "all", "--label", 2, 255)
+    assert other[0] == [2, 255] and other[1] != by_run[1]
+    with pytest.raises(InputError, match="not black and white|expected a black and white mask"):
+        scores("--predictions", maps, "--masks", data / "masks")
+
+
+@pytest.mark.parametrize("label", [[], [-1], [65536], [True], ["1"]])
+def test_what_is_no_label_is_refused(label):
+    with pytest.raises(InputError, match="expected levels from 0 to 65535"):
+        config_of("d", label=label)
