@@ -130,6 +130,9 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize a mask as `resize_image` does, then threshold it at one half.
 
+    A mask with foreground keeps at least the pixel that has most of it, so that it does not count
+    as empty.
+
     Args:
         mask: `(H, W)` uint8 in {0, 1}.
         size: (height, width), 1 or more each.
@@ -143,7 +146,16 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     _check_array(mask, "mask", colour=False)
     if mask.max() > 1:
         raise ValueError(f"expected a mask in {{0, 1}}, got mask.max()={mask.max()}")
-    return (resize_image(mask * np.uint8(255), size) > 127).astype(np.uint8)
+    share = resize_image(mask * np.uint8(255), size)
+    resized = (share > 127).astype(np.uint8)
+    if not resized.any() and mask.any():
+        resized.flat[share.argmax()] = 1
+    return resized
+
+
+def is_lost(mask: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether a mask has foreground that fills no half of a pixel when it is resized to `size`."""
+    return bool(mask.any()) and int(resize_image(mask * np.uint8(255), size).max()) <= 127
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +11,10 @@ import numpy as np
 
 from polypseg.errors import InputError
 
-from .images import resize_image, resize_mask
+from .images import is_lost, resize_image, resize_mask
 from .masks import MaskFile
 from .pairs import Pair
-from .problems import Report
+from .problems import Problem, Report
 from .verify import Hashes, read_once
 
 # Training images are stored larger than the network's input, so that they stay sharp when
@@ -117,12 +118,21 @@ def load(
         for size, stems in rows.items()
     }
 
-    def store(pair: Pair, image: np.ndarray, mask: np.ndarray) -> None:
+    def store(pair: Pair, image: np.ndarray, mask: np.ndarray) -> list[Problem]:
+        lost = []
         for size, stems in rows.items():
             if pair.stem in stems:
                 row = stems[pair.stem]
                 arrays_by_size[size].images[row] = resize_image(image, (size, size))
-                arrays_by_size[size].masks[row, :, :, 0] = resize_mask(mask, (size, size))
+                small = resize_mask(mask, (size, size))
+                arrays_by_size[size].masks[row, :, :, 0] = small
+                if small.sum() == 1 and is_lost(mask, (size, size)):
+                    lost.append(size)
+        if not lost:
+            return []
+        kept = next(size for size in count(min(lost), 32) if not is_lost(mask, (size, size)))
+        kind = f"foreground below half a pixel at {min(lost)} px, so one pixel stands for it"
+        return [Problem("warning", pair.mask, f"{kind}: {kept} px would keep it")]
 
     report, files = read_once(pairs, orphans, split, on_pair=store, masks=masks)
     arrays = [

@@ -25,7 +25,7 @@ class MaskFile(NamedTuple):
         problems: errors and warnings about the mask.
         shape: height and width in pixels; None if it cannot be decoded.
         bits: the pixels of the mask, one bit each, compressed by zlib.
-        foreground: whether the mask has foreground.
+        foreground, background: whether the mask has any.
     """
 
     digest: str | None
@@ -33,6 +33,7 @@ class MaskFile(NamedTuple):
     shape: tuple[int, int] | None = None
     bits: bytes = b""
     foreground: bool = False
+    background: bool = False
 
     def mask(self) -> np.ndarray:
         """The mask, `(H, W)` uint8 in {0, 1}. Raises `ValueError` if it could not be decoded."""
@@ -175,4 +176,4 @@ def _read(pair: Pair, label: Sequence[int] | None) -> MaskFile:
     elif mask.all():
         problems = [Problem("warning", path, "mask without background")]
     bits = zlib.compress(np.packbits(mask).tobytes(), 1)
-    return MaskFile(file_hash, tuple(problems), mask.shape, bits, bool(mask.any()))
+    return MaskFile(file_hash, tuple(problems), mask.shape, bits, bool(mask.any()), not mask.all())

@@ -17,6 +17,8 @@ from .problems import Problem, Report
 
 # Digests of an image file and its mask file; None for a file that cannot be read.
 Hashes = tuple[str | None, str | None]
+ONE_COLOUR = "image of one colour"
+OnPair = Callable[[Pair, np.ndarray, np.ndarray], list[Problem]]
 
 
 def verify(
@@ -40,7 +42,7 @@ def verify(
     Warnings are
 
     - orphans;
-    - masks without foreground or without background;
+    - masks without foreground or without background, images of one colour;
     - equal decoded images in two subsets of `split`, or anywhere if there is no split.
 
     Args:
@@ -59,7 +61,7 @@ def read_once(
     orphans: Iterable[Path] = (),
     split: Mapping[str, Sequence[str]] | None = None,
     workers: int | None = os.cpu_count(),
-    on_pair: Callable[[Pair, np.ndarray, np.ndarray], None] | None = None,
+    on_pair: OnPair | None = None,
     masks: Mapping[str, MaskFile] | None = None,
 ) -> tuple[Report, dict[str, Hashes]]:
     """Do what `verify` does, and return its report and the hashes of the files by stem.
@@ -69,7 +71,7 @@ def read_once(
     Args:
         pairs, orphans, split, workers: as for `verify`.
         on_pair: called, in the threads, for each pair that can be decoded, with the pair, its image
-            `(H, W, 3)` uint8 and its mask `(H, W)` uint8 in {0, 1}.
+            `(H, W, 3)` uint8 and its mask `(H, W)` uint8 in {0, 1}; returns further problems.
         masks: from `read_masks` of these pairs, if they have been read already.
     """
     masks = read_masks(pairs, workers=workers) if masks is None else masks
@@ -83,7 +85,7 @@ def read_once(
 
 
 def _read_image(
-    pair: Pair, mask: MaskFile, on_pair: Callable[[Pair, np.ndarray, np.ndarray], None] | None
+    pair: Pair, mask: MaskFile, on_pair: OnPair | None
 ) -> tuple[list[Problem], bytes | None, Hashes]:
     """Read the image of a pair whose mask has been read.
 
@@ -101,14 +103,22 @@ def _read_image(
         problem = Problem("error", pair.image, f"file cannot be read: {reason}")
         return [problem, *mask.problems], None, (image_hash, mask.digest)
     problems = list(mask.problems)
+    if _has_one_colour(image):
+        problems.append(Problem("warning", pair.image, ONE_COLOUR))
     if mask.shape is not None:
         if image.shape[:2] != mask.shape:
             sizes = "{1} x {0} and {3} x {2}".format(*image.shape[:2], *mask.shape)
             kind = "image and mask differ in size (width x height)"
             problems.insert(0, Problem("error", pair.mask, f"{kind}: {sizes}"))
         if on_pair:
-            on_pair(pair, image, mask.mask())
+            problems += on_pair(pair, image, mask.mask())
     return problems, _digest(image), (image_hash, mask.digest)
+
+
+def _has_one_colour(image: np.ndarray) -> bool:
+    first = image[0, 0]
+    sample = image[::16, ::16]  # decides for nearly all images
+    return bool((sample == first).all() and (image == first).all())
 
 
 def _digest(image: np.ndarray) -> bytes:

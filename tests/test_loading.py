@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import re
 
 import cv2
 import numpy as np
@@ -163,3 +164,89 @@ def test_a_file_that_changed_is_told_before_what_is_wrong_with_it(data, tmp_path
     unreadable.mkdir()
     with pytest.raises(BadFiles, match=r"s02\.png: file cannot be read: .*directory"):
         load_folds(config)
+
+
+def write(folder, images, masks):
+    """A data set of arrays."""
+    for name, arrays in (("images", images), ("masks", masks)):
+        (folder / name).mkdir(parents=True)
+        for index, array in enumerate(arrays):
+            Image.fromarray(array).save(folder / name / f"s{index:02}.png")
+    return folder
+
+
+def noise(count, size=60):
+    rng = np.random.default_rng(4)
+    return [rng.integers(0, 256, (size, size, 3), np.uint8) for _ in range(count)]
+
+
+def disc(size, radius):
+    return cv2.circle(np.zeros((size, size), np.uint8), (size // 2, size // 2), radius, 255, -1)
+
+
+def test_a_mask_too_small_for_the_network_keeps_a_pixel_and_is_told(tmp_path):
+    masks = [disc(600, 40) for _ in range(12)]
+    for index, side in ((3, 8), (7, 12)):
+        masks[index] = np.zeros((600, 600), np.uint8)
+        masks[index][101 : 101 + side, 303 : 303 + side] = 255
+    data = write(tmp_path, noise(12, 600), masks)
+    found = load_data(config_of(data, augment="flips"))
+    lost = [pair for part in ("train", "val") for pair in found.subsets[part]]
+    lost = [pair for pair in lost if pair.stem in ("s03", "s07")]
+    assert lost, "drawn into the subsets that are decoded"
+    for part in ("train", "val"):
+        _, small = found.arrays[part].take(np.arange(found.arrays[part].length))
+        for pair, mask in zip(found.subsets[part], small, strict=True):
+            if pair in lost:
+                assert np.argwhere(mask[..., 0]).tolist() == [[101 * 32 // 600, 303 * 32 // 600]]
+    kind = "foreground below half a pixel at 32 px, so one pixel stands for it: "
+    told = {p.path: p.message for p in found.report.warnings if p.message.startswith(kind)}
+    assert told.keys() == {pair.mask for pair in lost}
+    for path, message in told.items():
+        size = int(message.removeprefix(kind).split()[0])
+        mask = np.array(Image.open(path))
+        kept = [
+            side
+            for side in range(32, 600, 32)
+            if (cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA) > 127).any()
+        ]
+        assert size == kept[0]
+
+
+DEGENERATE = {
+    "full": (noise(12), [np.full((60, 60), 255, np.uint8)] * 12, "got 12 that are all foreground"),
+    "empty": (noise(12), [np.zeros((60, 60), np.uint8)] * 12, "in the subset train, got 8 empty"),
+    "one polyp": (
+        noise(12),
+        [disc(60, 9), *[np.zeros((60, 60), np.uint8)] * 11],
+        "in the subset [a-z]+, got [28] empty masks",
+    ),
+    "of one colour": (
+        [np.full((60, 60, 3), index, np.uint8) for index in range(12)],
+        [disc(60, 9)] * 12,
+        "expected images, got 12 of one colour each",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+@pytest.mark.parametrize("load_it, options", [(load_data, {}), (load_folds, {"folds": 3})])
+def test_data_from_which_nothing_can_be_learnt_are_refused(name, load_it, options, tmp_path):
+    images, masks, expected = DEGENERATE[name]
+    data = write(tmp_path, images, masks)
+    if options:
+        expected = re.sub(r"got .* empty", "got [0-9]+ empty", expected)
+        expected = expected.replace("subset train", "subset [a-z]+")
+    with pytest.raises(InputError, match=expected) as raised:
+        load_it(config_of(data, **options))
+    assert raised.value.argument == "data_path"
+
+
+def test_a_given_split_whose_validation_has_no_foreground_is_refused(tmp_path):
+    masks = [disc(60, 9)] * 6 + [np.zeros((60, 60), np.uint8)] * 3
+    data = write(tmp_path / "data", noise(9), masks)
+    (tmp_path / "train.txt").write_text("".join(f"s{i:02}\n" for i in range(6)))
+    (tmp_path / "val.txt").write_text("".join(f"s{i:02}\n" for i in range(6, 9)))
+    with pytest.raises(InputError, match="in the subset val, got 3 empty masks") as raised:
+        load_data(config_of(data, split_dir=str(tmp_path)))
+    assert raised.value.argument == "split_dir"

@@ -241,4 +241,4 @@ def test_one_thread_and_many_find_the_same(tmp_path, rng):
     alone = verify(pairs, orphans, workers=1)
     assert alone == verify(pairs, orphans, workers=8) == verify(pairs, orphans)
     kinds = {problem.message.partition(": ")[0] for problem in alone.problems}
-    assert len(kinds) == 3 and isinstance(pairs[0], Pair)
+    assert len(kinds) == 4 and isinstance(pairs[0], Pair)

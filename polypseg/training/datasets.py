@@ -12,7 +12,7 @@ from polypseg.data.masks import MaskFile, read_masks
 from polypseg.data.pairs import Pair, find_pairs
 from polypseg.data.problems import Report
 from polypseg.data.splits import Split, group_names, read_folds, read_split
-from polypseg.data.verify import Hashes
+from polypseg.data.verify import ONE_COLOUR, Hashes
 from polypseg.errors import InputError, of_argument, reading
 from polypseg.experiment.checkpoint import is_complete, read_history, saved_epoch
 from polypseg.experiment.config import TrainConfig
@@ -190,12 +190,40 @@ def _decode(
         check_unchanged(Path(config.resume), loaded.files)
     if loaded.report.errors:
         raise BadFiles(loaded.report)
+    if not config.resume:
+        _check_learnable(config, loaded.report, masks, [subsets for _, subsets in runs])
     report = _stored_report(config.resume) if config.resume else loaded.report
     arrays = iter(loaded.arrays)
     return [
         Data(subsets, report, loaded.files, {name: next(arrays) for name in sizes})
         for _, subsets in runs
     ]
+
+
+def _check_learnable(
+    config: TrainConfig,
+    report: Report,
+    masks: Mapping[str, MaskFile],
+    splits: Iterable[Mapping[str, Sequence[Pair]]],
+) -> None:
+    """Raise `InputError` for data from which nothing can be learnt, or not judged."""
+    one_colour = sum(problem.message == ONE_COLOUR for problem in report.problems)
+    if one_colour == report.checked:
+        raise InputError(f"expected images, got {one_colour} of one colour each", "data_path")
+    if not any(mask.background for mask in masks.values()):
+        raise InputError(
+            f"expected masks with background, got {len(masks)} that are all foreground; a shape "
+            "that is in the alpha channel has to be saved as grey levels",
+            "data_path",
+        )
+    for split in splits:
+        for name, pairs in split.items():
+            if pairs and not any(masks[pair.stem].foreground for pair in pairs):
+                raise InputError(
+                    f"expected masks with foreground in the subset {name}, got {len(pairs)} empty "
+                    "masks",
+                    "split_dir" if config.split_dir else "data_path",
+                )
 
 
 def _is_complete(folder: Path, config: TrainConfig) -> bool:
