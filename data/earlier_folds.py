@@ -1,6 +1,7 @@
-"""Draw the folds of a cross-validation again that was begun before runs stored them.
+"""Draw folds as earlier versions did.
 
-A run of that version draws its folds anew when it is resumed, and they have to be the same.
+Those versions did not store the folds of a cross-validation. When such a run is resumed, the same
+folds have to be drawn again.
 """
 
 from collections.abc import Iterable, Mapping

@@ -77,7 +77,7 @@ def read_once(
     masks = read_masks(pairs, workers=workers) if masks is None else masks
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(lambda pair: _read_image(pair, masks[pair.stem], on_pair), pairs))
-    problems = [problem for found, _, _ in results for problem in found]
+    problems = [problem for of_pair, _, _ in results for problem in of_pair]
     problems += [Problem("warning", path, "file without a partner") for path in orphans]
     problems += _same_images(pairs, [pixels for _, pixels, _ in results], split)
     files = {pair.stem: hashes for pair, (_, _, hashes) in zip(pairs, results, strict=True)}

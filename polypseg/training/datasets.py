@@ -142,7 +142,7 @@ def _with_foreground(masks: Mapping[str, MaskFile]) -> set[str]:
 def _find(config: TrainConfig) -> tuple[list[Pair], list[Path], list[str]]:
     """Find the pairs, the files without a partner, and the stems.
 
-    If a run is resumed, its own stems are returned, and the pairs of them that exist.
+    If a run is resumed, these are the stems with which it began, and the pairs that still exist.
     """
     with of_argument("data_path"):
         pairs, orphans = find_pairs(config.data_path or "")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import tensorflow as tf
 
 from polypseg.errors import InputError, expect, reason
 from polypseg.experiment.config import TrainConfig
@@ -131,8 +132,6 @@ def distribute(config: TrainConfig) -> Iterator[int]:
         return
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        import tensorflow as tf
-
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         _check_batch_size(config, len(devices))
         expect(

@@ -8,6 +8,7 @@ version can change them, so pyproject.toml has an upper bound.
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import backend
 
 
@@ -35,8 +36,6 @@ class Adam(keras.optimizers.Adam):
         if backend.backend() != "tensorflow" or self.amsgrad or variable.dtype != "float32":
             super().update_step(gradient, variable, learning_rate)
             return
-        import tensorflow as tf
-
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations + 1, "float32")
         tf.raw_ops.ResourceApplyAdam(
@@ -57,6 +56,4 @@ def _replicas() -> int:
     """Number of replicas of the current `tf.distribute` strategy; 1 without one."""
     if backend.backend() != "tensorflow":
         return 1
-    import tensorflow as tf
-
     return tf.distribute.get_strategy().num_replicas_in_sync

@@ -58,9 +58,9 @@ def train(
         data: the result of `load_data(config)`, which is the default.
         folder: where a new run is written; by default a folder with a free name in
             `config.trained_model_path`.
-        progress: is told of each step and epoch; by default nothing is reported.
-        signals: stores Ctrl-C and SIGTERM during the training, which then stops after the step. By
-            default Ctrl-C stops it at once. The epoch that was begun is lost in both cases.
+        progress: its methods are called at each step and epoch; by default nothing is reported.
+        signals: stores Ctrl-C and SIGTERM during training, which then stops after the step. By
+            default Ctrl-C stops it at once. In both cases the epoch that was begun is lost.
 
     Returns:
         The path of the run folder, and the row of its history with the highest validation Dice.
