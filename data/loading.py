@@ -55,6 +55,12 @@ class Arrays(NamedTuple):
         """The number of pairs."""
         return len(self.images if self.rows is None else self.rows)
 
+    @property
+    def has_empty_masks(self) -> bool:
+        """Whether a mask has no foreground."""
+        rows = range(len(self.masks)) if self.rows is None else self.rows
+        return any(not self.masks[row].any() for row in rows)
+
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Copy the images and masks of the pairs with these indices, 0 to `length` - 1."""
         rows = indices if self.rows is None else self.rows[indices]

@@ -1,7 +1,7 @@
 """Segmentation metrics: NumPy functions that score maps, and Keras metrics for `fit`.
 
-`MeanDice` and `MeanIoU` are imported when they are first used, so that scoring saved maps does not
-import Keras.
+The Keras metrics `MeanDice`, `MeanIoU` and `FalseAlarms` are imported when they are first used, so
+that scoring saved maps does not import Keras.
 """
 
 from polypseg.metrics.ground_truth import GroundTruth
@@ -12,6 +12,7 @@ from polypseg.runtime import lazy
 
 __all__ = [
     "DataSetScores",
+    "FalseAlarms",
     "GroundTruth",
     "ImageScores",
     "MeanDice",
@@ -25,4 +26,7 @@ __all__ = [
 ]
 
 
-__getattr__ = lazy(__name__, dict.fromkeys(("MeanDice", "MeanIoU"), "polypseg.metrics.streaming"))
+__getattr__ = lazy(
+    __name__,
+    dict.fromkeys(("FalseAlarms", "MeanDice", "MeanIoU"), "polypseg.metrics.streaming"),
+)

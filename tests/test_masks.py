@@ -1,8 +1,9 @@
-"""Label maps: which levels are foreground, in training and in scoring."""
+"""Label maps, and images without foreground, in training and in scoring."""
 
 import json
 
 import cv2
+import keras
 import numpy as np
 import pytest
 import tiny
@@ -10,10 +11,13 @@ from PIL import Image
 
 from polypseg.commands import test as test_command
 from polypseg.commands.train import parse
+from polypseg.console.progress import TrainingProgress
 from polypseg.data.loading import training_size
 from polypseg.data.masks import read_mask
-from polypseg.errors import InputError
+from polypseg.errors import InputError, Note
+from polypseg.experiment.checkpoint import Saved, read_history, save_model
 from polypseg.experiment.config import TrainConfig
+from polypseg.metrics import overlap
 from polypseg.training.datasets import BadFiles, load_data, load_folds
 from polypseg.training.train import train
 
@@ -160,3 +164,66 @@ def test_a_run_keeps_its_label_and_is_scored_by_it(data, tmp_path, monkeypatch, 
 def test_what_is_no_label_is_refused(label):
     with pytest.raises(InputError, match="expected levels from 0 to 65535"):
         config_of("d", label=label)
+
+
+@pytest.fixture
+def with_negatives(rng, tmp_path):
+    """24 images, of which each third shows nothing."""
+    for name in ("images", "masks"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for index in range(24):
+        values = scene(rng, 255) * (index % 3 > 0)
+        image = rng.integers(0, 100, (*values.shape, 3), np.uint8) + (values[..., None] // 2)
+        cv2.imwrite(str(tmp_path / "data" / "images" / f"s{index:02}.png"), image)
+        cv2.imwrite(str(tmp_path / "data" / "masks" / f"s{index:02}.png"), values)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("empty", ["skip", "one"])
+def test_a_run_is_chosen_by_its_images_with_foreground(
+    empty, with_negatives, tmp_path, monkeypatch, capsys
+):
+    tiny.install(monkeypatch.setitem)
+    config = config_of(
+        with_negatives,
+        empty=empty,
+        epochs=3,
+        batch_size=4,
+        lr=0.01,
+        trained_model_path=str(tmp_path / "r"),
+    )
+    data = load_data(config)
+    folder, best = train(config, data, progress=TrainingProgress())
+    assert best["val_dice"] == max(row["val_dice"] for row in read_history(folder / "history.csv"))
+    images, masks = data.arrays["val"].take(np.arange(data.arrays["val"].length))
+    network = keras.saving.load_model(folder / "best.keras", compile=False)
+    found = network.predict(images.astype("float32"), verbose=0)[..., -1] > 0
+    positive = masks.any(axis=(1, 2, 3))
+    assert 0 < positive.sum() < len(masks), "both kinds are validated on"
+    dice = np.array([overlap(m[..., 0], f)["dice"] for m, f in zip(masks, found)])
+    counts = positive if empty == "skip" else np.ones(len(masks), bool)
+    assert best["val_dice"] == pytest.approx(dice[counts].mean(), abs=1e-5)
+    said = capsys.readouterr().out
+    if empty == "skip":
+        alarms = found.any(axis=(1, 2))[~positive].mean()
+        assert best["val_false_alarms"] == pytest.approx(alarms, abs=1e-6)
+        assert said.count("false alarms") == 3
+    else:
+        assert "val_false_alarms" not in best and "false alarms" not in said
+
+
+def test_a_run_of_an_earlier_version_counts_images_without_foreground(
+    with_negatives, tmp_path, monkeypatch
+):
+    tiny.install(monkeypatch.setitem)
+    folder, _ = train(config_of(with_negatives, epochs=1, trained_model_path=str(tmp_path / "r")))
+    assert parse(["--resume", str(folder)]).empty == "skip"
+    values = json.loads((folder / "config.json").read_text())
+    del values["empty"], values["label"]
+    (folder / "config.json").write_text(json.dumps(values))
+    (folder / "digest.json").unlink()
+    for name in ("best.keras", "last.keras"):
+        save_model(keras.saving.load_model(folder / name), folder / name, Saved(1))
+    with pytest.warns(Note, match="earlier version"):
+        config = parse(["--resume", str(folder)])
+    assert (config.empty, config.label) == ("one", None)

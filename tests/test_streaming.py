@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from polypseg.metrics import MeanDice, MeanIoU, overlap
+from polypseg.metrics import FalseAlarms, MeanDice, MeanIoU, overlap
 
 METRICS = [(MeanDice, "dice"), (MeanIoU, "iou")]
 
@@ -135,3 +135,30 @@ def test_rejects_thresholds(threshold):
 def test_rejects_shapes(mask_shape, logits_shape):
     with pytest.raises(ValueError, match="expected mask"):
         MeanIoU().update_state(np.zeros(mask_shape, "float32"), np.zeros(logits_shape, "float32"))
+
+
+@pytest.mark.parametrize("metric, key", METRICS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_images_without_foreground_are_left_out(metric, key, weighted):
+    masks, logits = images(seed=4)
+    weights = np.random.default_rng(4).integers(0, 3, 11) if weighted else np.ones(11)
+    streaming, alarms = metric(empty="skip"), FalseAlarms()
+    for rows in BATCHES:
+        for one in (streaming, alarms):
+            one.update_state(masks[rows], logits[rows], weights[rows] if weighted else None)
+    found = logits[..., -1] > 0
+    scores = [overlap(m[..., 0], f)[key] for m, f in zip(masks, found)]
+    positive = masks.any(axis=(1, 2, 3))
+    assert (~positive).sum() == 2
+    expected = np.average(np.array(scores)[positive], weights=weights[positive])
+    assert float(streaming.result()) == pytest.approx(expected, abs=2e-6)
+    raised = found.any(axis=(1, 2))[~positive]
+    assert float(alarms.result()) == pytest.approx(np.average(raised, weights=weights[~positive]))
+    assert 0 < float(alarms.result()) < 1
+    again = metric.from_config(streaming.get_config())
+    assert again.empty == "skip" and metric.from_config({"threshold": 0.5}).empty == "one"
+
+
+def test_an_unknown_rule_for_empty_masks_is_refused():
+    with pytest.raises(ValueError, match="empty='zero'"):
+        MeanDice(empty="zero")

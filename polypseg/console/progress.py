@@ -48,10 +48,13 @@ class TrainingProgress:
         # At most, because a run may stop before its last epoch.
         left = seconds * (epochs_left + self.folds_left * self.epochs)
         estimate = f"  at most {_duration(left)} left" if left else ""
+        validation = f"loss {scores['val_loss']:.3f}  Dice {scores['val_dice']:.4f}  "
+        validation += f"IoU {scores['val_iou']:.4f}"
+        if "val_false_alarms" in scores:
+            validation += f"  false alarms {scores['val_false_alarms']:.1%}"
         print(
             f"{self.title}  loss {scores['loss']:.3f}  Dice {scores['dice']:.3f}  |  "
-            f"validation: loss {scores['val_loss']:.3f}  Dice {scores['val_dice']:.4f}  "
-            f"IoU {scores['val_iou']:.4f}  |  {seconds:.0f} s{' *' if better else ''}{estimate}",
+            f"validation: {validation}  |  {seconds:.0f} s{' *' if better else ''}{estimate}",
             flush=True,
         )
 

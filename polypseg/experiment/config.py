@@ -110,6 +110,13 @@ class TrainConfig:
         "PraNet's authors do",
         "NAME",
     )
+    empty: str = option(
+        "skip",
+        "training",
+        "Dice of an image without foreground: skip (it does not count; its false alarms are "
+        "counted) | one (if nothing is found, else zero)",
+        "RULE",
+    )
     patience: int = option(
         15, "training", "stop after N epochs without a better validation Dice", "N"
     )
@@ -278,6 +285,7 @@ def _check_training(config: TrainConfig) -> None:
     expect(0 < config.lr < 1, "lr", "a learning rate above 0 and below 1", config.lr)
     good = config.schedule in ("cosine", "step", "constant")
     expect(good, "schedule", "cosine, step or constant", config.schedule)
+    expect(config.empty in ("skip", "one"), "empty", "skip or one", config.empty)
     expect(config.patience >= 1, "patience", "1 or more epochs", config.patience)
     expect(config.clip_value >= 0, "clip_value", "0 (off) or more", config.clip_value)
     expect(0 <= config.ema < 1, "ema", "0 (off), or a momentum below 1 as 0.99", config.ema)

@@ -49,4 +49,7 @@ def _resumed(given: Mapping[str, Any]) -> TrainConfig:
                 name,
             )
     run = open_run(given["resume"], "resume")
-    return TrainConfig(**{**run.config, **given, "resume": str(run.folder)}).resolved()
+    # Runs of earlier versions have no `empty`, and count images without foreground.
+    return TrainConfig(
+        **{"empty": "one", **run.config, **given, "resume": str(run.folder)}
+    ).resolved()

@@ -11,19 +11,22 @@ from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.registry import NETWORKS, load_networks
 from polypseg.experiment.trained import start_path
 from polypseg.losses import SegmentationLoss
-from polypseg.metrics.streaming import MeanDice, MeanIoU
+from polypseg.metrics.streaming import FalseAlarms, MeanDice, MeanIoU
 
 from .optimizer import Adam
 from .schedule import learning_rate
 
 
-def build_model(config: TrainConfig, steps: int, devices: int = 1) -> keras.Model:
+def build_model(
+    config: TrainConfig, steps: int, devices: int = 1, negatives: bool = False
+) -> keras.Model:
     """Build and compile a new network.
 
     Args:
         config: the options of the run.
         steps: number of steps in an epoch.
         devices: number of devices that train it together.
+        negatives: whether images without foreground are validated on.
 
     Raises:
         InputError: the weights to start with cannot be read or do not fit, or `accumulate` is more
@@ -33,7 +36,7 @@ def build_model(config: TrainConfig, steps: int, devices: int = 1) -> keras.Mode
     start = start_path(config)
     if start:
         _set_weights(network, start)
-    model = _compile(config, network, _optimizer(config, steps), devices)
+    model = _compile(config, network, _optimizer(config, steps), devices, negatives)
     # If the first step built the optimiser, TensorFlow would trace that step twice.
     model.optimizer.build(model.trainable_variables)
     return model
@@ -56,13 +59,16 @@ def _set_weights(network: keras.Model, path: Path) -> None:
     network.set_weights(saved.get_weights())
 
 
-def saved_model(config: TrainConfig, path: Path, devices: int) -> keras.Model:
+def saved_model(
+    config: TrainConfig, path: Path, devices: int, negatives: bool = False
+) -> keras.Model:
     """Load the network and the optimiser of a run that is resumed, and compile them.
 
     Args:
         config: the options of the run.
         path: its `last.keras`.
         devices: number of devices that train the network together.
+        negatives: whether images without foreground are validated on.
 
     Raises:
         InputError: the file is damaged, or its optimiser does not fit.
@@ -82,18 +88,25 @@ def saved_model(config: TrainConfig, path: Path, devices: int) -> keras.Model:
                 "saved: resume with the version that began the run, or begin a new one",
                 "resume",
             )
-    return _compile(config, model, model.optimizer, devices)
+    return _compile(config, model, model.optimizer, devices, negatives)
 
 
 def _compile(
-    config: TrainConfig, model: keras.Model, optimizer: keras.optimizers.Optimizer, devices: int
+    config: TrainConfig,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    devices: int,
+    negatives: bool,
 ) -> keras.Model:
+    metrics = [MeanDice(empty=config.empty), MeanIoU(empty=config.empty)]
+    if negatives and config.empty == "skip":
+        metrics.append(FalseAlarms())
     model.compile(
         optimizer=optimizer,
         loss=SegmentationLoss(
             config.loss or NETWORKS[config.model].loss, map_weights=config.map_weights
         ),
-        weighted_metrics=[MeanDice(name="dice"), MeanIoU(name="iou")],
+        weighted_metrics=metrics,
         jit_compile=_jit_compile(devices),
     )
     return model

@@ -45,7 +45,8 @@ class Progress(Protocol):
 
         Args:
             scores: `loss`, `dice` and `iou` in training, and `val_loss`, `val_dice` and `val_iou`
-                in validation.
+                in validation. `false_alarms` and `val_false_alarms` too if there are images without
+                foreground; Dice and IoU are then those of the other images.
             seconds: duration of the epoch, including validation and saving.
             better: whether its validation Dice is the highest so far.
             epochs_left: how many epochs can follow in this run; 0 if training stops here.

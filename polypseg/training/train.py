@@ -122,10 +122,11 @@ def _train_network(
     with _precision(config), distribute(config) as devices:
         steps = _steps(config, data, devices)[1]
         progress.build_begins()
+        negatives = "val" in data.arrays and data.arrays["val"].has_empty_masks
         if history and folder:
-            model = saved_model(config, folder / "last.keras", devices)
+            model = saved_model(config, folder / "last.keras", devices, negatives)
         else:
-            model = build_model(config, steps, devices)
+            model = build_model(config, steps, devices, negatives)
         batches = None if trained else _batches(config, data, len(history), devices)
         if config.resume and folder:
             write_environment(folder, len(history))
