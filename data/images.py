@@ -80,6 +80,21 @@ def read_grey(path: str | os.PathLike[str], data: bytes | None = None) -> np.nda
     return _to_8_bits(grey) if grey.max() > 15 else grey.astype(np.uint8)
 
 
+def read_orientation(path: str | os.PathLike[str], data: bytes | None = None) -> int:
+    """The EXIF (or TIFF) orientation of an image file, 1 to 8; 1 if it has none.
+
+    Only the head of the file is read. A file that cannot be read has 1.
+    """
+    try:
+        with Image.open(
+            path if data is None else io.BytesIO(data), formats=_PILLOW_FORMATS
+        ) as image:
+            orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # decoders raise errors of many types; `read_image` reports them
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
 def read_levels(path: str | os.PathLike[str], data: bytes | None = None) -> np.ndarray:
     """Read a label map as it is stored, `(height, width)`, uint8 or uint16.
 

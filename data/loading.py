@@ -156,14 +156,14 @@ def _empty(shape: tuple[int, ...], in_memory: bool) -> np.ndarray:
     size = max(int(np.prod(shape)), 1)
     try:
         # It has no name, so the system removes it when the process ends, even if it is killed.
-        file = tempfile.TemporaryFile()
-        # Reserve the space: writing to a map on a full disk would end the process with SIGBUS.
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
+        with tempfile.TemporaryFile() as file:  # the map keeps it open
+            # Reserve the space: writing to a map on a full disk would end the process with SIGBUS.
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, np.uint8, "w+", shape=shape)
     except OSError as error:
         raise InputError(
             f"expected {size / 1e9:.1f} GB of free space in the temporary folder for decoded "
             f"images ({error.strerror})",
             "cache_gb",
         ) from error
-    return np.memmap(file, np.uint8, "w+", shape=shape)

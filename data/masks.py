@@ -12,7 +12,7 @@ import numpy as np
 from polypseg.errors import InputError
 from polypseg.files import digest
 
-from .images import binarise, read_bytes, read_grey, read_levels
+from .images import binarise, read_bytes, read_grey, read_levels, read_orientation
 from .pairs import Pair
 from .problems import Problem
 
@@ -23,6 +23,7 @@ class MaskFile(NamedTuple):
     Attributes:
         digest: hash of the file; None if it cannot be read.
         problems: errors and warnings about the mask.
+        orientation: of the file, see `data.images.read_orientation`.
         shape: height and width in pixels; None if it cannot be decoded.
         bits: the pixels of the mask, one bit each, compressed by zlib.
         foreground, background: whether the mask has any.
@@ -30,6 +31,7 @@ class MaskFile(NamedTuple):
 
     digest: str | None
     problems: tuple[Problem, ...]
+    orientation: int = 1
     shape: tuple[int, int] | None = None
     bits: bytes = b""
     foreground: bool = False
@@ -87,6 +89,26 @@ def read_mask(path: str | os.PathLike[str], label: Sequence[int] | None = None) 
             "a label map are foreground"
         )
     return binarise(grey)
+
+
+def orientation_problem(image: int, mask: int, shape: tuple[int, ...]) -> str:
+    """Why image and mask of equal size may not lie on each other, or `""` if they do.
+
+    Some programs that draw masks show the image as it is stored, others upright. If only one of the
+    files says that it has to be turned, equal sizes show what was meant only if turning swaps
+    height and width.
+
+    Args:
+        image, mask: orientations of the files, see `data.images.read_orientation`.
+        shape: height and width of both.
+    """
+    swaps = (image >= 5) != (mask >= 5)
+    if image == mask or (swaps and shape[0] != shape[1]):
+        return ""
+    return (
+        f"the image has the EXIF orientation {image}, the mask {mask}: turn the pixels of one, or "
+        "remove its tag"
+    )
 
 
 def levels_problem(grey: np.ndarray) -> str:
@@ -175,5 +197,8 @@ def _read(pair: Pair, label: Sequence[int] | None) -> MaskFile:
         problems = [Problem("warning", path, "mask without foreground")]
     elif mask.all():
         problems = [Problem("warning", path, "mask without background")]
+    orientation = read_orientation(path, data)
     bits = zlib.compress(np.packbits(mask).tobytes(), 1)
-    return MaskFile(file_hash, tuple(problems), mask.shape, bits, bool(mask.any()), not mask.all())
+    return MaskFile(
+        file_hash, tuple(problems), orientation, mask.shape, bits, bool(mask.any()), not mask.all()
+    )

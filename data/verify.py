@@ -10,8 +10,8 @@ import numpy as np
 
 from polypseg.files import digest
 
-from .images import read_bytes, read_image
-from .masks import MaskFile, read_masks
+from .images import read_bytes, read_image, read_orientation
+from .masks import MaskFile, orientation_problem, read_masks
 from .pairs import Pair
 from .problems import Problem, Report
 
@@ -106,10 +106,16 @@ def _read_image(
     if _has_one_colour(image):
         problems.append(Problem("warning", pair.image, ONE_COLOUR))
     if mask.shape is not None:
+        turned = orientation_problem(
+            read_orientation(pair.image, data), mask.orientation, mask.shape
+        )
         if image.shape[:2] != mask.shape:
             sizes = "{1} x {0} and {3} x {2}".format(*image.shape[:2], *mask.shape)
             kind = "image and mask differ in size (width x height)"
             problems.insert(0, Problem("error", pair.mask, f"{kind}: {sizes}"))
+        elif turned:
+            kind = "image and mask may be turned against each other"
+            problems.append(Problem("error", pair.mask, f"{kind}: {turned}"))
         if on_pair:
             problems += on_pair(pair, image, mask.mask())
     return problems, _digest(image), (image_hash, mask.digest)

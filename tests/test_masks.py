@@ -14,10 +14,13 @@ from polypseg.commands.train import parse
 from polypseg.console.progress import TrainingProgress
 from polypseg.data.loading import training_size
 from polypseg.data.masks import read_mask
+from polypseg.data.pairs import find_pairs
+from polypseg.data.verify import verify
 from polypseg.errors import InputError, Note
 from polypseg.experiment.checkpoint import Saved, read_history, save_model
 from polypseg.experiment.config import TrainConfig
 from polypseg.metrics import overlap
+from polypseg.scoring.evaluation import evaluate
 from polypseg.training.datasets import BadFiles, load_data, load_folds
 from polypseg.training.train import train
 
@@ -227,3 +230,50 @@ def test_a_run_of_an_earlier_version_counts_images_without_foreground(
     with pytest.warns(Note, match="earlier version"):
         config = parse(["--resume", str(folder)])
     assert (config.empty, config.label) == ("one", None)
+
+
+TURNED = [  # orientation of image and mask, height and width as stored, whether it is an error
+    (1, 1, (40, 60), False),
+    (6, 6, (40, 60), False),
+    (3, 1, (40, 60), True),
+    (1, 3, (40, 60), True),
+    (2, 1, (40, 60), True),
+    (6, 1, (50, 50), True),
+    (6, 8, (40, 60), True),
+    (6, 1, (40, 60), False),  # the mask is stored upright, 60 x 40
+    (1, 8, (40, 60), False),
+]
+
+
+@pytest.mark.parametrize("image, mask, size, wrong", TURNED)
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_a_mask_that_may_be_turned_against_its_image_is_refused(
+    image, mask, size, wrong, suffix, rng, tmp_path
+):
+    def save(path, values, orientation):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path.parent.mkdir()
+        Image.fromarray(values).save(path, **({"exif": exif} if orientation != 1 else {}))
+
+    # Upright, both are of one size.
+    mask_size = size if (mask >= 5) == (image >= 5) else size[::-1]
+    pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+    values = np.zeros(mask_size, np.uint8)
+    values[5:20, 8:30] = 255
+    save(tmp_path / "images" / f"a.{suffix}", pixels, image)
+    save(tmp_path / "masks" / "a.png", values, mask)
+    pairs, _ = find_pairs(tmp_path)
+    problems = [problem.message for problem in verify(pairs).errors]
+    expected = f"the image has the EXIF orientation {image}, the mask {mask}: "
+
+    def predictor(images):
+        return [np.zeros(one.shape[:2], np.float32) for one in images]
+
+    if not wrong:
+        assert problems == []
+        assert len(list(evaluate(predictor, pairs))) == 1
+        return
+    assert len(problems) == 1 and expected in problems[0]
+    with pytest.raises(InputError, match=expected):
+        list(evaluate(predictor, pairs))

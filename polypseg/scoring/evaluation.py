@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, cast
 import cv2
 import numpy as np
 
+from polypseg.data.images import read_orientation
 from polypseg.data.maps import read_map
-from polypseg.data.masks import read_mask
+from polypseg.data.masks import orientation_problem, read_mask
 from polypseg.data.pairs import Pair
 from polypseg.errors import InputError, of_argument
 from polypseg.inference.predict import predict
@@ -72,6 +73,7 @@ def evaluate(
     """
     for pair, probability in zip(pairs, predict(predictor, pairs, batch_size=batch_size)):
         mask = read_mask(pair.mask, label)
+        _check_orientation(pair.image, pair.mask, mask.shape)
         yield Scored(pair, probability, overlap(mask, probability >= threshold), mask)
 
 
@@ -183,6 +185,8 @@ def score_item(item: Item, map_: np.ndarray | None, rules: Rules) -> Result:
     """
     with of_argument("masks" if map_ is None else "data_path"):
         mask = read_mask(item.mask, rules.label)
+        if map_ is not None and item.image is not None:  # the network has seen the image
+            _check_orientation(item.image, item.mask, mask.shape)
     name = item.image
     if map_ is None:
         name = item.map
@@ -200,6 +204,12 @@ def score_item(item: Item, map_: np.ndarray | None, rules: Rules) -> Result:
         raise InputError(f"{name}: {error}") from error
     top = int(map_.max()) if map_.dtype == np.uint8 else 255
     return Result(item.stem, scores, top)
+
+
+def _check_orientation(image: Path, mask: Path, shape: tuple[int, ...]) -> None:
+    problem = orientation_problem(read_orientation(image), read_orientation(mask), shape)
+    if problem:
+        raise InputError(f"{mask}: expected a mask that lies on its image, but {problem}")
 
 
 def resize_map(map_: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
