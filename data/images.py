@@ -21,9 +21,12 @@ from polypseg.files import atomic
 # tifffile logs a warning about a damaged file, which is raised here anyway.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"),
+    *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif"),
+)
 
-_PILLOW_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+_PILLOW_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -39,7 +42,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 def read_image(path: str | os.PathLike[str], data: bytes | None = None) -> np.ndarray:
     """Read an image file as an RGB array `(height, width, 3)`, uint8.
 
-    The file is JPEG, PNG, TIFF, BMP or WebP, which its content decides and not its suffix. Grey is
+    The file is JPEG, PNG, TIFF, BMP, WebP, GIF (of one frame), PPM, PGM, PBM, JPEG 2000 or AVIF,
+    which its content decides and not its suffix. Grey is
     repeated to three channels, 16 bits are scaled by their full range (`value / 257`, rounded),
     palettes are expanded, CMYK is converted, alpha is composited over black, and the EXIF (or TIFF)
     orientation is applied. Colour profiles are ignored.
@@ -219,7 +223,10 @@ def _decode(
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # its text shows a BytesIO object
-        return "expected a JPEG, PNG, TIFF, BMP or WebP image, got another or a damaged file"
+        return (
+            "expected a JPEG, PNG, TIFF, BMP, WebP, GIF, PPM, JPEG 2000 or AVIF image, got another "
+            "or a damaged file"
+        )
     text = " ".join(str(error).split()) or type(error).__name__
     speaks_for_itself = (ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
     if isinstance(error, speaks_for_itself):
@@ -242,7 +249,7 @@ def _decode_pillow(data: bytes, bits: int, use: str) -> np.ndarray:
             raise OSError("image file is truncated")
         order = cv2.COLOR_BGRA2RGBA if samples.shape[2] == 4 else cv2.COLOR_BGR2RGB
         samples = cv2.cvtColor(samples, order)
-    elif image.mode.startswith("I;16"):
+    elif image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
         samples = np.array(image).astype(np.uint16)
     elif use == "labels" and image.mode in ("1", "P"):
         samples = np.array(image).astype(np.uint8)

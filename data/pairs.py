@@ -25,17 +25,21 @@ class Pair(NamedTuple):
     mask: Path
 
 
-def find_pairs(root: str | os.PathLike[str]) -> tuple[list[Pair], list[Path]]:
+def find_pairs(
+    root: str | os.PathLike[str], recursive: bool = False
+) -> tuple[list[Pair], list[Path]]:
     """Match the images below `root` with their masks by stem.
 
     The folders are `images` and `masks`, `image` and `mask`, or `Original` and `Ground Truth`, in
-    any letter case. Hidden files and files without a suffix of `IMAGE_SUFFIXES` are ignored.
+    any letter case. Hidden files are ignored.
 
     Args:
         root: folder of the data set.
+        recursive: find files in subfolders too. The stem of `images/p1/a.jpg` is then `p1/a`.
 
     Returns:
-        The pairs, sorted by stem, and the sorted paths of orphans, which have no partner.
+        The pairs, sorted by stem, and the sorted paths of all that is in no pair: files without a
+        partner, files that have no suffix of `IMAGE_SUFFIXES`, and folders if not `recursive`.
 
     Raises:
         InputError: `root` or the folders in it are missing, there are no pairs, or a stem is twice
@@ -46,7 +50,8 @@ def find_pairs(root: str | os.PathLike[str]) -> tuple[list[Pair], list[Path]]:
     PosixPath('datasets/kvasir-seg/masks/cju0qkwl35piu0993l0dewei2.jpg')
     """
     image_folder, mask_folder = _find_folders(Path(root))
-    images, masks = files_by_stem(image_folder), files_by_stem(mask_folder)
+    images = files_by_stem(image_folder, recursive=recursive)
+    masks = files_by_stem(mask_folder, recursive=recursive)
     stems = sorted(images.keys() & masks.keys())
     if not stems:
         raise InputError(
@@ -55,6 +60,8 @@ def find_pairs(root: str | os.PathLike[str]) -> tuple[list[Pair], list[Path]]:
         )
     orphans = [images[stem] for stem in images.keys() - masks.keys()]
     orphans += [masks[stem] for stem in masks.keys() - images.keys()]
+    for folder in (image_folder, mask_folder):
+        orphans += unread_files(folder, recursive=recursive)
     return [Pair(stem, images[stem], masks[stem]) for stem in stems], sorted(orphans)
 
 
@@ -104,27 +111,64 @@ def _entry(folder: Path, name: str) -> Path | None:
 
 
 def files_by_stem(
-    folder: str | os.PathLike[str], suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+    folder: str | os.PathLike[str],
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+    recursive: bool = False,
 ) -> dict[str, Path]:
     """The files of a folder with one of these suffixes, by stem. Hidden files are ignored.
+
+    Args:
+        folder: of the files.
+        suffixes: in lower case.
+        recursive: find files in subfolders too. The stem of `p1/a.jpg` is then `p1/a`.
 
     Raises:
         InputError: the folder is missing, two files have the same stem, or a stem cannot be a line
             of a UTF-8 text file, such as the lists of a split.
     """
     files: dict[str, Path] = {}
-    for path in _inside(Path(folder)):
-        if path.name.startswith(".") or path.suffix.lower() not in suffixes:
+    for path in _visible(Path(folder), recursive):
+        if path.suffix.lower() not in suffixes:
             continue
-        if path.stem in files:
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in files:
             raise InputError(
-                f"expected one file per stem, got {files[path.stem].name} and {path.name} "
-                f"in {folder}"
+                f"expected one file per stem, got {files[stem].name} and {path.name} in "
+                f"{path.parent}"
             )
-        if path.stem.encode(errors="replace").decode().splitlines() != [path.stem]:
+        if stem.encode(errors="replace").decode().splitlines() != [stem]:
             raise InputError(f"expected names in UTF-8 without line breaks, got {path}")
-        files[path.stem] = path
+        files[stem] = path
     return files
+
+
+def unread_files(
+    folder: str | os.PathLike[str],
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+    recursive: bool = False,
+) -> list[Path]:
+    """What `files_by_stem` leaves out: files with another suffix and, if not `recursive`, folders.
+
+    Hidden files, and those with which Windows describes a folder, are left out here too.
+    """
+    return [
+        path
+        for path in _visible(Path(folder), recursive)
+        if path.suffix.lower() not in suffixes
+        and path.name.lower() not in ("thumbs.db", "desktop.ini")
+        and not (recursive and path.is_dir())
+    ]
+
+
+def _visible(folder: Path, recursive: bool) -> list[Path]:
+    """What is in a folder and, if `recursive`, in its folders, without hidden files and folders."""
+    found = []
+    for path in _inside(folder):
+        if not path.name.startswith("."):
+            found.append(path)
+            if recursive and path.is_dir() and not path.is_symlink():
+                found += _visible(path, recursive)
+    return found
 
 
 def _inside(folder: Path) -> list[Path]:

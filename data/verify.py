@@ -10,7 +10,7 @@ import numpy as np
 
 from polypseg.files import digest
 
-from .images import read_bytes, read_image, read_orientation
+from .images import IMAGE_SUFFIXES, read_bytes, read_image, read_orientation
 from .masks import MaskFile, orientation_problem, read_masks
 from .pairs import Pair
 from .problems import Problem, Report
@@ -78,7 +78,7 @@ def read_once(
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(lambda pair: _read_image(pair, masks[pair.stem], on_pair), pairs))
     problems = [problem for of_pair, _, _ in results for problem in of_pair]
-    problems += [Problem("warning", path, "file without a partner") for path in orphans]
+    problems += [Problem("warning", path, _why_left_out(path)) for path in orphans]
     problems += _same_images(pairs, [pixels for _, pixels, _ in results], split)
     files = {pair.stem: hashes for pair, (_, _, hashes) in zip(pairs, results, strict=True)}
     return Report(tuple(problems), len(pairs)), files
@@ -119,6 +119,14 @@ def _read_image(
         if on_pair:
             problems += on_pair(pair, image, mask.mask())
     return problems, _digest(image), (image_hash, mask.digest)
+
+
+def _why_left_out(path: Path) -> str:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return "file without a partner"
+    if path.is_dir():
+        return "folder whose files are not read (`recursive` includes them)"
+    return "file of a type that is not read"
 
 
 def _has_one_colour(image: np.ndarray) -> bool:

@@ -242,7 +242,9 @@ def test_damaged_files_are_refused(tmp_path, rng, suffix):
         check_refused(read_image, path)
         check_refused(read_mask, path)
     path.write_bytes(b"stem,subset\na,train\n")
-    assert "JPEG, PNG, TIFF, BMP or WebP" in check_refused(read_image, path)
+    assert "JPEG, PNG, TIFF, BMP, WebP, GIF, PPM, JPEG 2000 or AVIF" in check_refused(
+        read_image, path
+    )
 
 
 def test_truncated_16_bit_png_is_refused(tmp_path, rng):
@@ -255,11 +257,37 @@ def test_truncated_16_bit_png_is_refused(tmp_path, rng):
 
 def test_other_formats_and_animations_are_refused(tmp_path, rng):
     frames = [Image.fromarray(noise(rng, 20, 20, 3)) for _ in range(3)]
-    frames[0].save(tmp_path / "a.gif")
-    check_refused(read_image, tmp_path / "a.gif")
-    for name in ("a.webp", "a.png"):
+    frames[0].save(tmp_path / "a.ico")
+    check_refused(read_image, tmp_path / "a.ico")
+    for name in ("a.webp", "a.png", "a.gif"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
         assert "3 frames" in check_refused(read_image, tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".ppm", ".jp2", ".avif"])
+def test_other_formats_that_pillow_decodes_are_read(suffix, tmp_path, rng):
+    image = noise(rng, 5, 6, 3).repeat(8, axis=0).repeat(8, axis=1)  # 30 colours
+    options = {".avif": {"quality": 100}, ".jp2": {"irreversible": False}}.get(suffix, {})
+    Image.fromarray(image).save(tmp_path / f"a{suffix}", **options)
+    tolerance = 20 if suffix == ".avif" else 0
+    np.testing.assert_allclose(
+        read_image(tmp_path / f"a{suffix}").astype(int), image, rtol=0, atol=tolerance
+    )
+
+
+@pytest.mark.parametrize("suffix", [".pgm", ".pbm", ".gif"])
+def test_masks_of_other_formats_are_read(suffix, tmp_path, rng):
+    mask = rng.integers(0, 2, (5, 6)).repeat(8, axis=0).repeat(8, axis=1).astype(bool)
+    image = Image.fromarray(mask) if suffix == ".pbm" else Image.fromarray(mask * np.uint8(255))
+    image.save(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(read_mask(tmp_path / f"a{suffix}"), mask)
+
+
+def test_sixteen_bits_of_a_pgm_are_scaled_by_their_range(tmp_path, rng):
+    values = rng.integers(0, 2**16, (20, 30)).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.pgm")
+    expected = np.floor(values / 257 + 0.5).astype(np.uint8)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.pgm")[..., 0], expected)
 
 
 def test_a_camera_jpeg_with_a_preview_is_one_picture(tmp_path, rng):

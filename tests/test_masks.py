@@ -1,6 +1,8 @@
 """Label maps, and images without foreground, in training and in scoring."""
 
+import dataclasses
 import json
+from pathlib import Path
 
 import cv2
 import keras
@@ -277,3 +279,31 @@ def test_a_mask_that_may_be_turned_against_its_image_is_refused(
     assert len(problems) == 1 and expected in problems[0]
     with pytest.raises(InputError, match=expected):
         list(evaluate(predictor, pairs))
+
+
+def test_a_run_on_subfolders_is_scored_with_them(with_negatives, tmp_path, monkeypatch):
+    tiny.install(monkeypatch.setitem)
+    for name in ("images", "masks"):
+        for index, path in enumerate(sorted((with_negatives / name).iterdir())):
+            folder = with_negatives / name / f"p{index % 5}"
+            folder.mkdir(exist_ok=True)
+            path.rename(folder / f"{index // 5}.png")
+    with pytest.raises(InputError, match="expected images and masks with equal stems"):
+        load_data(config_of(with_negatives))
+    config = config_of(with_negatives, recursive=True, group_by="^[^/]+", epochs=1, batch_size=4)
+    folder, _ = train(dataclasses.replace(config, trained_model_path=str(tmp_path / "r")))
+    tested = (folder / "split" / "test.txt").read_text().split()
+    assert tested and len({stem.split("/")[0] for stem in tested}) == 1
+    arguments = ["--model", str(folder), "--save-predictions", "--out", str(tmp_path / "o")]
+    monkeypatch.setattr("sys.argv", ["test.py", *arguments])
+    test_command.main()
+    written = (tmp_path / "o" / "predictions").rglob("*.png")
+    found = {path.relative_to(tmp_path / "o" / "predictions").with_suffix("") for path in written}
+    assert found == {Path(stem) for stem in tested}
+    saved = ["--predictions", str(tmp_path / "o" / "predictions"), "--recursive"]
+    saved += ["--masks", str(with_negatives / "masks"), "--stems", str(folder / "split/test.txt")]
+    by_network = json.loads((tmp_path / "o" / "metrics.json").read_text())["pranet"]
+    monkeypatch.setattr("sys.argv", ["test.py", *saved, "--out", str(tmp_path / "o2")])
+    test_command.main()
+    by_maps = json.loads((tmp_path / "o2" / "metrics.json").read_text())["pranet"]
+    assert by_maps == pytest.approx(by_network, abs=1e-6, nan_ok=True)

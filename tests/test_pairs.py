@@ -43,11 +43,28 @@ def test_orphans_of_both_sides_are_told(tmp_path):
     assert orphans == [tmp_path / name for name in ("images/a.jpg", "images/z.jpg", "masks/c.png")]
 
 
-def test_other_and_hidden_files_are_not_looked_at(tmp_path):
+def test_hidden_files_are_not_looked_at_and_others_are_told(tmp_path):
     touch(tmp_path, "images/a.jpg", "images/.b.jpg", "images/._a.jpg", "images/Thumbs.db")
+    touch(tmp_path, "images/b.HEIC", "masks/b.png", "images/.old/c.jpg")
     touch(tmp_path, "masks/a.png", "masks/a.txt", "masks/.DS_Store", "masks/old/a.png", "a.csv")
     pairs, orphans = find_pairs(tmp_path)
-    assert [pair.stem for pair in pairs] == ["a"] and orphans == []
+    assert [pair.stem for pair in pairs] == ["a"]
+    left_out = ("images/b.HEIC", "masks/a.txt", "masks/b.png", "masks/old")
+    assert orphans == [tmp_path / name for name in left_out]
+
+
+def test_subfolders_are_read_if_asked_for(tmp_path):
+    touch(tmp_path, "images/a.jpg", "images/p1/a.jpg", "images/p1/x/b.png", "images/p2/a.jpg")
+    touch(tmp_path, "masks/a.png", "masks/p1/a.png", "masks/p1/x/b.png", "masks/p2/c.png")
+    touch(tmp_path, "images/p1/.hidden/a.jpg", "masks/p1/notes.txt")
+    pairs, orphans = find_pairs(tmp_path, recursive=True)
+    assert [pair.stem for pair in pairs] == ["a", "p1/a", "p1/x/b"]
+    assert pairs[2].mask == tmp_path / "masks/p1/x/b.png"
+    left_out = ("images/p2/a.jpg", "masks/p1/notes.txt", "masks/p2/c.png")
+    assert orphans == [tmp_path / name for name in left_out]
+    touch(tmp_path, "images/p1/a.png")
+    with pytest.raises(InputError, match="one file per stem, got a.jpg and a.png in .*/images/p1"):
+        find_pairs(tmp_path, recursive=True)
 
 
 def test_a_wrong_root_is_told(tmp_path):

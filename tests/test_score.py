@@ -518,6 +518,7 @@ def test_json_table_and_report_say_what_was_scored(network, tmp_path):
         "threshold": "0.25",
         "rule for empty masks": "one",
         "maps resized to their masks": "no",
+        "label in the masks": "none",
         "empty masks": "0",
         "protocols": "threshold, pranet",
         "polypseg version": __version__,

@@ -87,6 +87,9 @@ class TestOptions:
         "masks are black and white)",
         "N",
     )
+    recursive: bool = option(
+        False, "scores", "read files in subfolders too (always if the run did)"
+    )
     stems: list[str] | None = option(
         None,
         "scores",
@@ -144,11 +147,20 @@ def main() -> None:
 
     if options.model:
         sources = run.network_sources(
-            options.model, options.data_path, options.part, options.stems, options.names
+            options.model,
+            options.data_path,
+            options.part,
+            options.stems,
+            options.names,
+            options.recursive,
         )
     else:
         sources = run.saved_sources(
-            options.predictions or [], options.masks or [], options.stems, options.names
+            options.predictions or [],
+            options.masks or [],
+            options.stems,
+            options.names,
+            options.recursive,
         )
     images = sum(len(source.items) for source in sources)
     with contextlib.ExitStack() as stack:

@@ -60,6 +60,7 @@ class TrainConfig:
     folds: int | None = option(
         None, "data", "cross-validation: K runs, each tested on a different Kth of the images", "K"
     )
+    recursive: bool = option(False, "data", "read images and masks in subfolders too")
     label: list[int] | None = option(
         None,
         "data",

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from polypseg.data.images import IMAGE_SUFFIXES, read_bytes, read_image, write_png
-from polypseg.data.pairs import refuse_data_set
+from polypseg.data.pairs import refuse_data_set, unread_files
 from polypseg.drawing.overlay import overlay
 from polypseg.drawing.panel import panel
-from polypseg.errors import InputError
+from polypseg.errors import InputError, Note
 from polypseg.files import digest, writing
 
 from .predict import CallTimes, Prediction, predictions, read_ahead
@@ -40,6 +41,8 @@ def find_images(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
     Args:
         arguments: files, folders (all images directly inside) or patterns such as `"a/**/*.jpg"`.
+
+    A `Note` counts what is in a folder and not read: files of other types, and subfolders.
 
     Raises:
         InputError: nothing is found for one of the arguments.
@@ -67,9 +70,22 @@ def find_images(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
                     f"expected {kind} images ({' '.join(IMAGE_SUFFIXES)}), got {argument}",
                     "image",
                 )
+        if os.path.isdir(argument):
+            _note_unread(unread_files(argument), argument)
         for path in paths:
             found.setdefault(_identity(path), Path(path))
     return list(found.values())
+
+
+def _note_unread(files: Sequence[Path], folder: str) -> None:
+    if files:
+        names = ", ".join(file.name for file in files[:3]) + ", ..." * (len(files) > 3)
+        count = f"{len(files)} file{'s' * (len(files) > 1)} or folders"
+        warnings.warn(
+            f"not read: {count} in {folder} that are no images of a known type ({names})",
+            Note,
+            stacklevel=1,
+        )
 
 
 def _identity(path: str) -> str:

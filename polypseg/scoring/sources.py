@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from polypseg.data.images import IMAGE_SUFFIXES
 from polypseg.data.maps import MAP_SUFFIXES
-from polypseg.data.pairs import IMAGE_FOLDERS, files_by_stem, find_pairs
+from polypseg.data.pairs import IMAGE_FOLDERS, files_by_stem, find_pairs, unread_files
 from polypseg.errors import InputError, Note, expect, of_argument
 from polypseg.experiment.run import open_run
 from polypseg.inference.formats import exported_as
@@ -60,6 +60,7 @@ def network_sources(
     subset: str,
     stems: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    recursive: bool = False,
 ) -> list[Source]:
     """The sources of networks, each on every data set.
 
@@ -70,6 +71,7 @@ def network_sources(
         stems: files with a stem a line, one for all data sets or one for each; they replace
             `subset`.
         names: a name for each of `models`; default: the name of its file or folder.
+        recursive: read subfolders too, see `find_pairs`; always if the run did.
 
     Raises:
         InputError: a network, data set or list that cannot be used.
@@ -95,7 +97,8 @@ def network_sources(
             )
         for data_path, listed in zip(map(str, data_sets), lists):
             with of_argument("data_path"):
-                pairs, orphans = find_pairs(data_path)
+                below = recursive or bool(config and config.get("recursive"))
+                pairs, orphans = find_pairs(data_path, below)
             _note_left_out(orphans, f"in {data_path} without a partner")
             data = descriptive_name(data_path)
             if listed:
@@ -121,6 +124,7 @@ def saved_sources(
     masks: Sequence[str | Path],
     stems: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    recursive: bool = False,
 ) -> list[Source]:
     """The sources of folders of saved maps.
 
@@ -130,6 +134,7 @@ def saved_sources(
         stems: files with a stem a line, one for all folders of maps or one for each; the other
             masks are left out.
         names: a name for each of `predictions`; default: taken from its path.
+        recursive: read subfolders too, see `files_by_stem`.
 
     Raises:
         InputError: a folder or list that cannot be used; masks without a map, all of them listed.
@@ -150,8 +155,12 @@ def saved_sources(
     lists = read_stem_lists(stems, len(predictions), "predictions")
     sources = []
     for index, (maps_folder, masks_folder, listed) in enumerate(zip(predictions, masks, lists)):
-        maps = _files("predictions", maps_folder, MAP_SUFFIXES)
-        wanted = _files("masks", masks_folder, IMAGE_SUFFIXES)
+        maps = _files("predictions", maps_folder, MAP_SUFFIXES, recursive)
+        wanted = _files("masks", masks_folder, IMAGE_SUFFIXES, recursive)
+        for folder, suffixes in ((maps_folder, MAP_SUFFIXES), (masks_folder, IMAGE_SUFFIXES)):
+            _note_left_out(
+                unread_files(folder, suffixes, recursive), f"in {folder} of a type that is not read"
+            )
         if listed:
             check_listed(listed, set(wanted), f"masks in {masks_folder}")
             wanted = {stem: mask for stem, mask in wanted.items() if stem in listed.stems}
@@ -159,7 +168,7 @@ def saved_sources(
         if not listed:
             extra = [maps[stem] for stem in sorted(maps.keys() - wanted.keys())]
             _note_left_out(extra, f"in {maps_folder} without a mask")
-        images = _images_beside(masks_folder)
+        images = _images_beside(masks_folder, recursive)
         data = descriptive_name(masks_folder)
         sources.append(
             Source(
@@ -211,20 +220,22 @@ def _with_equal_names(sources: list[Source]) -> list[Source]:
     return [source for source, name in zip(sources, names) if names.count(name) > 1]
 
 
-def _files(argument: str, folder: str | Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+def _files(
+    argument: str, folder: str | Path, suffixes: tuple[str, ...], recursive: bool
+) -> dict[str, Path]:
     with of_argument(argument):
-        files = files_by_stem(folder, suffixes)
+        files = files_by_stem(folder, suffixes, recursive)
     expect(files, argument, f"files ending in {', '.join(suffixes)}", f"none in {folder}")
     return files
 
 
-def _images_beside(masks_folder: str | Path) -> dict[str, Path]:
+def _images_beside(masks_folder: str | Path, recursive: bool) -> dict[str, Path]:
     """The images of a data set in the usual layout, by stem, for the report; may be empty."""
     for name in IMAGE_FOLDERS:
         folder = Path(masks_folder).resolve().parent / name
         if folder.is_dir():
             try:
-                return files_by_stem(folder)
+                return files_by_stem(folder, recursive=recursive)
             except InputError:
                 return {}
     return {}

@@ -129,7 +129,7 @@ ROWS = [
     fault("--image in/a.png", "--image: in/a.png: expected a readable", unreadable("in/a.png")),
     fault("--image in", "--image: expected a folder with", unreadable("in")),
     # What is in the images.
-    fault("--image notes.txt", "--image: notes.txt: expected a JPEG, PNG, TIFF, BMP or WebP"),
+    fault("--image notes.txt", "--image: notes.txt: expected a JPEG, PNG, TIFF, BMP, WebP"),
     fault("--image net.onnx", "--image: net.onnx: expected a JPEG, PNG"),
     fault("--image a.png", "--image: a.png: expected an image, got an empty file", put("a.png")),
     fault("--image a.png", "--image: a.png: expected a JPEG", put("a.png", NOISE)),
