@@ -401,7 +401,9 @@ def test_other_processes_do_not_help_a_slow_network(wait, alone, monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: now)
     monkeypatch.setattr(time, "thread_time", lambda: now)
     monkeypatch.setattr(evaluation, "score_item", score)
-    monkeypatch.setattr(evaluation, "_share_out", lambda jobs, workers: shared.extend(jobs) or [])
+    monkeypatch.setattr(
+        evaluation, "_score_in_processes", lambda jobs, workers: shared.extend(jobs) or []
+    )
     assert list(score_items(range(9), Rules(), maps(), workers=2)) == list(range(alone))
     assert len(shared) == 9 - alone
 

@@ -1,1 +1,1 @@
-"""Maps or networks to rows, tables and the report page."""
+"""Score networks or saved maps, and write tables and the report page."""

@@ -23,7 +23,8 @@ from polypseg.runtime import cores
 
 from .sources import Item
 
-# Seconds of scoring in this process before others are started, which takes about as long.
+# Other processes are started after this many seconds of scoring, which is about how long they need
+# to start.
 _SECONDS_ALONE = 1.0
 
 _Job = tuple[Item, np.ndarray | None, "Rules"]
@@ -83,7 +84,7 @@ class Rules(NamedTuple):
     Attributes:
         threshold: from 0 to 1; see `metrics.score`.
         empty: what an empty mask scores, "skip", "one" or "zero"; see `metrics.score`.
-        resize: scale a map that does not have the size of its mask, instead of raising an error.
+        resize: scale a map whose size differs from its mask's, instead of raising an error.
         label: the levels of the masks that are foreground, see `data.masks.read_mask`.
     """
 
@@ -136,8 +137,8 @@ def score_items(
     with contextlib.ExitStack() as stack:
         if isinstance(maps, Generator):
             stack.callback(maps.close)
-        for job in jobs:  # a small data set is done before other processes would have started
-            # A pause this long is spent waiting for the network: more processes would not help.
+        for job in jobs:  # a small data set is scored before other processes would have started
+            # In a longer pause this loop waits for the network: more processes would not help.
             if time.monotonic() - last > 0.01:
                 spent = 0.0
             start = time.thread_time()
@@ -147,10 +148,10 @@ def score_items(
             if workers > 1 and spent > _SECONDS_ALONE:
                 break
             last = time.monotonic()
-        yield from _share_out(jobs, workers)
+        yield from _score_in_processes(jobs, workers)
 
 
-def _share_out(jobs: Iterator[_Job], workers: int) -> Iterator[Result]:
+def _score_in_processes(jobs: Iterator[_Job], workers: int) -> Iterator[Result]:
     """Score jobs in several processes."""
     pending: deque[Any] = deque()
     job = next(jobs, None)
@@ -177,7 +178,7 @@ def score_item(item: Item, map_: np.ndarray | None, rules: Rules) -> Result:
 
     Args:
         item: what is scored.
-        map_: `(H, W)`, uint8 or floats in [0, 1]; None: it is read from `item.map`.
+        map_: `(H, W)`, uint8 or floats in [0, 1]; if it is None, the map is read from `item.map`.
         rules: how it is scored.
 
     Raises:

@@ -15,7 +15,7 @@ from polypseg.drawing.comparison import draw_comparison
 from .evaluation import Result, Rules, resize_map
 from .sources import Item
 
-_MOST = 64  # in a report; each has some 20 to 40 kB
+_MOST_EXAMPLES = 64  # in a report; each takes 20 to 40 kB
 
 
 class Example(NamedTuple):
@@ -50,7 +50,7 @@ def draw_examples(
         maps_of: returns the maps of items.
         sources: number of sources that share the report.
     """
-    worst, median = choose(results, min(8, max(1, _MOST // (2 * sources))))
+    worst, median = choose(results, min(8, max(1, _MOST_EXAMPLES // (2 * sources))))
     chosen = [*(("worst", index) for index in worst), *(("median", index) for index in median)]
     maps = maps_of([items[index] for _, index in chosen])
     examples = []
@@ -63,26 +63,26 @@ def draw_examples(
     return examples
 
 
-def choose(results: Sequence[Result], each: int) -> tuple[list[int], list[int]]:
-    """Indices of the `each` results with the lowest Dice, and of `each` around the median.
+def choose(results: Sequence[Result], count: int) -> tuple[list[int], list[int]]:
+    """Indices of the `count` results with the lowest Dice, and of `count` others around the median.
 
-    Both are in rising order of Dice, and no index is in both.
+    Both lists are in rising order of Dice, and no index is in both.
     """
     ranked = sorted(
         (result.scores.threshold["dice"], index)
         for index, result in enumerate(results)
         if not math.isnan(result.scores.threshold["dice"])
     )
-    worst = [index for _, index in ranked[:each]]
-    start = max(min(len(ranked) // 2 - each // 2, len(ranked) - each), len(worst))
-    return worst, [index for _, index in ranked[start : start + each]]
+    worst = [index for _, index in ranked[:count]]
+    start = max(min(len(ranked) // 2 - count // 2, len(ranked) - count), len(worst))
+    return worst, [index for _, index in ranked[start : start + count]]
 
 
 def draw_tile(item: Item, map_: np.ndarray, rules: Rules) -> np.ndarray:
     """Draw the comparison of one mask and its map, see `drawing.comparison.draw_comparison`.
 
     Args:
-        item: without a readable image, the map itself is the background.
+        item: the mask and its image; if the image cannot be read, the map is the background.
         map_: `(H, W)`, uint8 or floats in [0, 1], of the mask's size.
         rules: how the map is scored.
     """
@@ -96,7 +96,7 @@ def draw_tile(item: Item, map_: np.ndarray, rules: Rules) -> np.ndarray:
 
 
 def _read_if_possible(item: Item) -> np.ndarray | None:
-    """The image; None if there is none, or a broken one, which saved maps do not need."""
+    """The image, or None if it is missing or broken: saved maps can be scored without it."""
     if item.image is None:
         return None
     try:

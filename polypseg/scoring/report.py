@@ -20,7 +20,7 @@ from .source_scores import SourceScores
 from .tables import NAMES, PROTOCOLS, best_cells, cells, headings, protocol_words, without_nan
 
 _TEMPLATE = Path(__file__).with_name("report.html")
-_SHORT = {"precision": "prec."}
+_SHORT = {"precision": "prec."}  # headings that are too long for the page
 
 
 def report(rows: Sequence[SourceScores], environment: Mapping[str, str]) -> str:
@@ -33,7 +33,7 @@ def report(rows: Sequence[SourceScores], environment: Mapping[str, str]) -> str:
     date = rows[-1].date
     images = sum(row.total["n"] for row in rows)
     data = json.dumps(
-        without_nan([_of_source(row, environment) for row in rows]), separators=(",", ":")
+        without_nan([_source_data(row, environment) for row in rows]), separators=(",", ":")
     )
     return string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         hit=to_hex(HIT),
@@ -103,8 +103,8 @@ def _bold(text: str, best: bool) -> str:
 
 
 def _glossary() -> str:
-    """A definition list of the scores. One that both protocols have is in it once, or twice if its
-    words differ.
+    """The scores as a definition list. A score of both protocols is listed once, or twice if its
+    two descriptions differ.
     """
     entries = dict.fromkeys(
         (metric.heading, f"{metric.words} {metric.better.capitalize()} is better.")
@@ -117,7 +117,7 @@ def _glossary() -> str:
 
 
 def _image_scores(protocol: str) -> Iterator[tuple[str, str, str]]:
-    """The scores in the table of all images: heading, key in the page, key in `ImageScores`."""
+    """Scores in the table of all images: heading, key in the page, key in `ImageScores`."""
     others = {metric.heading for metric in METRICS["threshold"]} if protocol == "pranet" else set()
     prefix = "pranet_" if protocol == "pranet" else ""  # as in per_image.csv
     for metric in METRICS[protocol]:
@@ -135,12 +135,12 @@ def _image_columns() -> list[tuple[str | int, ...]]:
 
 
 def _note_on_pranet_columns() -> str:
-    """Says which columns of the table of all images belong to the protocol `pranet`."""
+    """A note on which columns of the table of all images belong to the protocol `pranet`."""
     names = [heading for heading, _, _ in _image_scores("pranet")]
     return f"; {', '.join(names)}: protocol pranet" if names else ""
 
 
-def _of_source(row: SourceScores, environment: Mapping[str, str]) -> dict[str, Any]:
+def _source_data(row: SourceScores, environment: Mapping[str, str]) -> dict[str, Any]:
     """What the page's script shows of one source."""
     scoring = {fact.label: fact.text for fact in row.facts}
     scoring["command"] = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -158,7 +158,7 @@ def _of_source(row: SourceScores, environment: Mapping[str, str]) -> dict[str, A
             protocol: {short: _rounded(of_protocol[name]) for short, name in curves.items()}
             for protocol, of_protocol in row.curves.items()
         },
-        "images": [_of_image(result) for result in row.results],
+        "images": [_image_data(result) for result in row.results],
         "gallery": [example._asdict() for example in row.examples],
         "config": [
             [title, [[key, "–" if value is None else str(value)] for key, value in part.items()]]
@@ -167,7 +167,7 @@ def _of_source(row: SourceScores, environment: Mapping[str, str]) -> dict[str, A
     }
 
 
-def _of_image(result: Result) -> dict[str, Any]:
+def _image_data(result: Result) -> dict[str, Any]:
     scores = result.scores
     numbers = {
         key: round(getattr(scores, protocol)[name], 5)

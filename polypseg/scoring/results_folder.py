@@ -23,10 +23,10 @@ FILES = ("report.html", "metrics.json", "per_image.csv", "table.md", "table.tex"
 
 
 class ResultsFolder:
-    """A folder for tables, report and maps, which no other process can write to meanwhile.
+    """Context with a folder for tables, report and maps. No other process can write to it.
 
-    Files are written under temporary names as soon as their content is known. They get their own
-    names together when the context ends, and are removed if it ends with an error.
+    Files are written under temporary names as soon as their content is known. When the context
+    ends, all get their final names. If it ends with an error, they are removed.
 
     Args:
         out: the folder; it is made if there is none.
@@ -94,7 +94,7 @@ class ResultsFolder:
             markdown_tables(rows),
             latex_tables(rows),
         )
-        # In reverse, because what is written last gets its name first: the maps come after these.
+        # The file that is written last gets its final name first: the report, before the maps.
         for name, text in reversed(list(zip(FILES, texts, strict=True))):
             self._write(self._out / name, text.encode("utf-8", "surrogateescape"), durable=True)
 
@@ -107,14 +107,14 @@ class ResultsFolder:
 
     def _write(self, path: Path, content: bytes, durable: bool = False) -> None:
         with writing(path.parent, "out"):
-            self._make(path.parent)
+            self._make_folder(path.parent)
             temporary = self._stack.enter_context(atomic(path, durable=durable))
             temporary.write_bytes(content)
 
-    def _make(self, folder: Path) -> None:
-        """Make a folder; it is removed if it is empty in the end."""
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder and its parents; those that are empty at the end are removed."""
         if not folder.is_dir():
-            self._make(folder.parent)
+            self._make_folder(folder.parent)
             folder.mkdir()
             self._stack.callback(_remove_if_empty, folder)
 

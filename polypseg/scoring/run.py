@@ -1,4 +1,4 @@
-"""Score sources one after the other: networks, or saved maps."""
+"""Score one source after the other; a source is a network or a folder of saved maps."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -39,17 +39,17 @@ def score_sources(
     folder: ResultsFolder | None = None,
     on_image: Callable[[], object] = lambda: None,
 ) -> list[SourceScores]:
-    """Score sources; with a folder, draw examples and save the networks' maps too.
+    """Score sources. With a folder, also draw examples and save the networks' maps.
 
     Args:
         sources: from `network_sources` or `saved_sources`.
         threshold: from 0 to 1; default: the network's own, 0.5 for saved maps.
         empty: what an empty mask scores, see `metrics.score`.
-        resize: scale a map that does not have the size of its mask.
+        resize: scale a map whose size differs from its mask's.
         label: the levels of the masks that are foreground; default: those of the run, if any.
         input_size: height and width at which networks run; default: their own.
         tta: average a network's maps over the image and its three flips.
-        folder: for the results; its `write_tables` is left to the caller.
+        folder: for the maps; the caller writes the tables with its `write_tables`.
         on_image: called after each image.
 
     Raises:
@@ -63,7 +63,9 @@ def score_sources(
             maps_of: Callable[[Sequence[Item]], Iterable[np.ndarray]] = _saved_maps
             argument, own_threshold = "predictions", 0.5
         else:
-            if source.path not in loaded:  # sources of one network follow each other
+            if (
+                source.path not in loaded
+            ):  # the sources of a network follow each other: keep only one
                 loaded = {source.path: Predictor.load(source.path, input_size)}
             predictor = loaded[source.path]
             network = NetworkFacts(predictor.digest, predictor.input_size, tta)

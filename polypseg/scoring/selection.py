@@ -14,7 +14,7 @@ class StemList(NamedTuple):
     """A text file with one stem per line.
 
     Attributes:
-        stems: what it lists.
+        stems: the stems in the file.
         path: of the file.
     """
 
@@ -30,7 +30,7 @@ def read_stem_lists(
     Args:
         paths: no file, one file for all data sets, or one file per data set.
         count: the number of data sets.
-        argument: the argument that gives the data sets.
+        argument: the name of the argument that gives the data sets, for messages.
 
     Raises:
         InputError: another number of files, an empty file, or a file that is not UTF-8 text.
@@ -49,10 +49,10 @@ def read_stem_lists(
             lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
-                f"expected a text file with a stem a line, got {path} ({error})", "stems"
+                f"expected a text file with one stem per line, got {path} ({error})", "stems"
             ) from error
         stems = {line.strip() for line in lines} - {""}
-        expect(stems, "stems", "a text file with a stem a line", f"the empty file {path}")
+        expect(stems, "stems", "a text file with one stem per line", f"the empty file {path}")
         lists.append(StemList(stems, path))
     return lists * count if len(lists) == 1 else lists
 
@@ -63,13 +63,13 @@ def pairs_of_list(pairs: Sequence[Pair], listed: StemList, data_path: str) -> li
     return [pair for pair in pairs if pair.stem in listed.stems]
 
 
-def check_listed(listed: StemList, known: set[str], of_what: str) -> None:
-    """Raise `InputError` for a listed stem that is not among the known ones."""
+def check_listed(listed: StemList, known: set[str], known_as: str) -> None:
+    """Raise `InputError` for a stem that is not known; `known_as` says what the known ones are."""
     unknown = sorted(listed.stems - known)
     expect(
         not unknown,
         "stems",
-        f"stems of {of_what}",
+        f"stems of {known_as}",
         f"also {', '.join(unknown)} in {listed.path}",
     )
 
@@ -86,7 +86,7 @@ def pairs_of_split(
 
     Raises:
         InputError: there is no split, the subset is empty, an image of it is missing, or an image
-            has the same stem as the run's but another content.
+            has the same stem as one of the run but another content.
     """
     if run_folder is None:
         raise InputError(f"expected all, since a model file has no split, got {subset}", "subset")

@@ -1,4 +1,4 @@
-"""The scores of a source, and the facts about how they were made."""
+"""The scores of a source, and the facts that describe how they were computed."""
 
 import datetime
 import functools
@@ -35,7 +35,7 @@ class Fact(NamedTuple):
     Attributes:
         key: in metrics.json.
         label: in pages that people read.
-        value: a value that JSON knows.
+        value: a value that JSON can store.
     """
 
     key: str

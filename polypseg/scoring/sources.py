@@ -68,7 +68,7 @@ def network_sources(
         models: run folders or model files.
         data_paths: data sets; default: the one that the run was trained on.
         subset: "train", "val" or "test" of the run's split, or "all".
-        stems: files with a stem a line, one for all data sets or one for each; they replace
+        stems: files with one stem per line, one for all data sets or one for each; they replace
             `subset`.
         names: a name for each of `models`; default: the name of its file or folder.
         recursive: read subfolders too, see `find_pairs`; always if the run did.
@@ -131,8 +131,8 @@ def saved_sources(
     Args:
         predictions: folders of maps.
         masks: folders of masks, one for all folders of maps or one for each.
-        stems: files with a stem a line, one for all folders of maps or one for each; the other
-            masks are left out.
+        stems: files with one stem per line, one for all folders of maps or one for each; masks
+            that are not listed are left out.
         names: a name for each of `predictions`; default: taken from its path.
         recursive: read subfolders too, see `files_by_stem`.
 
@@ -205,8 +205,10 @@ def _note_left_out(files: Sequence[Path], which: str) -> None:
 
 
 def _with_distinct_names(sources: list[Source]) -> list[Source]:
-    """Sources with the same names are named by the paths of their networks, and if those are the
-    same too, by the paths of their data.
+    """Make the names of all sources different.
+
+    If sources have the same names, the paths of their networks are used as names. If these are
+    also the same, the paths of their data are used.
     """
     for source in _with_equal_names(sources):
         source.model = str(source.path)
@@ -230,7 +232,7 @@ def _files(
 
 
 def _images_beside(masks_folder: str | Path, recursive: bool) -> dict[str, Path]:
-    """The images of a data set in the usual layout, by stem, for the report; may be empty."""
+    """The images beside a folder of masks, by stem, for the report; may be empty."""
     for name in IMAGE_FOLDERS:
         folder = Path(masks_folder).resolve().parent / name
         if folder.is_dir():

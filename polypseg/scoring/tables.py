@@ -25,7 +25,7 @@ def shown_metrics(protocol: str) -> list[Metric]:
 
 
 def protocol_words(protocol: str, rows: Sequence[SourceScores]) -> str:
-    """One line that says how the numbers of a table were made."""
+    """One line that says how the numbers of a table were computed."""
     if protocol == "pranet":
         return (
             "Protocol pranet: each map stretched to [0, 1], 256 thresholds "
@@ -180,8 +180,10 @@ def _one_line(text: str) -> str:
 
 
 def metrics_json(rows: Sequence[SourceScores]) -> str:
-    """The means of one source with the keys of `DataSetScores.result`, or those of several below
-    "results", each with its facts below "settings"; nan becomes null.
+    """The content of `metrics.json`.
+
+    For one source these are the means, with the keys of `DataSetScores.result`, and its facts as
+    "settings". For several sources, "results" is a list of these. NaN becomes null.
     """
     results = [
         row.total | {"settings": {key: value for key, _, value in row.facts}} for row in rows
@@ -194,8 +196,8 @@ def metrics_json(rows: Sequence[SourceScores]) -> str:
 
 
 def per_image_csv(rows: Sequence[SourceScores]) -> str:
-    """A row for each image; with several sources it starts with model and data. An undefined score
-    is an empty cell.
+    """A row for each image. If there are several sources, a row begins with model and data. An
+    undefined score is an empty cell.
     """
     several = len(rows) > 1
     heads = [
@@ -216,7 +218,7 @@ def per_image_csv(rows: Sequence[SourceScores]) -> str:
 
 
 def without_nan(value: Any) -> Any:
-    """The same with None for each nan, which JSON does not have."""
+    """Replace each NaN by None, because JSON has no NaN."""
     if isinstance(value, dict):
         return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

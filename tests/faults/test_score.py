@@ -44,7 +44,7 @@ PROBABILITY = "--threshold: expected a probability from 0 to 1, got "
 NUMBERS = f"--predictions: {NPY}: expected a NumPy array of numbers"
 RANGE = f"--predictions: {NPY}: expected numbers in [0, 1], got "
 SHAPE = f"--predictions: {NPY}: expected a map (H, W) of floats, uint8 or bool, got "
-STEMS = "--stems: expected a text file with a stem a line, got "
+STEMS = "--stems: expected a text file with one stem per line, got "
 PAIRS = "--data-path: expected images and masks with equal stems"
 
 
