@@ -1,1 +1,1 @@
-"""What a terminal sees: arguments, one-line errors, progress."""
+"""The terminal side of all commands: arguments, one-line errors, progress."""

@@ -40,19 +40,19 @@ def given_options(
         if about.group not in groups:
             groups[about.group] = parser.add_argument_group(about.group)
         names = [field.name] if about.positional else [option(field.name), *about.spellings]
-        groups[about.group].add_argument(*names, **_of_field(field, about))
+        groups[about.group].add_argument(*names, **_argument_keywords(field, about))
     words = sys.argv[1:] if arguments is None else arguments
-    return vars(parser.parse_args([_kebab(word) for word in words]))
+    return vars(parser.parse_args([_with_hyphens(word) for word in words]))
 
 
-def _of_field(field: dataclasses.Field[Any], about: Option) -> dict[str, Any]:
+def _argument_keywords(field: dataclasses.Field[Any], about: Option) -> dict[str, Any]:
     """The keywords of `add_argument` for a field.
 
-    An empty value is an error. If an option is given twice, the last value counts; an option with
-    several values has those of both.
+    An empty value is an error. If an option is given twice, the last value counts. An option that
+    takes several values has the values of both.
     """
     kind, text = _value_type(field.type), with_options(about.help).replace("%", "%%")
-    if not any(field.default is none for none in (dataclasses.MISSING, None, False)):
+    if all(field.default is not value for value in (dataclasses.MISSING, None, False)):
         text += f" (default: {field.default})"
     if kind is bool:
         return {"action": "store_true", "default": argparse.SUPPRESS, "help": text}
@@ -69,18 +69,20 @@ def _of_field(field: dataclasses.Field[Any], about: Option) -> dict[str, Any]:
 
 
 def _value_type(kind: Any) -> Any:
-    """`int` of `int | None`."""
+    """The type without None: `int` for `int | None`."""
     kinds = [part for part in typing.get_args(kind) if part is not type(None)]
     return kinds[0] if isinstance(kind, types.UnionType) else kind
 
 
 def _not_empty(value: str) -> str:
-    if not value:  # from a variable that is not set in the shell
+    if not value:  # for example from a shell variable that is not set
         raise argparse.ArgumentTypeError("expected a value, got an empty one")
     return value
 
 
 def _integer(below: int) -> Callable[[str], int]:
+    """A function that reads an integer whose absolute value is smaller than `below`."""
+
     def number(value: str) -> int:
         if abs(int(value)) >= below:
             raise argparse.ArgumentTypeError(f"expected a number below {below}, got {value}")
@@ -90,9 +92,10 @@ def _integer(below: int) -> Callable[[str], int]:
     return number
 
 
-def _kebab(argument: str) -> str:
-    name, equals, value = argument.partition("=")
-    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
+def _with_hyphens(word: str) -> str:
+    """Spell an option with hyphens: `--data-path=x` for `--data_path=x`."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else word
 
 
 class _OneLineErrors(argparse.ArgumentParser):

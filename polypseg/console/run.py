@@ -50,7 +50,7 @@ def warn(text: str) -> None:
 
 
 def print_notes() -> None:
-    """Print each `Note` that a library warns as one line."""
+    """From now on, print each warning of the class `Note` as one line."""
     show = warnings.showwarning
 
     def show_note(message: Warning | str, category: type[Warning], *where: Any, **to: Any) -> None:
@@ -60,14 +60,14 @@ def print_notes() -> None:
             show(message, category, *where, **to)
 
     warnings.showwarning = show_note
-    # Pillow warns of a large image, and `read_image` raises.
+    # Pillow's warning of a large image is not needed, because `read_image` raises an error.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
 
 
 def tolerate_encoding() -> None:
-    """Print characters that the terminal cannot show as escapes, and nothing to a closed stream.
+    """Print a character that the terminal cannot show as an escape, and ignore a closed stream.
 
-    Otherwise either would end the command.
+    Otherwise such a character or stream would end the command.
     """
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")

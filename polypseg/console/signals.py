@@ -16,9 +16,9 @@ class Stopped(KeyboardInterrupt):
 
 
 class Signals:
-    """Context that stores the first Ctrl-C or SIGTERM; the second one raises `Stopped`.
+    """Context that stores the first Ctrl-C or SIGTERM. The second one raises `Stopped`.
 
-    Outside the main thread Python allows no handlers, and signals are not stored.
+    Outside of the main thread no signal is stored, because Python allows no handlers there.
 
     Args:
         message: written to stderr after the first signal.
@@ -31,18 +31,18 @@ class Signals:
         self.signal, self._message = 0, message
 
     def __enter__(self) -> Self:
-        self._before: dict[signal.Signals, Any] = {}
+        self._old_handlers: dict[signal.Signals, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
-                    self._before[number] = signal.signal(number, self._note)
+                    self._old_handlers[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._old_handlers.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
             raise Stopped(128 + number)
         self.signal = number
