@@ -128,7 +128,7 @@ def test_bad_config_files(tmp_path, values, message):
         ),
         (
             ["--backbone", "res2net50"],
-            "backbone_weights: expected none, or for res2net50 a file .*, got imagenet",
+            "backbone_weights: expected none, or a file of res2net50 .*, got imagenet",
         ),
         (
             ["--input-size", "100"],
@@ -159,7 +159,7 @@ def test_bad_config_files(tmp_path, values, message):
         (["--ema", "1"], "ema: expected 0 \\(off\\), or a momentum below 1"),
         (["--accumulate", "0"], "accumulate: expected 1 or more steps"),
         (["--folds", "1"], "folds: expected 2 or more, got 1"),
-        (["--folds", "3", "--split-dir", "s"], "folds: expected no `split_dir` beside it"),
+        (["--folds", "3", "--split-dir", "s"], "folds: expected no `split_dir`, since"),
         (
             ["--resume", "absent"],
             "resume: expected a run folder, got absent, which does not exist",

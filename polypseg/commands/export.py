@@ -1,4 +1,4 @@
-"""Write a trained network for other programs: `python export.py --model RUN --format onnx`;
+"""Export a trained network for other programs: `python export.py --model RUN --format onnx`;
 `--help` lists the options.
 """
 
@@ -32,7 +32,7 @@ class ExportOptions:
     precision: str = option(
         "float32",
         "content",
-        "float32 | float16, of the stored weights; float16 halves the file",
+        "type of the stored weights, float32 | float16; float16 halves the file",
         "NAME",
     )
     all_maps: bool = option(
@@ -57,15 +57,14 @@ class ExportOptions:
 
 def parse(arguments: Sequence[str] | None = None) -> ExportOptions:
     """The checked options of a command line. Raises `InputError`."""
-    description = "Write a trained network for other programs, checked against the original."
+    description = "Export a trained network for other programs, and check its outputs."
     return ExportOptions(**given_options(ExportOptions, description, arguments))
 
 
 def main() -> None:
     options = parse()
-    os.environ["KERAS_BACKEND"] = (
-        "tensorflow"  # the converters read TensorFlow's graphs, whichever backend trained it
-    )
+    # The converters read TensorFlow graphs, whichever backend trained the network.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
 
     from polypseg.inference.export import TOLERANCE, export
 

@@ -98,12 +98,21 @@ def segment_images(jobs: "list[Job]", options: ImageOptions) -> None:
     predictor = load_predictor(options)
     network = settings(options, predictor)
     record = Record(out, network | {"polypseg": __version__}, overwrite=options.overwrite)
-    left = record.missing(jobs)
+    to_do = record.missing(jobs)
     written, times = 0, inference.CallTimes()
     problems: list[str] = []
-    choices = (network["threshold"], problems, options.batch_size, options.panel)
-    with tqdm(total=len(left), unit=" images", leave=False, disable=None) as bar:
-        for rows in inference.segment(left, predictor, *choices, begin=record.begin, times=times):
+    segmented = inference.segment(
+        to_do,
+        predictor,
+        network["threshold"],
+        problems,
+        batch_size=options.batch_size,
+        all_maps=options.panel,
+        begin=record.begin,
+        times=times,
+    )
+    with tqdm(total=len(to_do), unit=" images", leave=False, disable=None) as bar:
+        for rows in segmented:
             record.add(rows)
             written += len(rows)
             bar.update(written + len(problems) - bar.n)
@@ -115,11 +124,11 @@ def segment_images(jobs: "list[Job]", options: ImageOptions) -> None:
             "for each batch size)"
         )
     if written or not problems:
-        before = len(jobs) - len(left)
+        done_before = len(jobs) - len(to_do)
         print(
             f"written: {written} image{'s' * (written != 1)} in {out}/ "
             f"({', '.join(jobs[0].targets)}), {out / TABLE}"
-            + (f"; {before} done before" if before else "")
+            + (f"; {done_before} done before" if done_before else "")
         )
     for problem in problems:
         warn(f"error: --image: {problem}")

@@ -1,4 +1,4 @@
-"""What the commands that run a network on images and videos have in common."""
+"""What `infer_image.py` and `infer_video.py` have in common."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ class NetworkOptions:
     input_size: int | None = option(
         None,
         "network",
-        "height and width at which the network runs (default: the training size)",
+        "height and width at which the network runs (default: its training size)",
         "PX",
         "--inputsize",
     )
@@ -37,9 +37,7 @@ class NetworkOptions:
         "the model, or 0.5)",
         "T",
     )
-    batch_size: int = option(
-        8, "network", "number of images in a call of the network", "N", "--batchsize"
-    )
+    batch_size: int = option(8, "network", "images per call of the network", "N", "--batchsize")
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first value out of range."""
@@ -54,7 +52,9 @@ def check_threshold(threshold: float | None) -> None:
 
 
 def load_predictor(options: NetworkOptions) -> "Predictor":
-    """Load the network, which takes seconds; say so before, and how it could run faster after."""
+    """Load the network. Print a line first, because this takes seconds; afterwards, print how it
+    could run faster.
+    """
     print(f"loading the network {options.model} ...", flush=True)
     predictor = inference.Predictor.load(options.model, options.input_size)
     advice = export_advice(options.model, predictor)
@@ -64,7 +64,7 @@ def load_predictor(options: NetworkOptions) -> "Predictor":
 
 
 def settings(options: NetworkOptions, predictor: "Predictor") -> dict[str, Any]:
-    """How a network was run, for the file that reports it beside the results."""
+    """How a network was run, for the .json file beside the results."""
     threshold = predictor.threshold if options.threshold is None else options.threshold
     return {
         "model": options.model,

@@ -42,7 +42,7 @@ class TestOptions:
     subset: str | None = option(
         None,
         "a network",
-        "train | val | test of the run's split, or all pairs of the folder (default: test)",
+        "train | val | test (of the run's split) | all (pairs of the folder) (default: test)",
         "NAME",
     )
     input_size: int | None = option(
@@ -59,7 +59,7 @@ class TestOptions:
     predictions: list[str] | None = option(
         None,
         "or saved maps",
-        "folders of maps, grey images or .npy, matched with masks by stem",
+        "folders of maps (grey images, float TIFF or .npy), matched with masks by stem",
         "DIR",
     )
     masks: list[str] | None = option(
@@ -74,11 +74,12 @@ class TestOptions:
     empty: str = option(
         "one",
         "scores",
-        "score of an empty mask: skip | one (if nothing is found, else zero) | zero",
+        "overlap of an empty mask: skip (leave it out) | one (1 if nothing is found, else 0) | "
+        "zero (0)",
         "RULE",
     )
     resize: bool = option(
-        False, "scores", "scale a map that does not have the size of its mask (default: an error)"
+        False, "scores", "scale a map whose size differs from its mask's (default: an error)"
     )
     label: list[int] | None = option(
         None,
@@ -116,24 +117,25 @@ class TestOptions:
         for name in names:
             if getattr(self, name):
                 raise InputError(f"requires `{other}`", name)
-        expect(self.model or self.masks, "masks", "a folder of masks beside `predictions`")
+        expect(self.model or self.masks, "masks", "a folder of masks for `predictions`")
         expect(self.out or not self.save_predictions, "save_predictions", "a folder in `out`")
-        expect(self.part in SUBSETS, "subset", ", ".join(SUBSETS), self.part)
+        scored = self.scored_subset
+        expect(scored in SUBSETS, "subset", ", ".join(SUBSETS), scored)
         expect(self.empty in ("skip", "one", "zero"), "empty", "skip, one or zero", self.empty)
-        expect(not (self.stems and self.subset), "stems", "this or `subset`", "both")
+        expect(not (self.stems and self.subset), "stems", "either `stems` or `subset`", "both")
         check_threshold(self.threshold)
         check_label(self.label)
 
     @property
-    def part(self) -> str:
-        """The subset that is scored."""
+    def scored_subset(self) -> str:
+        """`subset`, or its default."""
         return self.subset or "test"
 
 
 def parse(arguments: Sequence[str] | None = None) -> TestOptions:
     """The checked options of a command line. Raises `InputError`."""
     description = (
-        "Score networks, or maps that any program saved, against masks, at the masks' own size."
+        "Compare networks, or maps that any program saved, with masks, at the masks' own size."
     )
     return TestOptions(**given_options(TestOptions, description, arguments))
 
@@ -143,13 +145,13 @@ def main() -> None:
     options = parse()
     keep_freed_memory()
 
-    from polypseg.scoring import run  # heavy: after the arguments
+    from polypseg.scoring import run  # slow, so only after the arguments are checked
 
     if options.model:
         sources = run.network_sources(
             options.model,
             options.data_path,
-            options.part,
+            options.scored_subset,
             options.stems,
             options.names,
             options.recursive,
@@ -190,11 +192,11 @@ def main() -> None:
 
 
 def print_empty_masks(rows: "Sequence[SourceScores]") -> None:
-    """How many masks are empty, and what that does to the scores."""
+    """Print how many masks are empty, and how this affects the scores."""
     meaning = {
         "skip": "left out of the means of Dice, IoU, wFb, precision and recall",
-        "zero": "overlap 0",
-        "one": "overlap 1 where nothing is found, else 0",
+        "zero": "their overlap scores are 0",
+        "one": "their overlap scores are 1 if nothing is found, else 0",
     }
     for row in rows:
         if row.empty:

@@ -12,12 +12,12 @@ from polypseg.runtime import keep_freed_memory, load_tensorflow
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(TrainConfig):
-    """Options of `train.py`: those of the run, and a file that they can be read from."""
+    """Options of `train.py`: those of the run, and a file from which they can be read."""
 
     config: str | None = option(
         None,
         "run",
-        "config.json of a run to repeat; options on the command line override it",
+        "config.json of a run to repeat; other options on the command line override its values",
         "FILE",
     )
 
@@ -27,7 +27,7 @@ def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
     description = "Train a segmentation network on a folder of images and masks."
     given = given_options(TrainOptions, description, arguments)
 
-    from polypseg.experiment.start import config_from_options  # slow: after the arguments
+    from polypseg.experiment.start import config_from_options  # slow, so after the arguments
 
     return config_from_options(given)
 
@@ -39,6 +39,6 @@ def main() -> None:
     keep_freed_memory()
     load_tensorflow()
 
-    from .training_run import run_training  # slow: after the arguments
+    from .training_run import run_training  # slow, so after the arguments
 
     run_training(config)

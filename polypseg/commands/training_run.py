@@ -19,7 +19,7 @@ from polypseg.training.train import run_name, train
 
 
 def run_training(config: TrainConfig) -> None:
-    """Connect the processes of the run, if there are several, and train."""
+    """Connect the processes of the run if there are several, then train."""
     if config.logdir and importlib.util.find_spec("tensorboard") is None:
         note = "nothing is written there without the package tensorboard (pip install tensorboard)"
         warn(f"note: --logdir: {note}")
@@ -29,14 +29,14 @@ def run_training(config: TrainConfig) -> None:
 
 
 def verify_and_train(config: TrainConfig) -> None:
-    """Check the data, train one network or that of each fold, and print the results."""
+    """Check the data, train one network or one for each fold, and print the results."""
     print(f"data: {config.data_path}", flush=True)
     if config.start_from and not config.resume:
         network = f"{run_name(config)}, {config.input_size} px"
         print(f"start from: {config.start_from} ({network})", flush=True)
     folds = load_and_report(config)
     progress = TrainingProgress()
-    signals = Signals("\nstopping after this step; once more to stop at once\n")
+    signals = Signals("\nstopping after this step; press Ctrl-C again to stop at once\n")
     if config.folds:
         hide_retracing_warnings()
         print_folds(*cross_validate(config, folds, progress, signals))
@@ -61,7 +61,7 @@ def load_and_report(config: TrainConfig) -> list[Data]:
             "data_path",
         ) from error
     if config.resume:
-        print("unchanged since the run began", flush=True)
+        print("the data have not changed since the run began", flush=True)
         print(f"resume: {config.resume}, {describe_progress(config)}", flush=True)
     else:
         print(folds[0].report, flush=True)

@@ -1,4 +1,4 @@
-"""Draw what a trained network finds on a video: `python infer_video.py --model RUN --video FILE`;
+"""Segment a video with a trained network: `python infer_video.py --model RUN --video FILE`;
 `--help` lists the options.
 """
 
@@ -61,11 +61,14 @@ class VideoOptions(NetworkOptions):
     smooth: int = option(
         1,
         "network",
-        "average the probabilities over N frames around each frame; an odd number",
+        "average the probabilities over the N frames around each frame; an odd number",
         "N",
     )
     stride: int = option(
-        1, "network", "run the network on every Nth frame and interpolate between them", "N"
+        1,
+        "network",
+        "run the network on every Nth frame, and interpolate the probabilities of the others",
+        "N",
     )
 
     def __post_init__(self) -> None:
@@ -98,8 +101,8 @@ class VideoOptions(NetworkOptions):
         files, masks = [("out", self.target), ("out", self.facts_file)], self.masks
         if masks:
             for _, path in files:
-                beside = path not in (masks, *masks.parents)
-                expect(beside, "masks_out", "a path beside `out`", masks)
+                outside = path not in (masks, *masks.parents)
+                expect(outside, "masks_out", "a path other than `out` and its .json", masks)
             if masks.suffix == ".mkv":
                 files.append(("masks_out", masks))
             elif os.path.isdir(masks):
@@ -119,7 +122,7 @@ class VideoOptions(NetworkOptions):
 
 def parse(arguments: Sequence[str] | None = None) -> VideoOptions:
     """The checked options of a command line. Raises `InputError`."""
-    description = "Draw what a trained network finds on a video."
+    description = "Segment a video with a trained network, and draw the masks on its frames."
     return VideoOptions(**given_options(VideoOptions, description, arguments))
 
 
@@ -180,8 +183,8 @@ def write_video(
     if any(writer.padded):
         print(
             "note: H.264 needs even sizes: the video has "
-            f"{width + writer.padded[0]}x{reader.height + writer.padded[1]} pixels, the last row "
-            "or column being repeated"
+            f"{width + writer.padded[0]}x{reader.height + writer.padded[1]} pixels; the last row "
+            "or column is repeated"
         )
     try:
         if options.masks:
@@ -217,13 +220,14 @@ def write_video(
             writer.finish(reader.rest, complete=not (stopped.signal or limited))
             for other in writers[1:]:
                 other.finish()
-            spent = {
+            timing = {
                 "seconds": round(time.perf_counter() - began, 3),
                 "seconds_to_first_frame": round(first, 3),
                 **speed(stages, times, frames, time.perf_counter() - began),
             }
-            result = facts(reader, options, network, frames, bool(stopped.signal)) | spent
-            for each in reversed(writers):  # every file is complete; now they get their names
+            result = facts(reader, options, network, frames, bool(stopped.signal)) | timing
+            # All files are complete, so they get their names now.
+            for each in reversed(writers):
                 each.commit()
             write_facts(options.facts_file, result)
     finally:
@@ -234,7 +238,7 @@ def write_video(
 
 
 def mask_writer(masks: Path, reader: "VideoReader") -> "FrameWriter":
-    """What writes the masks: an .mkv file or a folder of PNG files."""
+    """The writer of the masks: to an .mkv file, or to a folder of PNG files."""
     if masks.suffix == ".mkv":
         return inference.VideoWriter(masks, reader.height, reader.width, reader)
     return inference.MaskFolder(masks)
@@ -265,10 +269,11 @@ def facts(
 
 def speed(stages: "Stages", times: "CallTimes", frames: int, seconds: float) -> dict[str, Any]:
     """What the .json file says about speed. The first calls of the network, which build its graph,
-    are not part of its milliseconds; these are None where there were no other calls.
+    are not counted in its milliseconds, which are None if there were no other calls.
     """
     milliseconds: dict[str, float | None] = {
-        name: round(1e3 * spent / frames, 3) for name, spent in stages.seconds.items()
+        name: round(1e3 * seconds_of_stage / frames, 3)
+        for name, seconds_of_stage in stages.seconds.items()
     }
     # The network may run on every Nth frame only; this is its time per frame of the video.
     share = (times.images + times.first_images) / frames

@@ -16,7 +16,7 @@ from polypseg.options import option
 
 from .registry import AUGMENTATIONS, BACKBONES, LOSSES, NETWORKS, PRECISIONS
 
-# They describe how this process is started, and are not stored in `config.json`.
+# These options describe how this process is started. They are not stored in `config.json`.
 OF_THIS_START = ("resume", "coordinator", "num_processes", "process_id")
 _DEFAULT_LOSSES = ", ".join(f"{network.loss} for {name}" for name, network in NETWORKS.items())
 
@@ -40,21 +40,22 @@ class TrainConfig:
     split_dir: str | None = option(
         None,
         "data",
-        "use a given split: a folder with train.txt, val.txt and test.txt, their common prefix, or "
-        "a CSV file stem,subset",
+        "use a given split: a folder with train.txt, val.txt and test.txt, the common prefix of "
+        "such files, or a CSV file with the header stem,subset",
         "PATH",
         "--split-file",
     )
     data_split: float = option(
         0.1,
         "data",
-        "fraction of the images for val, and as many for test; not with `split_dir`",
+        "fraction of the images for val, and the same again for test; not with `split_dir`",
         "F",
     )
     group_by: str | None = option(
         None,
         "data",
-        "keep images together (such as those of a patient) whose stems have the same match",
+        "keep images in one subset if REGEX matches the same text in their stems, such as the "
+        "number of a patient",
         "REGEX",
     )
     folds: int | None = option(
@@ -69,7 +70,10 @@ class TrainConfig:
         "N",
     )
     cache_gb: float = option(
-        4.0, "data", "decode to temporary files if the images need more memory than this", "GB"
+        4.0,
+        "data",
+        "keep decoded images in temporary files if they need more memory than this",
+        "GB",
     )
     model: str = option("pranet", "network", " | ".join(NETWORKS), "NAME")
     backbone: str = option(
@@ -81,8 +85,8 @@ class TrainConfig:
     start_from: str | None = option(
         None,
         "network",
-        "start with the weights of a trained network, a run folder or a .keras file, which also "
-        "sets `model`, `backbone` and `input_size`",
+        "start with the weights of this trained network (run folder or .keras file); it also sets "
+        "`model`, `backbone` and `input_size`",
         "PATH",
     )
     input_size: int = option(
@@ -107,8 +111,7 @@ class TrainConfig:
     schedule: str = option(
         "cosine",
         "training",
-        "cosine | constant, both after a warm-up; step: divide the rate by 10 every 50 epochs, as "
-        "PraNet's authors do",
+        "cosine | constant (both after a warm-up) | step (divide the rate by 10 every 50 epochs)",
         "NAME",
     )
     empty: str = option(
@@ -133,14 +136,17 @@ class TrainConfig:
     ema: float = option(
         0.0,
         "training",
-        "validate and save the moving average of the weights, with momentum M; 0: off",
+        "validate and save a moving average of the weights, with momentum M; 0: off",
         "M",
     )
     loss: str | None = option(
         None, "training", f"{' | '.join(LOSSES)} (default: {_DEFAULT_LOSSES})", "NAME"
     )
     map_weights: list[float] | None = option(
-        None, "training", "loss weight of each side output, coarse to fine (default: 1)", "W"
+        None,
+        "training",
+        "loss weight of each map, coarse to fine, the answer last (default: 1)",
+        "W",
     )
     precision: str = option("float32", "training", " | ".join(PRECISIONS), "NAME")
     seed: int = option(
@@ -167,8 +173,8 @@ class TrainConfig:
     devices: str = option(
         "one",
         "several devices",
-        "one | all: divide each batch among all GPUs, with KERAS_BACKEND=jax also of several "
-        "processes",
+        "one | all (divide each batch among all GPUs; with KERAS_BACKEND=jax, also among those of "
+        "several processes)",
         "NAME",
     )
     coordinator: str | None = option(
@@ -217,7 +223,7 @@ class TrainConfig:
 
 
 def _check_all(config: TrainConfig) -> None:
-    """Check what holds for every option: text can be a file name, and numbers fit 32 bits."""
+    """Check what every option needs: text that can be a file name, numbers that fit 32 bits."""
     expect(config.data_path, "data_path", "a folder with images/ and masks/")
     for name, value in dataclasses.asdict(config).items():
         if isinstance(value, str):
@@ -234,8 +240,8 @@ def _check_network(config: TrainConfig) -> None:
     expect(
         config.backbone_weights != "imagenet" or backbone is None or backbone.downloads,
         "backbone_weights",
-        f"none, or for {config.backbone} a file that convert.py made, since Keras has none to "
-        "download",
+        f"none, or a file of {config.backbone} that convert.py made, since Keras has no weights of "
+        "it to download",
         config.backbone_weights,
     )
     size, stride = config.input_size, network.stride
@@ -268,7 +274,7 @@ def _check_data(config: TrainConfig) -> None:
         expect(
             not config.split_dir,
             "folds",
-            "no `split_dir` beside it, since the folds are drawn",
+            "no `split_dir`, since the folds are drawn",
             config.split_dir,
         )
 
@@ -289,7 +295,7 @@ def _check_training(config: TrainConfig) -> None:
     expect(config.empty in ("skip", "one"), "empty", "skip or one", config.empty)
     expect(config.patience >= 1, "patience", "1 or more epochs", config.patience)
     expect(config.clip_value >= 0, "clip_value", "0 (off) or more", config.clip_value)
-    expect(0 <= config.ema < 1, "ema", "0 (off), or a momentum below 1 as 0.99", config.ema)
+    expect(0 <= config.ema < 1, "ema", "0 (off), or a momentum below 1 such as 0.99", config.ema)
     network = NETWORKS[config.model]
     _expect_one_of(LOSSES, "loss", config.loss or network.loss)
     weights = config.map_weights

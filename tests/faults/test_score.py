@@ -211,7 +211,7 @@ OF_NETWORKS = [
     fault("--masks data/masks", "--masks: requires --predictions"),
     fault("--subset bogus", "--subset: expected train, val, test, all, got bogus"),
     fault("--subset test", "--subset: expected all, since a model file has no split"),
-    fault("--stems a", "--stems: expected this or --subset, got both"),
+    fault("--stems a", "--stems: expected either --stems or --subset, got both"),
     fault("--names a b", "--names: expected a name for each of 1 models, got a b"),
     fault("--input-size 64", "--input-size: expected 32, the size that net.onnx was exported with"),
     fault("--input-size 0", "--input-size: expected 32"),
@@ -264,7 +264,7 @@ NEITHER = [
     fault("", EITHER),
     fault("--out out", EITHER),
     fault("--masks data/masks", EITHER),
-    fault("--predictions maps", "--masks: expected a folder of masks beside --predictions"),
+    fault("--predictions maps", "--masks: expected a folder of masks for --predictions"),
     fault("--model net.onnx", "--data-path: expected a folder with images/ and masks/, since"),
     fault("--model net.onnx --data-path data --save-predictions", "--save-predictions: expected a"),
 ]

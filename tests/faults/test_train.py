@@ -162,9 +162,11 @@ OPTIONS = [
     fault("--seed 4294967296", "--seed: expected a number below 4294967296"),
     fault("--data-split 0.5", "--data-split: expected a fraction above 0 and below 0.5"),
     fault("--data-split 0.01", "--data-split: expected stems for each of train, val and test"),
-    fault("--backbone res2net50 --model pranet", "--backbone-weights: expected none, or for res"),
+    fault(
+        "--backbone res2net50 --model pranet", "--backbone-weights: expected none, or a file of res"
+    ),
     fault("--coordinator x", "--coordinator: expected HOST:PORT, got x"),
-    fault("--folds 3 --split-dir run/split", "--folds: expected no --split-dir beside it"),
+    fault("--folds 3 --split-dir run/split", "--folds: expected no --split-dir, since"),
     fault("--label 70000", "--label: expected levels from 0 to 65535, got 70000"),
     fault("--label", "--label: expected at least one argument"),
     fault("--folds 17", "--folds: expected at least 2 folds and 17 images"),

@@ -178,9 +178,14 @@ ROWS = [
     fault("--masks-out a.mkv", "--masks-out: expected a new path (or --overwrite)", put("a.mkv")),
     fault("--masks-out a", "--masks-out: expected a new path", put("a/frame_000099.png")),
     fault("--masks-out a --overwrite", MASKS_FILE, folder("a/frame_000099.png")),
-    fault("--masks-out out.mp4", "--masks-out: expected a path beside --out, got out.mp4"),
-    fault("--masks-out out.json", "--masks-out: expected a path beside --out"),
-    fault("--masks-out out.mp4/a.mkv", "--masks-out: expected a path beside --out"),
+    fault(
+        "--masks-out out.mp4",
+        "--masks-out: expected a path other than --out and its .json, got out.mp4",
+    ),
+    fault("--masks-out out.json", "--masks-out: expected a path other than --out and its .json"),
+    fault(
+        "--masks-out out.mp4/a.mkv", "--masks-out: expected a path other than --out and its .json"
+    ),
     fault("--masks-out a.mkv", MASKS, no_room(av, "open", ".part*.mkv")),
     fault("--masks-out a", MASKS, no_room(video_writer, "write_png", "frame_000004.png")),
     fault("--masks-out a", MASKS, no_room(os, "replace", "a")),
