@@ -63,7 +63,7 @@ def test_subfolders_are_read_if_asked_for(tmp_path):
     left_out = ("images/p2/a.jpg", "masks/p1/notes.txt", "masks/p2/c.png")
     assert orphans == [tmp_path / name for name in left_out]
     touch(tmp_path, "images/p1/a.png")
-    with pytest.raises(InputError, match="one file per stem, got a.jpg and a.png in .*/images/p1"):
+    with pytest.raises(ValueError, match="one file per stem, got a.jpg and a.png in .*/images/p1"):
         find_pairs(tmp_path, recursive=True)
 
 

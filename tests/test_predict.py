@@ -369,7 +369,10 @@ def test_threads_are_gone_after_an_early_close_and_after_errors(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_threads_are_gone_after_an_error_in_scoring(workers, tmp_path):
-    items, _ = draw(tmp_path, 40)
+    items, pixels = draw(tmp_path, 40)
+    for index, image in enumerate(pixels):
+        items[index] = items[index]._replace(mask=tmp_path / f"mask_{index}.png")
+        write_png(items[index].mask, np.full(image.shape[:2], 255, np.uint8))
     (tmp_path / "bad.png").write_text("no image")
     items[3] = items[3]._replace(mask=tmp_path / "bad.png")
     threads = threading.active_count()

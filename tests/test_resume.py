@@ -340,7 +340,7 @@ def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch)
         train("--resume", interrupted)
     image.write_bytes(before)
 
-    def late(path):  # between the search and the reading
+    def late(path, recursive):  # between the search and the reading
         found = find_pairs(path)
         image.unlink()
         return found
@@ -398,9 +398,9 @@ def test_pictures_that_vanish_before_the_samples_are_drawn(data, tmp_path, monke
     write_dataset(tmp_path / "data", 20, size=(40, 44), seed=1)
     plot = training.write_samples
 
-    def late(folder, pairs):
+    def late(folder, pairs, label):
         pairs[0].image.rename(tmp_path / "kept.png")
-        plot(folder, pairs)
+        plot(folder, pairs, label)
 
     monkeypatch.setattr(training, "write_samples", late)
     with pytest.raises(

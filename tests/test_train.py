@@ -179,7 +179,8 @@ def test_same_seed_same_split_order_and_first_losses(data, tmp_path):
 
 
 def test_scores_of_a_run(trained, data, tmp_path):
-    from polypseg.data.images import read_image, read_mask
+    from polypseg.data.images import read_image
+    from polypseg.data.masks import read_mask
     from polypseg.data.pairs import find_pairs
     from polypseg.inference.predictor import Predictor
 
