@@ -39,7 +39,12 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise InputError(f"{path}: expected a readable file ({error.strerror})") from error
 
 
-def read_image(path: str | os.PathLike[str], data: bytes | None = None) -> np.ndarray:
+Window = tuple[int, int]
+
+
+def read_image(
+    path: str | os.PathLike[str], data: bytes | None = None, window: Window | None = None
+) -> np.ndarray:
     """Read an image file as an RGB array `(height, width, 3)`, uint8.
 
     The file is JPEG, PNG, TIFF, BMP, WebP, GIF (of one frame), PPM, PGM, PBM, JPEG 2000 or AVIF,
@@ -51,11 +56,15 @@ def read_image(path: str | os.PathLike[str], data: bytes | None = None) -> np.nd
     Args:
         path: the file.
         data: content of the file, if it has been read already.
+        window: for files of 16 bits, the levels that become black and white; the levels between
+            are mapped linearly, and rounded. Default: 0 and 65535.
 
     Raises:
-        InputError: the file is of another format, empty or truncated, has several pages or frames,
-            samples other than unsigned integers of 1 to 16 bits, or more pixels than
-            `PIL.Image.MAX_IMAGE_PIXELS`. The message is one line that starts with the path.
+        InputError: another format, an empty or truncated file, several pages or frames, samples
+            other than unsigned integers of 1 to 16 bits, or more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS`; without `window` a file of 16 bits whose levels stay below
+            a quarter of their range, as those of scanners do, because most of their differences
+            would be lost. The message is one line that starts with the path.
 
     >>> read_image("images/a.jpg").shape  # doctest: +SKIP
     (531, 622, 3)
@@ -63,7 +72,7 @@ def read_image(path: str | os.PathLike[str], data: bytes | None = None) -> np.nd
     samples = _decode(path, data)
     if samples.shape[2] in (2, 4):
         samples = _over_black(samples)
-    image = _to_8_bits(samples)
+    image = _through_window(path, samples, window)
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.shape[2] == 1 else image
 
 
@@ -331,6 +340,31 @@ def _over_black(samples: np.ndarray) -> np.ndarray:
     top = np.uint32(np.iinfo(samples.dtype).max)
     colour, alpha = samples[..., :-1].astype(np.uint32), samples[..., -1:].astype(np.uint32)
     return ((colour * alpha + top // 2) // top).astype(samples.dtype)
+
+
+def _through_window(
+    path: str | os.PathLike[str], samples: np.ndarray, window: Window | None
+) -> np.ndarray:
+    if samples.dtype == np.uint8:
+        return samples
+    if window:
+        low, high = window
+        levels = np.arange(2**16, dtype=np.float64)
+        table = np.rint(255 * np.clip((levels - low) / (high - low), 0, 1)).astype(np.uint8)
+        return table[samples]
+    check_range(path, samples)
+    return _to_8_bits(samples)
+
+
+def check_range(path: str | os.PathLike[str], samples: np.ndarray) -> None:
+    """Raise `InputError` for 16-bit levels that stay below a quarter of their range."""
+    highest = int(samples.max())
+    if samples.dtype == np.uint16 and 0 < highest < 2**14:
+        raise InputError(
+            f"{path}: expected 16-bit levels that use their range, got {int(samples.min())} to "
+            f"{highest}, of which {highest // 257 + 1} grey levels would be left; `window` says "
+            f"which levels are black and white, as in 0 {2 ** highest.bit_length() - 1}"
+        )
 
 
 def _to_8_bits(samples: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from polypseg.errors import InputError
 
-from .images import is_lost, resize_image, resize_mask
+from .images import Window, is_lost, resize_image, resize_mask
 from .masks import MaskFile
 from .pairs import Pair
 from .problems import Problem, Report
@@ -88,6 +88,7 @@ def load(
     orphans: Iterable[Path] = (),
     split: Mapping[str, Sequence[str]] | None = None,
     masks: Mapping[str, MaskFile] | None = None,
+    window: Window | None = None,
 ) -> Loaded:
     """Check, hash and decode pairs in one pass, in threads.
 
@@ -101,6 +102,7 @@ def load(
         cache_gb: largest size of all arrays in memory, in gigabytes (10^9 bytes).
         orphans, split: as for `verify`.
         masks: from `read_masks` of these pairs, if they have been read already.
+        window: as for `read_image`.
 
     Raises:
         InputError: the temporary files do not fit on the disk.
@@ -140,7 +142,7 @@ def load(
         kind = f"foreground below half a pixel at {min(lost)} px, so one pixel stands for it"
         return [Problem("warning", pair.mask, f"{kind}: {kept} px would keep it")]
 
-    report, files = read_once(pairs, orphans, split, on_pair=store, masks=masks)
+    report, files = read_once(pairs, orphans, split, on_pair=store, masks=masks, window=window)
     arrays = [
         arrays_by_size[size]._replace(
             rows=np.array([rows[size][pair.stem] for pair in part], np.int64)

@@ -76,17 +76,16 @@ def read_mask(path: str | os.PathLike[str], label: Sequence[int] | None = None) 
 
     Raises:
         InputError: a file that cannot be read, or without `label` one that is not black and white
-            (see `levels_problem`).
+            (see `is_label_map`).
     """
     data = read_bytes(path)
     if label:
         return np.isin(read_levels(path, data), label).astype(np.uint8)
     grey = read_grey(path, data)
-    problem = levels_problem(grey)
-    if problem:
+    if is_label_map(grey):
         raise InputError(
-            f"{path}: expected a black and white mask, got {problem}; `label` says which levels of "
-            "a label map are foreground"
+            f"{path}: expected a black and white mask, got {_levels_in_words(path, data)}; `label` "
+            "says which levels of a label map are foreground"
         )
     return binarise(grey)
 
@@ -111,8 +110,8 @@ def orientation_problem(image: int, mask: int, shape: tuple[int, ...]) -> str:
     )
 
 
-def levels_problem(grey: np.ndarray) -> str:
-    """Why grey levels are not those of a black and white mask, or `""` if they are.
+def is_label_map(grey: np.ndarray) -> bool:
+    """Whether grey levels are not those of a black and white mask.
 
     A mask has two levels: 0 and 1, or black and one above 127. What compression and scaling add is
     accepted: levels within 32 of black or of the brightest one, and narrow edges of other levels.
@@ -127,12 +126,9 @@ def levels_problem(grey: np.ndarray) -> str:
     Args:
         grey: `(H, W)` uint8 from `read_grey`.
     """
-    counts = _histogram(grey)
-    present = np.flatnonzero(counts)
+    present = np.flatnonzero(_histogram(grey))
     top = int(present[-1])
-    if top > 1 and (top <= 127 or _has_third_level(grey, present)):
-        return _levels_in_words(counts)
-    return ""
+    return top > 1 and (top <= 127 or _has_third_level(grey, present))
 
 
 def _has_third_level(grey: np.ndarray, present: np.ndarray) -> bool:
@@ -166,14 +162,14 @@ def _block(side: int) -> np.ndarray:
     return np.ones((side, side), np.uint8)
 
 
-def _levels_in_words(counts: np.ndarray) -> str:
-    """The levels of a mask and their shares, the largest first if there are many."""
-    present = np.flatnonzero(counts)
-    shown = present if len(present) <= 8 else np.argsort(-counts, kind="stable")[:4]
-    shares = ", ".join(f"{level} ({counts[level] / counts.sum():.1%})" for level in shown)
-    if len(present) > len(shown):
-        return f"{len(present)} levels, of which {shares} are the most frequent"
-    return f"the level {shares}" if len(present) == 1 else f"the levels {shares}"
+def _levels_in_words(path: str | os.PathLike[str], data: bytes) -> str:
+    """The levels of a file as it stores them, and their shares: all, or the most frequent ones."""
+    levels, counts = np.unique(read_levels(path, data), return_counts=True)
+    order = range(len(levels)) if len(levels) <= 8 else np.argsort(-counts, kind="stable")[:4]
+    shares = ", ".join(f"{levels[i]} ({counts[i] / counts.sum():.1%})" for i in order)
+    if len(levels) > 8:
+        return f"{len(levels)} levels, of which {shares} are the most frequent"
+    return f"the level {shares}" if len(levels) == 1 else f"the levels {shares}"
 
 
 def _read(pair: Pair, label: Sequence[int] | None) -> MaskFile:
@@ -185,7 +181,9 @@ def _read(pair: Pair, label: Sequence[int] | None) -> MaskFile:
             mask, levels = np.isin(read_levels(path, data), label).astype(np.uint8), ""
         else:
             grey = read_grey(path, data)
-            mask, levels = binarise(grey), levels_problem(grey)
+            mask, levels = binarise(grey), ""
+            if is_label_map(grey):
+                levels = _levels_in_words(path, data)
     except ValueError as error:
         reason = str(error).removeprefix(f"{path}: ")
         return MaskFile(file_hash, (Problem("error", path, f"file cannot be read: {reason}"),))

@@ -10,7 +10,7 @@ import numpy as np
 
 from polypseg.files import digest
 
-from .images import IMAGE_SUFFIXES, read_bytes, read_image, read_orientation
+from .images import IMAGE_SUFFIXES, Window, read_bytes, read_image, read_orientation
 from .masks import MaskFile, orientation_problem, read_masks
 from .pairs import Pair
 from .problems import Problem, Report
@@ -63,6 +63,7 @@ def read_once(
     workers: int | None = os.cpu_count(),
     on_pair: OnPair | None = None,
     masks: Mapping[str, MaskFile] | None = None,
+    window: Window | None = None,
 ) -> tuple[Report, dict[str, Hashes]]:
     """Do what `verify` does, and return its report and the hashes of the files by stem.
 
@@ -73,10 +74,15 @@ def read_once(
         on_pair: called, in the threads, for each pair that can be decoded, with the pair, its image
             `(H, W, 3)` uint8 and its mask `(H, W)` uint8 in {0, 1}; returns further problems.
         masks: from `read_masks` of these pairs, if they have been read already.
+        window: as for `read_image`.
     """
     masks = read_masks(pairs, workers=workers) if masks is None else masks
+
+    def read(pair: Pair) -> tuple[list[Problem], bytes | None, Hashes]:
+        return _read_image(pair, masks[pair.stem], on_pair, window)
+
     with ThreadPoolExecutor(workers) as pool:
-        results = list(pool.map(lambda pair: _read_image(pair, masks[pair.stem], on_pair), pairs))
+        results = list(pool.map(read, pairs))
     problems = [problem for of_pair, _, _ in results for problem in of_pair]
     problems += [Problem("warning", path, _why_left_out(path)) for path in orphans]
     problems += _same_images(pairs, [pixels for _, pixels, _ in results], split)
@@ -85,7 +91,7 @@ def read_once(
 
 
 def _read_image(
-    pair: Pair, mask: MaskFile, on_pair: OnPair | None
+    pair: Pair, mask: MaskFile, on_pair: OnPair | None, window: Window | None
 ) -> tuple[list[Problem], bytes | None, Hashes]:
     """Read the image of a pair whose mask has been read.
 
@@ -97,7 +103,7 @@ def _read_image(
     try:
         data = read_bytes(pair.image)
         image_hash = digest(data)
-        image = read_image(pair.image, data)
+        image = read_image(pair.image, data, window)
     except ValueError as error:
         reason = str(error).removeprefix(f"{pair.image}: ")
         problem = Problem("error", pair.image, f"file cannot be read: {reason}")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,11 @@ import pytest
 import tiny
 from PIL import Image
 
+from polypseg.commands import image as image_command
 from polypseg.commands import test as test_command
 from polypseg.commands.train import parse
 from polypseg.console.progress import TrainingProgress
+from polypseg.data.images import read_image
 from polypseg.data.loading import training_size
 from polypseg.data.masks import read_mask
 from polypseg.data.pairs import find_pairs
@@ -21,6 +24,8 @@ from polypseg.data.verify import verify
 from polypseg.errors import InputError, Note
 from polypseg.experiment.checkpoint import Saved, read_history, save_model
 from polypseg.experiment.config import TrainConfig
+from polypseg.inference.export import export
+from polypseg.inference.predictor import Predictor
 from polypseg.metrics import overlap
 from polypseg.scoring.evaluation import evaluate
 from polypseg.training.datasets import BadFiles, load_data, load_folds
@@ -307,3 +312,96 @@ def test_a_run_on_subfolders_is_scored_with_them(with_negatives, tmp_path, monke
     test_command.main()
     by_maps = json.loads((tmp_path / "o2" / "metrics.json").read_text())["pranet"]
     assert by_maps == pytest.approx(by_network, abs=1e-6, nan_ok=True)
+
+
+@pytest.fixture
+def of_scanner(rng, tmp_path):
+    """12 images of 12 bits in files of 16, and their masks of the levels 0 and 4095."""
+    for name in ("images", "masks"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for index in range(12):
+        values = scene(rng, 255)
+        image = rng.integers(900, 1300, values.shape).astype(np.uint16) + values
+        cv2.imwrite(str(tmp_path / "data" / "images" / f"s{index:02}.png"), image)
+        cv2.imwrite(str(tmp_path / "data" / "masks" / f"s{index:02}.png"), values)
+    return tmp_path / "data"
+
+
+def test_twelve_bits_in_a_file_of_sixteen_need_a_window(of_scanner):
+    path = of_scanner / "images" / "s00.png"
+    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    expected = rf"16-bit levels that use their range, got {values.min()} to {values.max()}, of "
+    expected += rf"which {values.max() // 257 + 1} grey levels .*`window` .* as in 0 2047"
+    with pytest.raises(InputError, match=expected):
+        read_image(path)
+    with pytest.raises(BadFiles, match="12 bad files; .*16-bit levels"):
+        load_data(config_of(of_scanner))
+    low, high = 950, 1500
+    part = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1)
+    image = read_image(path, window=(low, high))
+    np.testing.assert_allclose(image[..., 1], 255 * part, rtol=0, atol=0.5 + 1e-9)
+    assert image[..., 1].max() > 200 and np.array_equal(image[..., 0], image[..., 2])
+
+
+@pytest.mark.parametrize("top, good", [(2**14 - 1, False), (2**14, True), (0, True)])
+def test_where_a_window_is_needed(top, good, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((9, 9), top, np.uint16))
+    if good:
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), round(top / 257))
+        return
+    with pytest.raises(InputError, match="`window`"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_mask_of_twelve_bits_is_refused_with_its_levels(tmp_path, rng):
+    values = scene(rng, 255).astype(np.uint16) // 255 * 4095
+    cv2.imwrite(str(tmp_path / "a.png"), values)
+    with pytest.raises(InputError, match=r"got the levels 0 \(.*%\), 4095 \(.*%\); `label`"):
+        read_mask(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", [4095]), values > 0)
+
+
+def test_a_run_keeps_its_window_wherever_it_goes(of_scanner, tmp_path, monkeypatch):
+    tiny.install(monkeypatch.setitem)
+    options = {"epochs": 1, "batch_size": 4, "window": [900, 1600], "augment": "none"}
+    config = config_of(of_scanner, trained_model_path=str(tmp_path / "r"), **options)
+    data = load_data(config)
+    images, _ = data.arrays["train"].take(np.arange(data.arrays["train"].length))
+    expected = read_image(data.subsets["train"][0].image, window=(900, 1600))
+    expected = cv2.resize(expected, (32, 32), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(images[0], expected)
+    folder, _ = train(config, data)
+    path = of_scanner / "images" / "s03.png"
+    exported = export(folder, "savedmodel", tmp_path / "exported").path
+    answers = []
+    for model in (folder, exported):
+        predictor = Predictor.load(model)
+        assert predictor.window == (900, 1600)
+        answers.append(predictor(path))
+        np.testing.assert_array_equal(answers[-1], predictor(read_image(path, window=(900, 1600))))
+        again = pickle.loads(pickle.dumps(predictor))
+        np.testing.assert_array_equal(again(path), answers[-1])
+    np.testing.assert_allclose(*answers, rtol=0, atol=1e-5)
+    alone = Predictor.load(folder / "best.keras")
+    with pytest.raises(InputError, match="`window`"):
+        alone(path)
+    alone.window = (900, 1600)
+    np.testing.assert_array_equal(alone(path), answers[0])
+
+    monkeypatch.setattr(
+        "sys.argv", ["test.py", "--model", str(folder), "--out", str(tmp_path / "o")]
+    )
+    test_command.main()
+    settings = json.loads((tmp_path / "o" / "metrics.json").read_text())["settings"]
+    assert settings["window"] == [900, 1600]
+    arguments = ["--model", str(folder / "best.keras"), "--image", str(path), "--window", "900"]
+    monkeypatch.setattr("sys.argv", ["infer_image.py", *arguments, "1600", "--out", str(tmp_path)])
+    image_command.main()
+    mask = cv2.imread(str(tmp_path / "masks" / "s03.png"), 0) > 0
+    np.testing.assert_array_equal(mask, answers[0] >= 0.5)
+
+
+@pytest.mark.parametrize("window", [[], [5], [5, 5], [9, 5], [0, 65536], [-1, 5], [0.5, 2]])
+def test_what_is_no_window_is_refused(window):
+    with pytest.raises(InputError, match="window: expected LOW HIGH from 0 to 65535"):
+        config_of("d", window=window)

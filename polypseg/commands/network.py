@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from polypseg import inference
 from polypseg.errors import expect
+from polypseg.experiment.config import as_window, check_window
 from polypseg.inference.advice import export_advice
 from polypseg.options import REQUIRED, option
 
@@ -37,11 +38,19 @@ class NetworkOptions:
         "the model, or 0.5)",
         "T",
     )
+    window: list[int] | None = option(
+        None,
+        "network",
+        "in images of 16 bits these two levels become black and white, as in 0 4095 (default: "
+        "those of the training)",
+        "LEVEL",
+    )
     batch_size: int = option(8, "network", "images per call of the network", "N", "--batchsize")
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first value out of range."""
         check_threshold(self.threshold)
+        check_window(self.window)
         expect(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
 
 
@@ -57,6 +66,8 @@ def load_predictor(options: NetworkOptions) -> "Predictor":
     """
     print(f"loading the network {options.model} ...", flush=True)
     predictor = inference.Predictor.load(options.model, options.input_size)
+    if options.window:
+        predictor.window = as_window(options.window)
     advice = export_advice(options.model, predictor)
     if advice:
         print(advice, flush=True)
@@ -72,4 +83,5 @@ def settings(options: NetworkOptions, predictor: "Predictor") -> dict[str, Any]:
         "engine": predictor.engine,
         "input_size": predictor.input_size,
         "threshold": threshold,
+        **({"window": predictor.window} if predictor.window else {}),
     }

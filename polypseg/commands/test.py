@@ -11,7 +11,7 @@ from tqdm import tqdm
 from polypseg.console.parser import given_options
 from polypseg.console.run import warn
 from polypseg.errors import InputError, expect
-from polypseg.experiment.config import check_label
+from polypseg.experiment.config import check_label, check_window
 from polypseg.options import option
 from polypseg.runtime import keep_freed_memory
 
@@ -51,6 +51,12 @@ class TestOptions:
         "height and width at which the network runs (default: the run's)",
         "PX",
         "--inputsize",
+    )
+    window: list[int] | None = option(
+        None,
+        "a network",
+        "in images of 16 bits these two levels become black and white (default: the run's)",
+        "LEVEL",
     )
     tta: bool = option(False, "a network", "average over the image and its three flips")
     save_predictions: bool = option(
@@ -113,7 +119,17 @@ class TestOptions:
             raise InputError("give either --model, or --predictions with --masks")
         other, names = "predictions", ["masks"]
         if not self.model:
-            other, names = "model", ["data_path", "subset", "input_size", "tta", "save_predictions"]
+            other, names = (
+                "model",
+                [
+                    "data_path",
+                    "subset",
+                    "input_size",
+                    "window",
+                    "tta",
+                    "save_predictions",
+                ],
+            )
         for name in names:
             if getattr(self, name):
                 raise InputError(f"requires `{other}`", name)
@@ -125,6 +141,7 @@ class TestOptions:
         expect(not (self.stems and self.subset), "stems", "either `stems` or `subset`", "both")
         check_threshold(self.threshold)
         check_label(self.label)
+        check_window(self.window)
 
     @property
     def scored_subset(self) -> str:
@@ -177,6 +194,7 @@ def main() -> None:
                 empty=options.empty,
                 resize=options.resize,
                 label=options.label,
+                window=options.window,
                 input_size=options.input_size,
                 tta=options.tta,
                 folder=folder,

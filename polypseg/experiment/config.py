@@ -69,6 +69,13 @@ class TrainConfig:
         "and white)",
         "N",
     )
+    window: list[int] | None = option(
+        None,
+        "data",
+        "in images of 16 bits these two levels become black and white, as in 0 4095 (default: 0 "
+        "65535)",
+        "LEVEL",
+    )
     cache_gb: float = option(
         4.0,
         "data",
@@ -269,6 +276,7 @@ def _check_data(config: TrainConfig) -> None:
     expect(config.cache_gb >= 0, "cache_gb", "0 or more gigabytes", config.cache_gb)
     _expect_one_of(AUGMENTATIONS, "augment", config.augment)
     check_label(config.label)
+    check_window(config.window)
     if config.folds is not None:
         expect(config.folds >= 2, "folds", "2 or more", config.folds)
         expect(
@@ -283,6 +291,23 @@ def check_label(label: Sequence[int] | None) -> None:
     """Raise `InputError` unless these can be levels of a label map, or there are none."""
     good = label is None or (label and all(_fits(one, int) and 0 <= one < 2**16 for one in label))
     expect(good, "label", "levels from 0 to 65535", _join(label or ["nothing"]))
+
+
+def check_window(window: Sequence[int] | None) -> None:
+    """Raise `InputError` unless these are two levels of 16 bits, or there are none."""
+    good = window is None or (
+        len(window) == 2
+        and all(_fits(level, int) for level in window)
+        and 0 <= window[0] < window[1] < 2**16
+    )
+    expect(
+        good, "window", "LOW HIGH from 0 to 65535, the lower first", _join(window or ["nothing"])
+    )
+
+
+def as_window(window: Sequence[int] | None) -> tuple[int, int] | None:
+    """A checked window as a tuple, for `read_image`."""
+    return (window[0], window[1]) if window else None
 
 
 def _check_training(config: TrainConfig) -> None:

@@ -86,11 +86,13 @@ def export(
         PosixPath('pranet.onnx')
     """
     form = format_of(kind)
-    source = Path(model) if Path(model).suffix == ".keras" else open_run(model).best
+    run = None if Path(model).suffix == ".keras" else open_run(model)
+    source = run.best if run else Path(model)
+    window = run.config.get("window") if run else None
     path = check_target(source, form, out, overwrite)
     check_possible(form, kind, precision)
     with claim({"out": form.parts(path)}, [source], overwrite):
-        return _export(source, kind, path, precision, all_maps, threshold, progress)
+        return _export(source, kind, path, precision, all_maps, threshold, window, progress)
 
 
 def _export(
@@ -100,6 +102,7 @@ def _export(
     precision: str,
     all_maps: bool,
     threshold: float,
+    window: list[int] | None,
     progress: Callable[[str], object],
 ) -> Exported:
     form = format_of(kind)
@@ -111,6 +114,7 @@ def _export(
             "input_size": original.input_size,
             "threshold": threshold,
             "maps": maps,
+            "window": window,
             "precision": precision,
             "versions": {
                 name: importlib.metadata.version(name)

@@ -171,7 +171,7 @@ def segment(
         try:
             data = read_bytes(job.path)
             digests[job.path] = digest(data)
-            return read_image(job.path, data)
+            return read_image(job.path, data, predictor.window)
         except InputError as error:
             problems.append(str(error))
             return None

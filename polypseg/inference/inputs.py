@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from polypseg.data.images import read_image
+from polypseg.data.images import Window, read_image
 from polypseg.errors import InputError, reading
 
 OneImage = np.ndarray | Image.Image | str | os.PathLike[str]
@@ -23,7 +23,7 @@ def is_one(given: Any) -> bool:
     return not isinstance(given, list | tuple)
 
 
-def as_image(given: OneImage, index: int | None = None) -> np.ndarray:
+def as_image(given: OneImage, index: int | None = None, window: Window | None = None) -> np.ndarray:
     """An image as RGB `(H, W, 3)` uint8; such an array is returned as it is.
 
     Args:
@@ -31,6 +31,7 @@ def as_image(given: OneImage, index: int | None = None) -> np.ndarray:
             or a PIL image. Files and PIL images are turned upright, alpha is put over black, 16
             bits are scaled to 8.
         index: its place in a list of images, for the message.
+        window: of files, see `read_image`.
 
     Raises:
         InputError: another type, an empty array, or a file that is not an image.
@@ -44,7 +45,7 @@ def as_image(given: OneImage, index: int | None = None) -> np.ndarray:
         with reading("a PIL image", "a complete image", _argument(index)):
             return _of_pillow(given)
     elif isinstance(given, str | os.PathLike):
-        return read_image(given)
+        return read_image(given, window=window)
     raise InputError(
         "expected an RGB (H, W, 3) or grey (H, W) uint8 array, a PIL image or a path"
         + (", or a list, a tuple, an (N, H, W, 3) array or a generator of these" * (index is None))

@@ -90,8 +90,11 @@ def predict(
     """
     network = partial(_mean_of_flips, predictor) if tta else predictor
 
+    def read(item: Any) -> np.ndarray:
+        return read_image(item.image, window=getattr(predictor, "window", None))
+
     def maps() -> Iterator[list[np.ndarray | None]]:
-        pairs = read_ahead(items, lambda item: read_image(item.image), pool, 2 * batch_size)
+        pairs = read_ahead(items, read, pool, 2 * batch_size)
         for batch in predictions(pairs, network, batch_size):
             yield [found.maps for found in batch]
 

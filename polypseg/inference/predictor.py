@@ -8,8 +8,9 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
-from polypseg.data.images import resize_image
+from polypseg.data.images import Window, resize_image
 from polypseg.errors import InputError
+from polypseg.experiment.config import as_window
 from polypseg.experiment.run import open_run
 from polypseg.experiment.run_folder import similar_run
 from polypseg.files import digest, file_digest
@@ -42,6 +43,8 @@ class Predictor:
         maps: names of the network's output channels, the answer last: `("answer",)` or
             `("global map", "stride 32", "stride 16", "answer")`.
         engine: what runs the network, as shown to users: `"OpenVINO float32"`.
+        window: of image files with 16 bits, the levels that become black and white, as in the
+            training of the network; None for 0 and 65535. It can be set.
 
     Example:
         >>> predictor = Predictor.load("runs/pranet_resnet50")
@@ -49,7 +52,11 @@ class Predictor:
     """
 
     def __init__(
-        self, engine: Engine, path: Path | None = None, stamps: dict[Path, Stamp] | None = None
+        self,
+        engine: Engine,
+        path: Path | None = None,
+        stamps: dict[Path, Stamp] | None = None,
+        window: Window | None = None,
     ):
         self._engine: Engine | None = engine
         self._lock = ProcessLock()  # most engines mix up the calls of two threads
@@ -58,6 +65,7 @@ class Predictor:
         self.threshold = engine.threshold
         self.maps: tuple[str, ...] = tuple(engine.maps)
         self.engine = engine.name
+        self.window = window
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], input_size: int | None = None) -> "Predictor":
@@ -77,8 +85,11 @@ class Predictor:
             >>> Predictor.load("pranet.onnx").engine
             'ONNX Runtime'
         """
-        stamps = _stamps(find_network(path)[1])  # before it is read
-        return cls(open_engine(path, input_size), Path(path).absolute(), stamps)
+        _, files, window = find_network(path)
+        stamps = _stamps(files)  # before it is read
+        engine = open_engine(path, input_size)
+        window = getattr(engine, "window", window)
+        return cls(engine, Path(path).absolute(), stamps, window)
 
     def __getstate__(self) -> dict[str, Any]:
         if self._path is None:
@@ -140,11 +151,13 @@ class Predictor:
 
     def _each(self, images: Any, network: Network) -> Any:
         if isinstance(images, Iterator):
-            pairs = ((None, as_image(image, index)) for index, image in enumerate(images))
+            pairs = (
+                (None, as_image(image, index, self.window)) for index, image in enumerate(images)
+            )
             return (found.maps for batch in predictions(pairs, network) for found in batch)
         if is_one(images):
-            return network([as_image(images)])[0]
-        return network([as_image(image, index) for index, image in enumerate(images)])
+            return network([as_image(images, window=self.window)])[0]
+        return network([as_image(image, index, self.window) for index, image in enumerate(images)])
 
     def _answers(self, images: list[np.ndarray]) -> list[np.ndarray]:
         return [maps[0] for maps in self._predict(images, slice(-1, None))]
@@ -175,15 +188,17 @@ class Predictor:
 
 def open_engine(path: str | os.PathLike[str], input_size: int | None = None) -> Engine:
     """The `Engine` that runs a network. Arguments and errors are those of `Predictor.load`."""
-    form, files = find_network(path)
+    form, files, _ = find_network(path)
     engine: Any = form.open(Path(path)) if form and form.open else KerasEngine(files[0])
     if input_size is not None:
         engine.resize(input_size)
     return engine
 
 
-def find_network(path: str | os.PathLike[str]) -> tuple[Format | None, list[Path]]:
-    """The format of a network (None for a `.keras` file) and the list of its files.
+def find_network(
+    path: str | os.PathLike[str],
+) -> tuple[Format | None, list[Path], Window | None]:
+    """The format of a network (None for a `.keras` file), its files, and the window of its run.
 
     Raises:
         InputError: there is no network at this path.
@@ -197,9 +212,12 @@ def find_network(path: str | os.PathLike[str]) -> tuple[Format | None, list[Path
         )
     form = exported_as(path)
     if form and form.open:
-        return form, sorted(path.rglob("*")) if path.is_dir() else form.parts(path)
-    if path.suffix == ".keras" or path.is_dir():
-        return None, [path if path.suffix == ".keras" else open_run(path).best]
+        return form, sorted(path.rglob("*")) if path.is_dir() else form.parts(path), None
+    if path.suffix == ".keras":
+        return None, [path], None
+    if path.is_dir():
+        run = open_run(path)
+        return None, [run.best], as_window(run.config.get("window"))
     suffixes = ", ".join(filter(None, (format_of(name).suffix for name in NAMES)))
     raise InputError(
         f"expected a run folder, a SavedModel folder, .keras, {suffixes}, got {path}", "model"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import cv2
 import numpy as np
 
-from polypseg.data.images import read_orientation
+from polypseg.data.images import Window, read_orientation
 from polypseg.data.maps import read_map
 from polypseg.data.masks import orientation_problem, read_mask
 from polypseg.data.pairs import Pair
@@ -86,12 +86,14 @@ class Rules(NamedTuple):
         empty: what an empty mask scores, "skip", "one" or "zero"; see `metrics.score`.
         resize: scale a map whose size differs from its mask's, instead of raising an error.
         label: the levels of the masks that are foreground, see `data.masks.read_mask`.
+        window: of the images with 16 bits, see `data.images.read_image`.
     """
 
     threshold: float = 0.5
     empty: str = "one"
     resize: bool = False
     label: tuple[int, ...] | None = None
+    window: Window | None = None
 
 
 class Result(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from polypseg.data.images import read_image
+from polypseg.data.images import Window, read_image
 from polypseg.data.masks import read_mask
 from polypseg.drawing.comparison import draw_comparison
 
@@ -88,19 +88,19 @@ def draw_tile(item: Item, map_: np.ndarray, rules: Rules) -> np.ndarray:
     """
     mask = read_mask(item.mask, rules.label).astype(bool)
     values = map_ / np.float32(255) if map_.dtype == np.uint8 else map_
-    background = _read_if_possible(item)
+    background = _read_if_possible(item, rules.window)
     if background is None:
         background = np.repeat((values * 160)[..., None], 3, axis=2).astype(np.uint8)
     tile: np.ndarray = draw_comparison(background, mask, values >= rules.threshold)
     return tile
 
 
-def _read_if_possible(item: Item) -> np.ndarray | None:
+def _read_if_possible(item: Item, window: Window | None) -> np.ndarray | None:
     """The image, or None if it is missing or broken: saved maps can be scored without it."""
     if item.image is None:
         return None
     try:
-        return read_image(item.image)
+        return read_image(item.image, window=window)
     except (ValueError, OSError):
         return None
 

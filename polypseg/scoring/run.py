@@ -8,6 +8,7 @@ import numpy as np
 
 from polypseg.data.maps import read_map
 from polypseg.errors import of_argument
+from polypseg.experiment.config import as_window
 from polypseg.inference.predict import predict
 from polypseg.inference.predictor import Predictor
 
@@ -34,6 +35,7 @@ def score_sources(
     empty: str = "one",
     resize: bool = False,
     label: Sequence[int] | None = None,
+    window: Sequence[int] | None = None,
     input_size: int | None = None,
     tta: bool = False,
     folder: ResultsFolder | None = None,
@@ -47,6 +49,7 @@ def score_sources(
         empty: what an empty mask scores, see `metrics.score`.
         resize: scale a map whose size differs from its mask's.
         label: the levels of the masks that are foreground; default: those of the run, if any.
+        window: of images with 16 bits, see `read_image`; default: that of the run, if any.
         input_size: height and width at which networks run; default: their own.
         tta: average a network's maps over the image and its three flips.
         folder: for the maps; the caller writes the tables with its `write_tables`.
@@ -67,8 +70,10 @@ def score_sources(
                 source.path not in loaded
             ):  # the sources of a network follow each other: keep only one
                 loaded = {source.path: Predictor.load(source.path, input_size)}
+                if window:
+                    loaded[source.path].window = as_window(window)
             predictor = loaded[source.path]
-            network = NetworkFacts(predictor.digest, predictor.input_size, tta)
+            network = NetworkFacts(predictor.digest, predictor.input_size, tta, predictor.window)
             maps_of = partial(predict, predictor, tta=tta)
             maps = maps_of(source.items)
             maps = folder.save_maps(source, maps) if folder else iter(maps)
@@ -79,6 +84,7 @@ def score_sources(
             empty,
             resize,
             tuple(levels) if levels else None,
+            network.window if network else None,
         )
         results = []
         with of_argument(argument):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from polypseg import __version__
+from polypseg.data.images import Window
 from polypseg.files import digest, file_digest
 from polypseg.metrics import DataSetScores
 from polypseg.metrics.table import METRICS
@@ -22,11 +23,13 @@ class NetworkFacts(NamedTuple):
         digest: of its files, see `Predictor.digest`.
         input_size: height and width at which it ran.
         tta: whether its maps are averages over flips.
+        window: of images with 16 bits, see `data.images.read_image`.
     """
 
     digest: str
     input_size: int
     tta: bool
+    window: Window | None = None
 
 
 class Fact(NamedTuple):
@@ -110,6 +113,7 @@ class SourceScores:
             facts[4:4] = [
                 Fact("subset", "subset", source.subset),
                 Fact("input_size", "input size", network.input_size),
+                Fact("window", "window", list(network.window) if network.window else None),
                 Fact("tta", "averaged over flips", network.tta),
             ]
         return facts

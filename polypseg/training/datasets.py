@@ -15,7 +15,7 @@ from polypseg.data.splits import Split, group_names, read_folds, read_split
 from polypseg.data.verify import ONE_COLOUR, Hashes
 from polypseg.errors import InputError, of_argument, reading
 from polypseg.experiment.checkpoint import is_complete, read_history, saved_epoch
-from polypseg.experiment.config import TrainConfig
+from polypseg.experiment.config import TrainConfig, as_window
 from polypseg.experiment.fingerprints import check_unchanged, fingerprints, read_fingerprints
 from polypseg.experiment.run import FOLDS
 
@@ -185,7 +185,7 @@ def _decode(
         for name, size in sizes.items()
     ]
     masks = read_masks(pairs, config.label) if masks is None else masks
-    loaded = load(pairs, wanted, config.cache_gb, orphans, split, masks)
+    loaded = load(pairs, wanted, config.cache_gb, orphans, split, masks, as_window(config.window))
     if config.resume:
         check_unchanged(Path(config.resume), loaded.files)
     if loaded.report.errors:

@@ -69,6 +69,8 @@ def _write_sheet(
     for scored in evaluate(predictor, pairs, threshold, batch_size=each, label=label):
         pair, prediction = scored.pair, scored.probability >= threshold
         caption = f"{pair.stem}  Dice {scored.scores['dice']:.3f}"
-        rows.append((read_image(pair.image), scored.mask, prediction, caption))
+        rows.append(
+            (read_image(pair.image, window=predictor.window), scored.mask, prediction, caption)
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_png(path, sheet(rows, columns=each))

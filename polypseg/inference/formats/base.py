@@ -95,6 +95,8 @@ class ExportedEngine:
             self.input_size = int(description["input_size"])
             self.threshold = float(description["threshold"])
             self.maps = tuple(description["maps"])
+            window = description.get("window")  # not in files of earlier versions
+            self.window = (int(window[0]), int(window[1])) if window else None
             if self.input_size < 1 or not 0 <= self.threshold <= 1 or not self.maps:
                 raise ValueError("out of range")
         except (TypeError, KeyError, ValueError) as error:
