@@ -12,15 +12,16 @@ from .types import Tensor
 class BatchNorm(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` with TensorFlow's fused kernel in training.
 
-    Keras computes the training step with several operations, TensorFlow has one kernel for it. With
-    the kernel a network trains up to 1.5 times as fast on a CPU (docs/performance.md). It is used
-    for `(B, H, W, C)` inputs under the TensorFlow backend. Other backends, inference and frozen
-    layers use Keras's code. Weights, results and gradients are those of the Keras layer.
+    In training, Keras normalises a batch with several operations. TensorFlow has one kernel for all
+    of them, with which a network trains up to 1.5 times as fast on a CPU (docs/performance.md). The
+    kernel is used for `(B, H, W, C)` inputs under the TensorFlow backend. Other backends, inference
+    and frozen layers use Keras's code. Weights, results and gradients are those of the Keras layer.
 
     Args:
-        momentum: of the moving statistics. 0.9 is the default of PyTorch, which PraNet's authors
-            used. With Keras's 0.99 the statistics need hundreds of steps to forget their start.
-        epsilon: added to the variance.
+        momentum: momentum of the moving statistics. 0.9 corresponds to the default of PyTorch,
+            which PraNet's authors used. With Keras's 0.99, the statistics need hundreds of steps to
+            forget their initial values.
+        epsilon: number that is added to the variance.
     """
 
     def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: Any):
@@ -28,7 +29,8 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> keras.Variable:
         if name in ("moving_mean", "moving_variance"):
-            # Over the replicas of a strategy, so that all have, and save, the same statistics.
+            # Average over the replicas of a `tf.distribute` strategy, so that all of them have, and
+            # save, the same statistics.
             kwargs["aggregation"] = "mean"
         return super().add_weight(*args, name=name, **kwargs)
 

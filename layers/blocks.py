@@ -22,7 +22,7 @@ class ConvBN(layers.Layer):
 
     Args:
         filters, kernel_size, strides, dilation_rate: as in `keras.layers.Conv2D`.
-        activation: after the batch norm; None for none.
+        activation: activation after the batch norm; None for no activation.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class Normalize(layers.Layer):
 
     Args:
         mean, std: one number or three, in the order of the output's channels.
-        reverse_channels: convert RGB to BGR first, for weights that were trained with Caffe.
+        reverse_channels: whether to convert RGB to BGR first, for weights that were trained with
+            Caffe.
     """
 
     def __init__(
@@ -126,17 +127,17 @@ class Upsample(layers.Layer):
     """Bilinear upsampling by an integer factor, in float32.
 
     `(B, H, W, C)` to `(B, factor * H, factor * W, C)`. It multiplies by two small matrices of
-    interpolation weights, which gives the same result on every backend, also if H and W are known
+    interpolation weights. This gives the same result on every backend, even if H and W are known
     only at run time.
 
     Args:
         factor: a positive integer.
         align_corners: as in PyTorch. False aligns the corners of the images, like Keras. True
-            aligns the centres of the corner pixels, like the authors' partial decoder.
+            aligns the centres of the corner pixels, like the partial decoder of PraNet's authors.
     """
 
     def __init__(self, factor: int, align_corners: bool = False, **kwargs: Any):
-        # In half precision interpolation would round the logits.
+        # In half precision, interpolation would round the logits.
         super().__init__(**(kwargs | {"dtype": "float32"}))
         self.factor = factor
         self.align_corners = align_corners

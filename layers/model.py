@@ -10,14 +10,14 @@ from .types import Shape, Tensor
 
 
 class ImageModel(keras.Model):
-    """A functional model of images `(B, H, W, 3)` whose height and width are multiples of `stride`.
+    """A functional model that takes images `(B, H, W, 3)`; H and W are multiples of `stride`.
 
     Attributes:
-        stride: set by the subclass.
-        config: arguments that rebuild the model; set by the subclass's `__init__`.
+        stride: height and width of an image must be multiples of it. The subclass sets it.
+        config: arguments that rebuild the model. The subclass sets them in `__init__`.
 
     Raises:
-        InputError: when it is called or traced (`predict`, `fit`), images of another size.
+        InputError: the model is called or traced (`predict`, `fit`) with images of another size.
     """
 
     stride: int

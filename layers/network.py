@@ -7,15 +7,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Network:
-    """The `SPEC` of a network's folder. Importing it imports neither Keras nor NumPy.
+    """The description of a network: each network's folder has one, `SPEC` in `spec.py`.
+
+    Importing a `SPEC` imports neither Keras nor NumPy.
 
     Attributes:
         stride: height and width of an image must be multiples of it.
-        maps: number of channels of the logits; the last is the answer.
+        maps: number of channels of the logits. The last one is the "answer", the final prediction;
+            the others are side outputs.
         loss: the default loss.
-        load: returns the class. Importing the class registers what loading a saved network needs.
-        arguments: returns the keyword arguments of the class for a `TrainConfig`.
-        backbones: the `Backbone`s by name; empty for a network without backbone.
+        load: function that imports and returns the network's class. The import also registers the
+            classes that Keras needs to load a saved network.
+        arguments: function from a `TrainConfig` to the keyword arguments of the class.
+        backbones: the `Backbone`s by name; empty for a network without a backbone.
     """
 
     stride: int
@@ -26,20 +30,21 @@ class Network:
     backbones: Mapping[str, "Backbone"] = field(default_factory=dict)
 
     def build(self, config: Any) -> Any:
-        """Return the untrained Keras model of a `TrainConfig`."""
+        """Return the untrained Keras model that a `TrainConfig` describes."""
         return self.load()(**self.arguments(config))
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """One entry of a table of backbones.
+    """A backbone that a network can use.
 
     Attributes:
-        constructor: `"module:function"`, either of `keras.applications`, or a function without
-            arguments that returns a model whose outputs are the features.
+        constructor: the function that builds the backbone, as `"module:function"`. It is either a
+            function of `keras.applications`, or one without arguments that returns a model whose
+            outputs are the features.
         taps: names of the layers whose outputs are the features; () for all outputs of the model.
-        normalize: arguments of `Normalize` for the pretrained weights.
-        licence: of the pretrained weights.
+        normalize: arguments of `Normalize` that fit the pretrained weights.
+        licence: licence of the pretrained weights.
     """
 
     constructor: str

@@ -1,9 +1,10 @@
-"""Names for the types of what Keras's layers and `keras.ops` take; importing them loads nothing."""
+"""Types of tensors and shapes, for annotations. Importing them does not import Keras."""
 
 from typing import Any, TypeAlias
 
-# A tensor of the backend in use, a `keras.KerasTensor` or a NumPy array: they share no base class.
+# A tensor of the backend in use, a `keras.KerasTensor` or a NumPy array. They have no common base
+# class.
 Tensor: TypeAlias = Any
 
-# The batch first; None for a length that is not known yet.
+# The batch dimension comes first. None stands for a length that is not known yet.
 Shape: TypeAlias = tuple[int | None, ...]
