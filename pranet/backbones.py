@@ -1,6 +1,6 @@
-"""The backbones of PraNet: ImageNet networks whose features at strides 8, 16 and 32 are used.
+"""The backbones of PraNet. PraNet uses their features at strides 8, 16 and 32.
 
-A new backbone is an entry here.
+To add a backbone, add an entry here.
 """
 
 from polypseg.layers.network import Backbone

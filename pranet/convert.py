@@ -61,7 +61,7 @@ def convert(source: str | Path, out: str | Path, to_pytorch: bool = False) -> st
 
 
 def _load_official() -> ModuleType:
-    """Import `official.py` and Keras. This takes seconds, so arguments are checked before."""
+    """Import `official.py` and Keras. This takes seconds, so check the arguments first."""
     check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
@@ -69,7 +69,7 @@ def _load_official() -> ModuleType:
 
         from . import official
 
-        keras.ops.zeros(())  # finds the devices
+        keras.ops.zeros(())  # makes the backend find its devices, whose log lines `quiet` hides
     return official
 
 
@@ -124,8 +124,9 @@ def _read_state_dict(path: Path) -> dict[str, np.ndarray]:
                 for key, tensor in tensors.items()
             }
     except Exception as error:
-        refused = isinstance(error, pickle.UnpicklingError)
-        why = "PyTorch refuses it: it is broken or has other objects" if refused else reason(error)
+        why = reason(error)
+        if isinstance(error, pickle.UnpicklingError):
+            why = "PyTorch refuses it: it is damaged or contains other objects"
         raise InputError(
             f"expected a state dict (names and tensors only), got {path} ({why})", "FILE"
         ) from error
@@ -180,7 +181,7 @@ def _with_file_name(source: Path) -> Iterator[None]:
         raise InputError(f"{error} in {source}", "FILE") from error
 
 
-if __name__ == "__main__":  # the command of earlier versions
+if __name__ == "__main__":  # earlier versions had this command
     sys.stderr.write(
         "note: python -m pranet.convert is now: python convert.py, or polypseg convert\n"
     )

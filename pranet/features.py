@@ -16,13 +16,14 @@ from .backbones import BACKBONES
 
 
 def build_backbone(name: str, weights: str | Path | None = None) -> keras.Model:
-    """Build a backbone, its normalisation included.
+    """Build a backbone that normalises its input images itself.
 
     Args:
         name: `"resnet50"`, `"mobilenetv2"` or `"res2net50"`.
-        weights: None for random ones, `"imagenet"`, or the path of a `.h5` file. Keras downloads
-            those of ImageNet once; it has none for res2net50. A file has the weights of the network
-            of `keras.applications` without its top, or, for res2net50, was made by `convert.py`.
+        weights: None for random weights, `"imagenet"`, or the path of a `.h5` file. Keras downloads
+            ImageNet weights once; it has none for res2net50. A file for res2net50 must come from
+            `convert.py`. For the others, a file must contain the weights of the network of
+            `keras.applications` without its top.
 
     Returns:
         a model from RGB `(B, H, W, 3)` in 0..255 to a list of the features at strides 8, 16 and 32.
@@ -47,7 +48,7 @@ def build_backbone(name: str, weights: str | Path | None = None) -> keras.Model:
         if weights == "imagenet":
             raise InputError(
                 f"expected a file of {name} weights, got imagenet, which Keras does not have for "
-                "it; make a file with convert.py, or give none for random weights"
+                f"{name}; make a file with convert.py, or give none for random weights"
             )
         taps = build()
         _load_weights(
@@ -63,7 +64,8 @@ def _imagenet_network(
     if weights == "imagenet":
         try:
             with warnings.catch_warnings():
-                # Keras warns that MobileNetV2's weights are for 224 px: without its top, any size.
+                # Keras warns that MobileNetV2's weights are for 224 px. Without the top, they fit
+                # any size.
                 warnings.filterwarnings("ignore", "`input_shape` is undefined", UserWarning)
                 return build(input_shape=(None, None, 3), include_top=False, weights="imagenet")
         except Exception as error:
@@ -82,12 +84,12 @@ def _load_weights(network: keras.Model, weights: str | Path | None, what: str) -
     """Load a file of weights, unless it is None.
 
     Args:
-        network: what they are for.
+        network: the network that gets the weights.
         weights: path of the file.
-        what: what error messages call the weights that are expected.
+        what: description of the expected weights, for error messages.
 
     Raises:
-        InputError: no file, one that does not fit, or one that lacks some weights.
+        InputError: the file does not exist, does not fit, or lacks some weights.
     """
     if weights is None:
         return
@@ -97,7 +99,7 @@ def _load_weights(network: keras.Model, weights: str | Path | None, what: str) -
         raise InputError(
             f"expected a file of {what}, got {weights}, a complete network; use `start_from`"
         )
-    for variable in network.weights:
+    for variable in network.weights:  # NaN stays in the weights that the file lacks
         variable.assign(np.full(variable.shape, np.nan, "float32"))
     try:
         with warnings.catch_warnings():
@@ -115,13 +117,12 @@ def _load_weights(network: keras.Model, weights: str | Path | None, what: str) -
 
 
 def _with_our_batch_norm(network: keras.Model) -> keras.Model:
-    """Copy a network with our `BatchNorm` layers, and with fixed biases in the convolutions before
-    them.
+    """Copy a network with our `BatchNorm` layers. Biases of convolutions before them stay fixed.
 
-    `BatchNorm` trains faster and has a momentum of 0.9. Keras's MobileNetV2 has 0.999, too slow for
-    the moving statistics of a short run from random weights. A bias before a batch norm, as in
-    Keras's ResNet50, has no effect in training, because the batch's mean is subtracted, but its
-    gradient took a tenth of the time of a step.
+    `BatchNorm` trains faster and has a momentum of 0.9. Keras's MobileNetV2 has 0.999. With that,
+    the moving statistics change too slowly for a short run from random weights. Keras's ResNet50
+    has biases before its batch norms. They have no effect in training, because the batch norm
+    subtracts the mean of the batch. But computing their gradients took a tenth of each step.
     """
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:

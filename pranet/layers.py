@@ -28,7 +28,7 @@ class RFB(layers.Layer):
     CVPR 2019.
 
     Args:
-        channels: of all convolutions and of the output.
+        channels: number of channels of all convolutions and of the output.
     """
 
     def __init__(self, channels: int = 32, **kwargs: Any):
@@ -82,7 +82,7 @@ class PartialDecoder(layers.Layer):
     stride 8, `(B, h, w, 1)`. Wu et al., "Cascaded Partial Decoder", CVPR 2019.
 
     Args:
-        channels: of each input.
+        channels: number of channels of each input.
     """
 
     def __init__(self, channels: int = 32, **kwargs: Any):
@@ -132,16 +132,16 @@ class PartialDecoder(layers.Layer):
 
 @register
 class ReverseAttention(layers.Layer):
-    """Reverse attention: refine a coarse map with features of what it does not cover.
+    """Reverse attention: refine a coarse map with the features of the region outside it.
 
     Inputs: `[features (B, h, w, C), coarse (B, h, w, 1)]`, where `coarse` are logits. Output:
     logits `(B, h, w, 1)`, coarse + convolutions((1 - sigmoid(coarse)) * features).
 
     Args:
-        channels, kernel_size: of the inner convolutions. PraNet has 256 and 5 at stride 32, and 64
-            and 3 at strides 16 and 8.
+        channels, kernel_size: as in `ConvBN`, for the inner convolutions. PraNet has 256 and 5 at
+            stride 32, and 64 and 3 at strides 16 and 8.
         depth: number of inner convolutions; 3 at stride 32, else 2.
-        out_kernel_size: of the last convolution; 1 at stride 32, else 3.
+        out_kernel_size: kernel size of the last convolution; 1 at stride 32, else 3.
     """
 
     def __init__(

@@ -23,21 +23,24 @@ class PraNet(ImageModel):
 
     Input: RGB `(B, H, W, 3)` in 0..255, H and W multiples of 32. Output: float32
     logits `(B, H, W, 4)`, coarse to fine: the global map of the partial decoder, then
-    the side outputs of strides 32, 16 and 8. The last channel is the answer.
+    the side outputs of strides 32, 16 and 8. The last channel is the final prediction,
+    the "answer".
 
     Args:
         backbone: `"resnet50"`, `"mobilenetv2"` or `"res2net50"`.
-        channels: of the receptive field blocks and the partial decoder.
-        weights: of the backbone: None for random ones, `"imagenet"`, or the path of a `.h5` file.
-            Not saved in the configuration, because a saved model has its weights.
-        input_size: height and width in pixels at which it is used; saved with it, not checked.
-        backbone_weights: the same as `weights`; the name that `TrainConfig` and `train.py` use.
-        **kwargs: `name` and the like, for `keras.Model`.
+        channels: number of channels of the receptive field blocks and the partial decoder.
+        weights: weights of the backbone: None for random ones, `"imagenet"`, or the path of a `.h5`
+            file. The configuration does not store this, because a saved model has its weights.
+        input_size: height and width in pixels at which the model is used. It is saved with the
+            model, but not checked.
+        backbone_weights: the same as `weights`, under the name that `TrainConfig` and `train.py`
+            use.
+        **kwargs: arguments of `keras.Model`, such as `name`.
 
     Raises:
         ValueError: an unknown backbone.
-        InputError: weights that are missing, do not fit or are given twice; when it is called,
-            images whose height or width is no multiple of 32; a `ValueError`.
+        InputError: (a subclass of `ValueError`) the weights are missing, do not fit or are given
+            twice; or the model is called with images whose height or width is not a multiple of 32.
 
     >>> model = PraNet("mobilenetv2")
     >>> tuple(model(keras.ops.zeros((1, 64, 96, 3))).shape)
@@ -94,7 +97,7 @@ class PraNet(ImageModel):
         self.official_unused: dict[str, np.ndarray] = {}
 
     def save_assets(self, folder: str) -> None:
-        """Called by Keras: save what a converted checkpoint has beside the weights."""
+        """Called by Keras: save the arrays of a converted checkpoint that have no variable."""
         if self.official_unused:
             path = Path(folder) / "official_unused.npz"
             np.savez(path, allow_pickle=False, **self.official_unused)
@@ -111,7 +114,7 @@ class PraNet(ImageModel):
 class Quarter(keras.layers.Layer):
     """Bilinear resizing by 1/4 without antialiasing: the mean of the middle 2 x 2 of 4 x 4 pixels.
 
-    `(B, H, W, C)`, H and W multiples of 4, to `(B, H/4, W/4, C)` float32. It is
+    `(B, H, W, C)`, H and W multiples of 4, to `(B, H/4, W/4, C)` float32. This layer is
     `interpolate(scale_factor=0.25, mode="bilinear")` in the authors' PyTorch code.
     """
 

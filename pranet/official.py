@@ -1,9 +1,9 @@
-"""The state dict of the authors' PraNet: its keys, in their order, and our variables for them.
+"""The state dict of the authors' PraNet: its keys in their order, and our variable for each key.
 
 A state dict is `{key: NumPy array}`. Convolution kernels are OIHW there and HWIO here; all other
 arrays are the same. Two kinds of keys have no effect on the output of the authors' network and no
 variable here: the 1000-class `resnet.fc` and the `num_batches_tracked` of batch norms. A converted
-PraNet keeps their arrays in its file; for a network that was trained here they are zeros.
+PraNet keeps their arrays in its file. For a network that was trained here, `state_dict` gives zeros.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ from .model import PraNet
 from .res2net import BLOCKS, Res2NetBlock
 
 SIZE = 352  # pixels; the input size of the authors in training and testing
-MAX_LISTED = 12  # keys of each kind that an error lists
+MAX_LISTED = 12  # an error lists at most this number of keys of each kind
 
 
 def pranet_from(state: Mapping[str, np.ndarray]) -> PraNet:
     """Build a PraNet-Res2Net50 with the weights of a state dict of the authors' PraNet.
 
     Raises:
-        ValueError: keys that are missing or unknown, or arrays of another shape or not finite.
+        ValueError: keys are missing or unknown, or arrays have another shape or are not finite.
     """
     model = PraNet("res2net50", input_size=SIZE)
     model.official_unused = _assign(_pranet_keys(model), state)
@@ -41,7 +41,7 @@ def backbone_from(state: Mapping[str, np.ndarray]) -> keras.Model:
     The ImageNet classifier, `fc.weight` and `fc.bias`, is ignored.
 
     Raises:
-        ValueError: keys that are missing or unknown, or arrays of another shape or not finite.
+        ValueError: keys are missing or unknown, or arrays have another shape or are not finite.
     """
     backbone = build_backbone("res2net50")
     keys = {
@@ -55,7 +55,7 @@ def state_dict(model: PraNet) -> dict[str, np.ndarray]:
     """The state dict of a PraNet-Res2Net50, with the authors' keys in their order.
 
     Raises:
-        ValueError: a network with another backbone, or with other channels than 32.
+        ValueError: the network has another backbone, or a number of channels other than 32.
     """
     state = {}
     for key, variable in _pranet_keys(model).items():
@@ -68,7 +68,7 @@ def state_dict(model: PraNet) -> dict[str, np.ndarray]:
 
 
 class Unused:
-    """Stands for a variable where a key has no effect on the network's output."""
+    """Placeholder for a key that has no variable, because it has no effect on the output."""
 
     def __init__(self, shape: tuple[int, ...] = (), dtype: str = "int64"):
         self.shape = shape
@@ -97,17 +97,17 @@ def _pranet_keys(model: PraNet) -> Keys:
     config = getattr(model, "config", {})
     if config.get("backbone") != "res2net50" or config.get("channels") != 32:
         raise ValueError(
-            "expected a PraNet with the res2net50 backbone and 32 channels, as the authors' is, "
+            "expected a PraNet with the res2net50 backbone and 32 channels, like the authors', "
             f"got {type(model).__name__} {config}"
         )
     keys = _backbone_keys(model.get_layer("res2net50"), "resnet.")
-    for stride in (2, 3, 4):
-        rfb = model.get_layer(f"rfb{stride}")
+    for level in (2, 3, 4):
+        rfb = model.get_layer(f"rfb{level}")
         for number, branch in enumerate(rfb.branches):
-            for place, layer in enumerate(branch):
-                keys |= _conv_bn(f"rfb{stride}_1.branch{number}.{place}", layer)
-        keys |= _conv_bn(f"rfb{stride}_1.conv_cat", rfb.fuse) | _conv_bn(
-            f"rfb{stride}_1.conv_res", rfb.shortcut
+            for position, layer in enumerate(branch):
+                keys |= _conv_bn(f"rfb{level}_1.branch{number}.{position}", layer)
+        keys |= _conv_bn(f"rfb{level}_1.conv_cat", rfb.fuse) | _conv_bn(
+            f"rfb{level}_1.conv_res", rfb.shortcut
         )
     decoder = model.get_layer("partial_decoder")
     for number, layer in enumerate(
@@ -118,10 +118,10 @@ def _pranet_keys(model: PraNet) -> Keys:
         "agg1.conv_concat3", decoder.concat3
     )
     keys |= _conv_bn("agg1.conv4", decoder.head) | _conv("agg1.conv5", decoder.logits)
-    for stride in (4, 3, 2):
-        reverse = model.get_layer(f"reverse{stride}")
+    for level in (4, 3, 2):
+        reverse = model.get_layer(f"reverse{level}")
         for number, layer in enumerate((reverse.reduce, *reverse.inner, reverse.out), 1):
-            keys |= _conv_bn(f"ra{stride}_conv{number}", layer)
+            keys |= _conv_bn(f"ra{level}_conv{number}", layer)
     return keys
 
 
@@ -129,7 +129,7 @@ def _assign(keys: Keys, state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     """Assign a state dict to the variables and return the arrays of the unused keys.
 
     Raises:
-        ValueError: a state dict that does not fit; nothing is assigned then.
+        ValueError: the state dict does not fit. In this case, nothing is assigned.
     """
     faults = {
         "missing": [key for key in keys if key not in state],

@@ -1,9 +1,10 @@
 """Res2Net50-v1b-26w-4s, the backbone of the authors' PraNet.
 
 Gao et al., "Res2Net: A New Multi-scale Backbone Architecture", TPAMI 2021,
-arXiv:1904.01169: a ResNet whose 3x3 convolutions are split into four groups, each of which adds
-the result of the one before to its input. v1b has a stem of three 3x3 convolutions, and average
-pooling before the 1x1 convolutions of the shortcuts. All padding is symmetric, as in PyTorch.
+arXiv:1904.01169. It is a ResNet that splits the channels of each 3x3 convolution into four groups.
+The result of one group is added to the input of the next group. v1b has a stem of three 3x3
+convolutions, and average pooling before the 1x1 convolutions of the shortcuts. All padding is
+symmetric, as in PyTorch.
 """
 
 from typing import Any
@@ -15,25 +16,25 @@ from polypseg.layers import ConvBN
 from polypseg.layers.types import Shape, Tensor
 
 SCALES = 4
-BLOCKS = (3, 4, 6, 3)  # of the stages at strides 4, 8, 16 and 32
+BLOCKS = (3, 4, 6, 3)  # number of blocks of the stages at strides 4, 8, 16 and 32
 
 
 @keras.saving.register_keras_serializable(package="polypseg")
 class Res2NetBlock(layers.Layer):
     """1x1 convolution, 3x3 convolutions in four groups, 1x1 convolution, and shortcut.
 
-    `(B, H, W, C)` to `(B, H / strides, W / strides, filters)`, rounded up. A 3x3 convolution is
-    applied to the first three groups. Before it, the result of the previous group is added. The
-    fourth group stays as it is.
+    `(B, H, W, C)` to `(B, H / strides, W / strides, filters)`, rounded up. Each of the first
+    three groups has its own 3x3 convolution. The result of the previous group is added to the input
+    of the second and of the third. The fourth group stays as it is.
 
-    The first block of a stage differs: no results are added between the groups, a 3x3 average
-    pooling that includes the zeros of its padding is applied to the fourth, and the shortcut has a
-    1x1 convolution.
+    The first block of a stage differs: no results are added between the groups. The fourth group
+    gets a 3x3 average pooling that includes the zeros of its padding. The shortcut has a 1x1
+    convolution.
 
     Args:
-        width: channels of each of the four groups.
-        filters: channels of the output; of the input too, unless `first`.
-        strides: of the 3x3 convolutions and both poolings; 1 unless `first`.
+        width: number of channels of each of the four groups.
+        filters: number of channels of the output, and of the input unless `first`.
+        strides: strides of the 3x3 convolutions and both poolings; 1 unless `first`.
         first: whether this is the first block of a stage.
     """
 
@@ -54,8 +55,8 @@ class Res2NetBlock(layers.Layer):
         if first:
             self.pad = layers.ZeroPadding2D(1, name="pad")
             self.pool = layers.AveragePooling2D(3, strides, name="pool")
-            # "same" pads an odd size at the end and does not include the padding in the mean, like
-            # PyTorch with ceil_mode=True and count_include_pad=False.
+            # "same" pads an odd size at the end, and the mean does not include the padding. This is
+            # PyTorch's ceil_mode=True with count_include_pad=False.
             self.shortcut_pool = layers.AveragePooling2D(
                 strides, padding="same", name="shortcut_pool"
             )
@@ -102,7 +103,7 @@ class Res2NetBlock(layers.Layer):
 
 
 def res2net50() -> keras.Model:
-    """Res2Net50 with random weights and without classifier.
+    """Build a Res2Net50 with random weights and without the classifier.
 
     Returns:
         a model from normalised RGB `(B, H, W, 3)` to the outputs of the stages at strides 8, 16 and
@@ -112,7 +113,7 @@ def res2net50() -> keras.Model:
     x = ConvBN(32, 3, strides=2, activation="relu", name="stem1")(image)
     x = ConvBN(32, 3, activation="relu", name="stem2")(x)
     x = ConvBN(64, 3, activation="relu", name="stem3")(x)
-    # After a ReLU, a maximum over zeros is the same as over -inf.
+    # PyTorch pads with -inf. After a ReLU, padding with zeros gives the same maximum.
     x = layers.ZeroPadding2D(1, name="pool_pad")(x)
     x = layers.MaxPooling2D(3, 2, name="pool")(x)  # stride 4
     stages = []
