@@ -18,13 +18,13 @@ register = keras.saving.register_keras_serializable(package="polypseg")
 
 @register
 class ConvBlock(layers.Layer):
-    """Two times 3x3 convolution, ReLU and batch norm, then dropout.
+    """(3x3 convolution, ReLU, batch norm) twice, then dropout.
 
     `(B, H, W, C)` to `(B, H, W, filters)`.
 
     Args:
-        filters: of both convolutions.
-        dropout: rate in [0, 1).
+        filters: number of filters of both convolutions.
+        dropout: dropout rate in [0, 1).
     """
 
     def __init__(self, filters: int, dropout: float = 0.0, **kwargs: Any):
@@ -56,14 +56,14 @@ class ConvBlock(layers.Layer):
 
 @register
 class AttentionGate(layers.Layer):
-    """Weight the features of a skip connection by the coarser features below it.
+    """Attention gate: weight each pixel of a skip connection, using the coarser features below it.
 
     Inputs: `[skip (B, H, W, C), gating (B, H/2, W/2, D)]`, H and W even. Output: `(B, H, W, C)`,
     skip * upsample(sigmoid(psi(relu(theta(skip) + phi(gating))))). theta is a 1x1 convolution with
     stride 2, phi and psi are 1x1 convolutions.
 
     Args:
-        channels: of theta and phi.
+        channels: number of channels of theta and phi.
     """
 
     def __init__(self, channels: int = 64, **kwargs: Any):

@@ -21,15 +21,16 @@ class AttentionUNet(ImageModel):
     logits `(B, H, W, 1)`.
 
     Args:
-        filters: of the first level; each level below has twice as many.
-        dropout: rate in [0, 1) after each block of convolutions.
-        gate_channels: channels inside the attention gates.
-        input_size: height and width in pixels at which it is used; saved with it, not checked.
-        **kwargs: `name` and the like, for `keras.Model`.
+        filters: number of filters of the first level; each level below has twice as many.
+        dropout: dropout rate in [0, 1) after each block of convolutions.
+        gate_channels: number of channels inside the attention gates.
+        input_size: height and width in pixels at which the model is used. It is saved with the
+            model, but not checked.
+        **kwargs: arguments of `keras.Model`, such as `name`.
 
     Raises:
-        InputError: when it is called, images whose height or width is no multiple of 16; a
-            `ValueError`.
+        InputError: (a subclass of `ValueError`) the model is called with images whose height or
+            width is not a multiple of 16.
 
     >>> model = AttentionUNet(filters=8)
     >>> tuple(model(keras.ops.zeros((1, 96, 80, 3))).shape)
@@ -54,7 +55,7 @@ class AttentionUNet(ImageModel):
             x = ConvBlock(filters * 2**level, dropout, name=f"encoder{level + 1}")(x)
             skips.append(x)
             x = layers.MaxPooling2D(2, name=f"pool{level + 1}")(x)
-        x = ConvBlock(filters * 16, dropout, name="bridge")(x)  # (B, H/16, W/16, 16 filters)
+        x = ConvBlock(filters * 16, dropout, name="bridge")(x)  # (B, H/16, W/16, 16 * filters)
         for level in reversed(range(4)):
             gated = AttentionGate(gate_channels, name=f"gate{level + 1}")([skips[level], x])
             x = layers.UpSampling2D(2, name=f"up{level + 1}")(x)
