@@ -2,8 +2,8 @@
 
 Each loss takes a mask `(B, H, W, 1)` in {0, 1} of any dtype and logits `(B, H, W, S)` of any float
 dtype. It returns `(B, S)` float32, one number >= 0 for each image and map. The mask is the target
-of all S maps. Inputs are cast to float32 first, because sums over an image overflow float16. Other
-shapes raise ValueError.
+of all S maps. Inputs are cast to float32 first, because sums over an image overflow float16. A loss
+raises ValueError for other shapes.
 
 In the formulas m is the mask, p = sigmoid(logits), w = border_weights(m), and sums and means are
 taken over the pixels of one image.
@@ -17,7 +17,7 @@ from keras import ops
 
 from polypseg.layers.types import Tensor
 
-WINDOW = 31  # pixels; the side of the average in `border_weights`
+WINDOW = 31  # side of the averaging window in `border_weights`, in pixels
 
 
 def border_weights(mask: Tensor) -> Tensor:
@@ -35,14 +35,14 @@ def border_weights(mask: Tensor) -> Tensor:
         `(B, H, W, 1)` float32 in [1, 6].
 
     Raises:
-        ValueError: another shape.
+        ValueError: the mask has another shape.
     """
     mask = ops.cast(mask, "float32")
     if len(mask.shape) != 4 or mask.shape[-1] not in (1, None):
         raise ValueError(f"expected mask (B, H, W, 1), got mask={tuple(mask.shape)}")
     rows, columns = ops.shape(mask)[1:3]
-    # Two small matrix products sum over the window. The sums are exact, also on a GPU that
-    # multiplies in TF32. On a CPU under TensorFlow this is hundreds of times faster than average
+    # Two small matrix products sum over the window. The sums are exact, even on a GPU that
+    # multiplies in TF32. On a CPU under TensorFlow, this is hundreds of times faster than average
     # pooling.
     total = ops.matmul(ops.matmul(_band(rows), mask[..., 0]), _band(columns))
     return 1.0 + 5.0 * ops.abs(total[..., None] / WINDOW**2 - mask)
@@ -112,7 +112,7 @@ def wbce_dice(mask: Tensor, logits: Tensor) -> Tensor:
 
 
 def _float32(mask: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Cast both to float32. Raises ValueError for other shapes than the losses take."""
+    """Cast both to float32. Raise ValueError if the losses do not take their shapes."""
     mask, logits = ops.cast(mask, "float32"), ops.cast(logits, "float32")
     shapes = tuple(mask.shape), tuple(logits.shape)
     same = all(None in pair or pair[0] == pair[1] for pair in zip(shapes[0], (*shapes[1][:3], 1)))
@@ -125,7 +125,7 @@ def _float32(mask: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _band(size: Tensor) -> Tensor:
-    """`(size, size)`: 1 where the window around one position includes the other, else 0."""
+    """`(size, size)`: 1 where the window around position i includes position j, else 0."""
     position = ops.arange(size)
     return ops.cast(ops.abs(position[:, None] - position[None]) <= WINDOW // 2, "float32")
 

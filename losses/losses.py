@@ -1,4 +1,4 @@
-"""The Keras loss: one of the functions, chosen by name, summed over the maps."""
+"""The Keras loss: one of the functions in `functional.py`, chosen by name, summed over the maps."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -26,7 +26,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @keras.saving.register_keras_serializable(package="polypseg")
 class SegmentationLoss(keras.losses.Loss):
-    """Deep supervision: the sum over the maps of one loss of `LOSSES`.
+    """Deep supervision: one loss of `LOSSES`, summed over the maps.
 
     `y_true` is the mask `(B, H, W, 1)` in {0, 1}, `y_pred` the logits `(B, H, W, S)`. The loss of
     an image is the sum of map_weights[s] * loss(mask, logits)[:, s] over s. It is computed in
@@ -37,11 +37,11 @@ class SegmentationLoss(keras.losses.Loss):
         map_weights: S finite numbers >= 0, not all 0, in the order of the maps, coarse to fine.
             None means 1 for each map.
         reduction: as in `keras.losses.Loss`; by default the mean over images.
-        name: shown in logs; by default the name of the loss.
+        name: name in logs; by default the name of the loss.
 
     Raises:
-        ValueError: an unknown loss, weights that are negative, not finite or all 0; when it is
-            called, another number of weights than S, or other shapes.
+        ValueError: the loss is unknown; weights are negative, not finite or all 0; or, in a call,
+            the number of weights is not S, or the shapes do not fit.
 
     >>> loss = SegmentationLoss("dice", map_weights=[1, 2])
     >>> mask, logits = keras.ops.ones((1, 2, 2, 1)), keras.ops.zeros((1, 2, 2, 2))
