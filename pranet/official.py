@@ -3,7 +3,7 @@
 A state dict is `{key: NumPy array}`. Convolution kernels are OIHW there and HWIO here; all other
 arrays are the same. Two kinds of keys have no effect on the output of the authors' network and no
 variable here: the 1000-class `resnet.fc` and the `num_batches_tracked` of batch norms. A converted
-PraNet keeps their arrays in its file. For a network that was trained here, `state_dict` gives zeros.
+PraNet keeps their arrays in its file. For a network trained here, `state_dict` gives zeros.
 """
 
 from collections.abc import Mapping, Sequence
