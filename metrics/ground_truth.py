@@ -1,4 +1,4 @@
-"""What the scores derive from a mask, computed once for all maps scored against it."""
+"""What the scores derive from a mask, computed once for all maps of this mask."""
 
 from functools import cached_property
 
@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 # Offsets of all pixels at a distance of at most sqrt(18), nearest first. A background pixel within
-# 3 rows and 3 columns of the foreground has its nearest foreground pixel at one of them. Of several
-# that are equally near, the leftmost counts, then the topmost, as in SciPy.
+# 3 rows and 3 columns of the foreground has its nearest foreground pixel at one of these
+# offsets. If several are equally near, the leftmost is taken, and of these the topmost, as in SciPy.
 _RADIUS = 4
 _OFFSETS = sorted(
     (
@@ -19,7 +19,8 @@ _OFFSETS = sorted(
     ),
     key=lambda offset: (offset[0] ** 2 + offset[1] ** 2, offset[1], offset[0]),
 )
-# The weights 2 - 0.5 ** (distance / 5), by squared distance. In float64 they are 2 from 300 on.
+# The weights 2 - 0.5 ** (distance / 5), by squared distance. In float64, they are 2 from a distance
+# of 300 on.
 _MAX_SQUARE = 300**2
 _WEIGHT_BY_SQUARE = 2.0 - 0.5 ** (np.sqrt(np.arange(_MAX_SQUARE + 1)) / 5.0)
 _WEIGHT_BY_SQUARE[0] = 0.0  # the foreground
@@ -30,7 +31,7 @@ def as_binary(array: ArrayLike, name: str) -> NDArray[np.bool_]:
 
     Args:
         array: `(H, W)`, bool or values in {0, 1} of any dtype.
-        name: what error messages call it.
+        name: name of the array in error messages.
 
     Raises:
         ValueError: another number of dimensions, no pixels, or other values.
@@ -119,14 +120,15 @@ class GroundTruth:
 
     @cached_property
     def nearest_foreground(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Flat positions in `mask[box]`, two arrays of one length: the background pixels within 3
-        rows and 3 columns of the foreground, and the foreground pixel nearest to each.
+        """Two arrays of the same length, with flat positions in `mask[box]`: the background pixels
+        within 3 rows and 3 columns of the foreground, and the foreground pixel nearest to each.
         """
         mask = np.ascontiguousarray(self.mask[self.box])
         near = cv2.dilate(mask.view(np.uint8), np.ones((7, 7), np.uint8), borderValue=0).view(bool)
         padded = np.pad(mask, _RADIUS)
         rows, columns = np.nonzero(near & ~mask)
-        # In the padded mask no offset leaves the array, so each is one step of the flat index.
+        # In the padded mask, no offset leaves the array. So an offset adds a constant to the flat
+        # position.
         start = (rows + _RADIUS) * padded.shape[1] + columns + _RADIUS
         nearest, pending = np.empty_like(start), np.arange(start.size)
         padded = padded.ravel()

@@ -34,7 +34,7 @@ def overlap(mask: ArrayLike, prediction: ArrayLike, empty: str = "one") -> dict[
     mask, prediction = as_binary(mask, "mask"), as_binary(prediction, "prediction")
     if mask.shape != prediction.shape:
         raise ValueError(
-            f"expected mask and prediction of one shape, got mask={mask.shape}, "
+            f"expected mask and prediction of the same shape, got mask={mask.shape}, "
             f"prediction={prediction.shape}"
         )
     hits, area = np.count_nonzero(mask & prediction), int(np.count_nonzero(mask))
@@ -45,12 +45,12 @@ def overlap(mask: ArrayLike, prediction: ArrayLike, empty: str = "one") -> dict[
 def overlap_of_counts(
     hits: ArrayLike, predicted: ArrayLike, area: int, empty: str = "one"
 ) -> dict[str, NDArray[np.float64]]:
-    """`overlap` from numbers of pixels.
+    """Compute `overlap` from numbers of pixels.
 
     Args:
-        hits: foreground of both mask and prediction: true positives.
-        predicted: foreground of the prediction; like `hits`, a number or an array.
-        area: foreground of the mask.
+        hits: true positive pixels; a number or an array.
+        predicted: foreground pixels of the prediction; a number or an array, like `hits`.
+        area: foreground pixels of the mask.
         empty: as in `overlap`.
 
     Returns:
@@ -77,7 +77,7 @@ def empty_score(empty: str, nothing_found: ArrayLike) -> NDArray[np.float64]:
 
     Args:
         empty: as in `overlap`.
-        nothing_found: whether the prediction is empty too, a bool or an array of them.
+        nothing_found: whether the prediction is empty too; a bool or an array of bools.
     """
     one = np.asarray(nothing_found, np.float64)
     return {"skip": np.full_like(one, np.nan), "one": one, "zero": np.zeros_like(one)}[empty]

@@ -22,9 +22,9 @@ class ImageScores:
     Attributes:
         threshold, pranet: the scores of each protocol, with the keys of `METRICS`; nan where a
             score is not defined.
-        threshold_curves, pranet_curves: scores over the thresholds 0, 1/255, ..., 1, each
-            `(256,)`, with the keys `CURVES`: of the map as it is, and of the map stretched to
-            [0, 1].
+        threshold_curves: scores of the map at the thresholds 0, 1/255, ..., 1, with the keys
+            `CURVES`, each `(256,)`.
+        pranet_curves: the same scores of the map that is stretched to [0, 1].
         area: share of the mask that is foreground, in [0, 1].
         size: height and width of the image in pixels.
     """
@@ -45,19 +45,21 @@ def score(
 ) -> ImageScores:
     """All scores of one image, under both protocols.
 
-    `threshold`: the map as it is. It is thresholded (foreground is probability >= `threshold`) for
-    Dice, IoU, precision, recall and E-measure; S-measure, weighted F and MAE take the map.
+    The protocol `threshold` scores the map as it is. Dice, IoU, precision, recall and E-measure are
+    computed from the thresholded map (foreground is probability >= `threshold`). S-measure,
+    weighted F and MAE are computed from the probabilities.
 
-    `pranet`: the evaluation of PraNet's authors. The map has 256 grey levels, to which floats are
-    rounded as in a saved PNG. It is stretched to [0, 1], unless it is constant, and thresholded at
-    1, 1 - 1/255, ..., 0. Without true positives Dice, IoU, sensitivity and specificity are 0.
+    The protocol `pranet` is the evaluation of PraNet's authors. The map has 256 grey levels; floats
+    are rounded to them, as in a saved PNG. The map is stretched to [0, 1], unless it is constant,
+    and thresholded at 1, 1 - 1/255, ..., 0. Without true positives, Dice, IoU, sensitivity and
+    specificity are 0.
 
-    `docs/metrics.md` has the formulas and papers.
+    `docs/metrics.md` lists the formulas and papers.
 
     Args:
         mask: `(H, W)` in {0, 1}, or its `GroundTruth`.
-        prediction: `(H, W)`: uint8 grey levels, of which each means level / 255, floats in [0, 1],
-            or bool.
+        prediction: `(H, W)`: uint8 grey levels (the probability is level / 255), floats in
+            [0, 1], or bool.
         threshold: in [0, 1].
         empty: the value of Dice, IoU, precision, recall (sensitivity), specificity and weighted F
             for a mask without foreground: `"skip"` gives nan, `"one"` gives 1 if nothing is found,
@@ -83,10 +85,10 @@ def score(
     else:
         truth, probability = check_pair(truth, prediction)
         levels = sweep.to_levels(probability)
-    counted = MapLevels(truth, levels)
-    stretched = PranetView(truth, counted, empty)
+    map_levels = MapLevels(truth, levels)
+    stretched = PranetView(truth, map_levels, empty)
     views = {
-        "threshold": ThresholdView(truth, prediction, probability, counted, threshold, empty),
+        "threshold": ThresholdView(truth, prediction, probability, map_levels, threshold, empty),
         "pranet": stretched,
     }
     numbers = {
@@ -96,7 +98,7 @@ def score(
     return ImageScores(
         numbers["threshold"],
         numbers["pranet"],
-        sweep.sweep(counted.counts, sweep.LEVELS, sweep.LEVELS, empty),
+        sweep.sweep(map_levels.counts, sweep.LEVELS, sweep.LEVELS, empty),
         stretched.curves,
         truth.area / truth.pixels,
         truth.mask.shape,
@@ -131,8 +133,8 @@ class DataSetScores:
         """Add one image.
 
         Args:
-            scores: what `score` returns for it. A number that is nan is left out of the mean of
-                that number; the image's other numbers count.
+            scores: what `score` returns for the image. A score that is nan is left out of the
+                mean of this score. The other scores of the image count.
         """
         self.n += 1
         for part in ("threshold", "pranet", "threshold_curves", "pranet_curves"):
@@ -141,7 +143,7 @@ class DataSetScores:
                 defined = ~np.isnan(value)
                 self._sums[part, name] = total + np.where(defined, value, 0.0), count + defined
 
-    add = update_state  # its name in the documentation before version 0.2
+    add = update_state  # the name that the documentation used before version 0.2
 
     def curves(self, protocol: str) -> dict[str, NDArray[np.float64]]:
         """The curves of `ImageScores` averaged over the images.
@@ -157,13 +159,13 @@ class DataSetScores:
     def result(self) -> dict[str, Any]:
         """The means over the images.
 
-        Under the `pranet` protocol `max_dice`, `max_iou` and `max_e_measure` are the maxima of the
-        mean curves, as in the authors' code. They are not larger than the means of the images'
-        maxima.
+        Under the `pranet` protocol, `max_dice`, `max_iou` and `max_e_measure` are the maxima of the
+        mean curves, as in the authors' code. They are never larger than the mean of the maxima of
+        the images.
 
         Returns:
             `{"n": number of images, "threshold": {...}, "pranet": {...}}` with the keys of
-            `METRICS`; nan for a score that no image defines.
+            `METRICS`; nan for a score that is not defined for any image.
 
         Raises:
             ValueError: no images.

@@ -1,7 +1,8 @@
 """S-measure, weighted F, E-measure and mean absolute error of one map, in NumPy float64.
 
-All four follow the MATLAB code of the authors of the measures and of PraNet, so that scores can be
-compared with the papers. `docs/metrics.md` has the formulas and lists where other programs differ.
+All four follow the MATLAB code by the authors of the measures and by those of PraNet, so that
+scores can be compared with the papers. `docs/metrics.md` has the formulas, and lists where other
+programs differ.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from .ground_truth import GroundTruth, as_binary
 EPS = np.finfo(np.float64).eps  # MATLAB's eps
 
 _GAUSSIAN = np.exp(-(np.arange(-3.0, 4.0) ** 2) / (2 * 5.0**2))
-_GAUSSIAN /= _GAUSSIAN.sum()  # outer(side, side) is fspecial("gaussian", 7, 5)
+_GAUSSIAN /= _GAUSSIAN.sum()  # its outer product with itself is fspecial("gaussian", 7, 5)
 
 
 def mae(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
@@ -38,7 +39,7 @@ def mae(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
 
 
 def mae_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`mae` of what `check_pair` returns."""
+    """`mae` of arguments that `check_pair` has checked."""
     return float(np.abs(probability - truth.mask).mean())
 
 
@@ -72,15 +73,15 @@ def e_measure(mask: ArrayLike | GroundTruth, prediction: ArrayLike) -> float:
 def e_measure_of_counts(
     hits: ArrayLike, predicted: ArrayLike, area: int, pixels: int
 ) -> NDArray[np.float64]:
-    """`e_measure` from numbers of pixels.
+    """Compute `e_measure` from numbers of pixels.
 
-    What a pixel adds depends on its two labels only, so four counts are enough.
+    The term of a pixel depends only on its labels in mask and prediction, so four counts suffice.
 
     Args:
-        hits: foreground of both mask and prediction; a number or an array.
-        predicted: foreground of the prediction; like `hits`.
-        area: foreground of the mask.
-        pixels: all of the image.
+        hits: true positive pixels; a number or an array.
+        predicted: foreground pixels of the prediction; a number or an array, like `hits`.
+        area: foreground pixels of the mask.
+        pixels: all pixels of the image.
     """
     hits, predicted = np.asarray(hits, np.float64), np.asarray(predicted, np.float64)
     if area in (0, pixels):
@@ -103,8 +104,9 @@ def weighted_f(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
     """Weighted F-measure with beta 1 (Margolin et al., "How to Evaluate Foreground Maps?", CVPR
     2014).
 
-    An error in the background has a larger weight the farther it is from the foreground. In the
-    foreground, the smaller of a pixel's error and the mean error around it counts.
+    In the background, the weight of an error grows with its distance from the foreground. In the
+    foreground, a pixel counts with its own error or with the mean error around it, whichever is
+    smaller.
 
     Args:
         mask: `(H, W)` in {0, 1}, or its `GroundTruth`.
@@ -121,8 +123,8 @@ def weighted_f(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
 
 
 def weighted_f_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`weighted_f` of what `check_pair` returns, for a mask that is not empty."""
-    # Not a dot product, for which NumPy would start threads in each process of a pool.
+    """`weighted_f` of arguments that `check_pair` has checked, for a mask that is not empty."""
+    # No dot product: NumPy would start threads for it in each process of a pool.
     false_positives = float((probability * truth.weights).sum())
     in_box = np.ascontiguousarray(probability[truth.box])
     return weighted_f_of_sums(truth, false_positives, in_box)
@@ -131,23 +133,24 @@ def weighted_f_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> f
 def weighted_f_of_sums(
     truth: GroundTruth, false_positives: float, in_box: NDArray[np.float64]
 ) -> float:
-    """`weighted_f` from sums, for a mask that is not empty.
+    """Compute `weighted_f` from sums, for a mask that is not empty.
 
     Args:
         truth: the mask.
-        false_positives: sum of the map times `truth.weights`.
-        in_box: the map in `truth.box`, float64.
+        false_positives: weighted false positives: the sum of the map times `truth.weights`.
+        in_box: the part of the map in `truth.box`, float64.
     """
     error = 1.0 - in_box
-    # A background pixel takes the error of the nearest foreground pixel. Only those that the 7 x 7
-    # kernel reaches from the foreground matter.
+    # A background pixel takes the error of the nearest foreground pixel. This matters only
+    # where the 7 x 7 kernel around a foreground pixel reaches it.
     background, foreground = truth.nearest_foreground
     error.ravel()[background] = error.ravel()[foreground]
     smooth = cv2.sepFilter2D(
         error, cv2.CV_64F, _GAUSSIAN, _GAUSSIAN, borderType=cv2.BORDER_CONSTANT
     )
     inside = truth.mask[truth.box]
-    # The errors are at most 1 each. A sum rounded to more than the area would make precision 0/0.
+    # Each error is at most 1, but rounding may make their sum larger than the area. Precision could
+    # then be 0/0.
     missed = min(float(np.minimum(error, smooth, out=smooth)[inside].sum()), float(truth.area))
     found = truth.area - missed
     recall, precision = found / truth.area, found / (EPS + found + false_positives)
@@ -158,9 +161,9 @@ def s_measure(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
     """Structure measure with alpha 0.5 (Fan et al., "Structure-measure: A New Way to Evaluate
     Foreground Maps", ICCV 2017).
 
-    The mean of two terms. The object term takes the map's mean and standard deviation in the
-    foreground and in the background. The region term is the SSIM of map and mask in the four parts
-    that meet at the mask's centroid. For an empty or a full mask it is 1 - mae.
+    It is the mean of two terms. The object term uses the mean and standard deviation of the map in
+    the foreground and in the background. The region term is the SSIM of map and mask in the four
+    parts that meet at the mask's centroid. For an empty or a full mask, the S-measure is 1 - mae.
 
     Args:
         mask: `(H, W)` in {0, 1}, or its `GroundTruth`.
@@ -176,7 +179,7 @@ def s_measure(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
 
 
 def s_measure_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`s_measure` of what `check_pair` returns."""
+    """`s_measure` of arguments that `check_pair` has checked."""
     if truth.area in (0, truth.pixels):
         return 1.0 - mae_of_map(truth, probability)
     inside = probability[truth.mask]
@@ -195,12 +198,12 @@ def s_measure_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> fl
 def s_measure_of_counts(
     truth: GroundTruth, counts: NDArray[np.intp], values: NDArray[np.float64]
 ) -> float:
-    """`s_measure` of a map of 256 levels.
+    """Compute `s_measure` from the histogram of a map of 256 levels.
 
     Args:
         truth: a `GroundTruth` that is neither empty nor full.
-        counts: `(4, 2, 256)`, numbers of pixels: by quadrant, background or foreground, level.
-        values: `(256,)` float64, the probability that each level means.
+        counts: `(4, 2, 256)`, number of pixels by quadrant, background or foreground, and level.
+        values: `(256,)` float64, the probability of each level.
     """
     background, foreground = counts.sum(axis=0)
     objects = [_level_moments(foreground, values), _level_moments(background, values)]
@@ -220,7 +223,7 @@ def s_measure_of_moments(
     objects: Sequence[tuple[float, float]],
     regions: Sequence[tuple[int, int, float, float, float]],
 ) -> float:
-    """`s_measure` from means and sums of squared deviations.
+    """Compute `s_measure` from means and sums of squared deviations.
 
     Args:
         truth: a `GroundTruth` that is neither empty nor full.
@@ -249,7 +252,7 @@ def s_measure_of_moments(
 
 
 def as_ground_truth(mask: ArrayLike | GroundTruth) -> GroundTruth:
-    """A mask as `GroundTruth`; one that is given is returned as it is."""
+    """Return a mask as a `GroundTruth`; a `GroundTruth` is returned as it is."""
     return mask if isinstance(mask, GroundTruth) else GroundTruth(mask)
 
 
@@ -280,7 +283,7 @@ def check_pair(
         raise ValueError(f"expected a map of floats in [0, 1], got dtype {probability.dtype}")
     probability = probability.astype(np.float64, order="C")
     low, high = probability.min(), probability.max()
-    if not (low >= 0 and high <= 1):  # also for nan
+    if not (low >= 0 and high <= 1):  # true for nan, too
         raise ValueError(
             f"expected a map of numbers in [0, 1], got values from {low:g} to {high:g}"
         )
@@ -292,15 +295,15 @@ def _moments(values: NDArray[np.float64]) -> tuple[float, float]:
     mean = float(values.mean())
     deviations = values - mean
     squares = float(np.square(deviations, out=deviations).sum())
-    # With a rounded mean, constant values would seem to vary a little, and the S-measure treats a
-    # constant part in another way.
+    # Because the mean is rounded, constant values would seem to vary a little. But the S-measure
+    # treats a constant part differently.
     if squares < 1e-20 and values.min() == values.max():
         return float(values.flat[0]), 0.0
     return mean, squares
 
 
 def _level_moments(counts: NDArray[np.intp], values: NDArray[np.float64]) -> tuple[float, float]:
-    """`_moments` of `values` that occur `counts` times; zeros if there are none."""
+    """`_moments` of values that occur `counts` times each; zeros if all counts are 0."""
     total = counts.sum()
     if not total:
         return 0.0, 0.0

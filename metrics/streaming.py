@@ -14,7 +14,7 @@ EMPTY = ("skip", "one")
 
 
 class _ImageMean(keras.metrics.Mean):
-    """Mean of `score_of_areas` over images, of which each has the same weight.
+    """Mean of `score_of_areas` over images. All images have the same weight.
 
     The state is the sum of the scores and the number of images, two float32 scalars.
     """
@@ -31,7 +31,8 @@ class _ImageMean(keras.metrics.Mean):
     ) -> None:
         shared, found, true = _areas_of_images(y_true, y_pred, self.threshold)
         total = found + true
-        # 1 where both are empty. `where` computes both branches; the maximum avoids 0/0 in one.
+        # The score is 1 where both are empty. `where` computes both branches everywhere, so the
+        # maximum avoids 0/0 there.
         score = ops.where(total > 0, self.score_of_areas(shared, ops.maximum(total, 1.0)), 1.0)
         if self.empty == "skip":
             sample_weight = _times(sample_weight, true > 0)
@@ -50,13 +51,14 @@ class MeanDice(_ImageMean):
     the metric need `mode="max"`.
 
     Args:
-        threshold: of the probability, in (0, 1).
-        name: shown in logs.
-        empty: what an empty mask scores: "one" is 1 if the prediction is empty too, else 0, as with
-            `overlap(..., empty="one")`; with "skip" the image does not count.
+        threshold: threshold of the probability, in (0, 1).
+        name: name in logs.
+        empty: the score of an empty mask. With "one" it is 1 if the prediction is empty too, else
+            0, as with `overlap(..., empty="one")`. With "skip" the image does not count.
 
     Raises:
-        ValueError: a threshold outside (0, 1) or another `empty`; when it is updated, other shapes.
+        ValueError: the threshold is outside (0, 1), `empty` is another word, or an update has other
+            shapes.
 
     >>> metric = MeanDice()
     >>> metric.update_state([[[[1]], [[1]], [[0]]]], [[[[2.0]], [[-2.0]], [[-2.0]]]])

@@ -11,7 +11,8 @@ CURVES = ("dice", "iou", "e_measure", "sensitivity", "specificity")
 LEVELS: NDArray[np.float64] = np.arange(256) / 255.0
 
 # The thresholds of the authors' MATLAB code, 1:-1/255:0, in ascending order. The last bit of a
-# float64 decides whether some levels reach their threshold, so both are computed as in that code.
+# float64 decides whether some levels reach their threshold. So levels and thresholds are computed
+# as in that code.
 PRANET_THRESHOLDS = np.array([1.0 - k * (1.0 / 255.0) for k in reversed(range(256))])
 
 
@@ -34,7 +35,7 @@ def count_levels(truth: GroundTruth, levels: NDArray[np.uint8]) -> NDArray[np.in
         levels: `(H, W)` uint8.
 
     Returns:
-        `(4, 2, 256)`: by quadrant of the mask, background or foreground, level.
+        `(4, 2, 256)`: by quadrant of the mask, background or foreground, and level.
     """
     keys = np.bitwise_or(levels, truth.mask.view(np.uint8).astype(np.uint16) << 8)
     return np.stack(
@@ -49,8 +50,8 @@ def stretch(counts: NDArray[np.intp]) -> NDArray[np.float64]:
         counts: `(256,)`, number of pixels of the map at each level.
 
     Returns:
-        `(256,)` float64; level / 255 for a constant map. Values of levels that the map does not
-        have may lie outside [0, 1].
+        `(256,)` float64; level / 255 for a constant map. Levels that do not occur in the map may
+        have values outside [0, 1].
     """
     present = np.flatnonzero(counts)
     low, high = LEVELS[present[0]], LEVELS[present[-1]]
@@ -63,21 +64,22 @@ def sweep(
     thresholds: NDArray[np.float64],
     empty: str = "one",
 ) -> dict[str, NDArray[np.float64]]:
-    """Scores of `values >= threshold` for each threshold.
+    """Scores of the prediction `values >= threshold`, for each threshold.
 
     Args:
-        counts: `(2, 256)`, numbers of pixels: background or foreground, level.
-        values: `(256,)`, ascending: the probability that each level means.
+        counts: `(2, 256)`, number of pixels by background or foreground, and level.
+        values: `(256,)`, the probability of each level, ascending.
         thresholds: `(T,)`.
         empty: the value of all scores but the E-measure for a mask without foreground, as in
             `overlap`.
 
     Returns:
-        dict with the keys `CURVES`, each `(T,)` float64. Without true positives dice, iou,
-        sensitivity and specificity are 0, as in the authors' code. Otherwise specificity is nan
-        for a full mask.
+        dict with the keys `CURVES`, each `(T,)` float64. Without true positives, dice, iou,
+        sensitivity and specificity are 0, as in the authors' code. With true positives, specificity
+        is nan for a full mask.
     """
-    # Numbers of pixels at or above each level, then 0 for a threshold above all levels.
+    # Number of pixels at or above each level. The last column is 0, for a threshold above all
+    # levels.
     above = np.zeros((2, 257))
     above[:, :256] = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
     false_positives, hits = above[:, np.searchsorted(values, thresholds)]

@@ -1,5 +1,6 @@
-"""The table of scores. `metrics.json`, `per_image.csv`, the tables and the report are made from it,
-so a new score is one entry here.
+"""The list of scores. `metrics.json`, `per_image.csv`, the tables and the report are made from it.
+
+To add a score, add an entry here.
 """
 
 from collections.abc import Callable
@@ -12,17 +13,17 @@ class Metric:
     """One score under one protocol.
 
     Attributes:
-        key: its name in `metrics.json` and `per_image.csv`.
-        heading: the heading of its column.
-        latex: the heading in LaTeX.
-        better: `"higher"` or `"lower"`.
-        words: what it is, in a sentence or two, for the report's glossary.
-        function: computes it from a `ThresholdView` or `PranetView` of one image; nan where it is
-            not defined.
-        column: whether the tables have it.
+        key: name of the score in `metrics.json` and `per_image.csv`.
+        heading: heading of its column.
+        latex: heading in LaTeX.
+        better: whether a `"higher"` or a `"lower"` value is better.
+        words: explanation in a sentence or two, for the report's glossary.
+        function: function from a `ThresholdView` or `PranetView` of one image to the score; nan
+            where the score is not defined.
+        column: whether the tables have a column for it.
         per_image: whether the report lists it for each image.
-        max_of_curve: None for a score whose value for a data set is the mean over images. Otherwise
-            the curve (of `CURVES`) that is averaged over images and whose maximum is the value.
+        max_of_curve: None if the value for a data set is the mean over images. Otherwise the name
+            of a curve in `CURVES`: the curve is averaged over images, and the value is its maximum.
     """
 
     key: str
@@ -51,10 +52,10 @@ def _max(curve: str) -> Callable[[Any], float]:
 _DICE = "Twice the area that mask and prediction share, divided by the sum of their areas."
 _IOU = "The area that mask and prediction share, divided by the area that they cover together."
 _WFB = (
-    "Weighted F: precision and recall of the map in which an error counts less near the mask's "
-    "outline and where its neighbours are right (Margolin et al., CVPR 2014)."
+    "Weighted F: precision and recall of the map. An error counts less near the mask's outline and "
+    "where the pixels around it are right (Margolin et al., CVPR 2014)."
 )
-_S = "S-measure: how alike map and mask are as objects and by regions (Fan et al., ICCV 2017)."
+_S = "S-measure: how similar map and mask are as objects and by regions (Fan et al., ICCV 2017)."
 _E = (
     "E-measure: how well prediction and mask agree at each pixel and as a whole "
     "(Fan et al., IJCAI 2018)."
@@ -137,7 +138,7 @@ PRANET = (
     _pranet(
         "mean_specificity",
         "mSpecificity",
-        "The share of the background that was left alone." + _MEAN,
+        "The share of the background that was not marked as foreground." + _MEAN,
         _mean("specificity"),
     ),
 )

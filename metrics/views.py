@@ -1,6 +1,6 @@
-"""A map and its mask, prepared for the score functions of `metrics/table.py` under each protocol.
+"""A map and its mask, prepared for the score functions in `metrics/table.py`, for each protocol.
 
-What several scores share is computed once.
+Intermediate results that several scores need are computed once.
 """
 
 from functools import cached_property
@@ -40,9 +40,7 @@ class MapLevels:
         return weights.astype(np.float64, copy=False)
 
     def weighted_f(self, values: NDArray[np.float64]) -> float:
-        """Weighted F of the map in which each level means the probability in `values`, `(256,)`;
-        nan for an empty mask.
-        """
+        """Weighted F if level i means the probability `values[i]`; nan for an empty mask."""
         if not self.truth.area:
             return np.nan
         in_box = values.take(self.levels[self.truth.box])
@@ -66,9 +64,9 @@ class ThresholdView:
     Args:
         truth: the mask.
         prediction: `(H, W)`, the map as it was given to `score`.
-        probability: the same map as float64, or None for one of grey levels.
+        probability: the same map as float64, or None if the map has grey levels.
         map_levels: the same map in grey levels.
-        threshold: foreground is where the probability is at least this.
+        threshold: a pixel is foreground if its probability is at least this.
         empty: as in `score`.
 
     Attributes:
