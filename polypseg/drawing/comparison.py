@@ -13,7 +13,7 @@ def draw_comparison(image: np.ndarray, mask: np.ndarray, found: np.ndarray) -> n
     """Colour where a prediction agrees with the ground truth and where it differs from it.
 
     Args:
-        image: RGB uint8 with three channels; resized to the size of the result.
+        image: RGB uint8 with three channels, of any size. It is resized to the size of the result.
         mask: ground truth, `(H, W)` bool; its outline is drawn.
         found: prediction, `(H, W)` bool.
 

@@ -14,7 +14,7 @@ _SIDE = 224
 
 
 def fit(array: np.ndarray, size: int, fill: int | Colour) -> np.ndarray:
-    """Resize an image to fit into a square, with its proportions.
+    """Resize an image so that it fits into a square and keeps its proportions.
 
     Args:
         array: `(H, W)` or `(H, W, 3)` uint8.
@@ -43,9 +43,9 @@ def sheet(
     """A contact sheet: each image with ground truth (cyan) and prediction (yellow).
 
     Args:
-        rows: one `(image, ground truth, prediction, caption)` per tile: `(H, W, 3)` uint8 RGB,
-            two `(H, W)` masks in {0, 1} or bool, and a text. A text that is wider than the tile is
-            shortened in its middle.
+        rows: one `(image, ground truth, prediction, caption)` per tile: an `(H, W, 3)` uint8 RGB
+            image, two `(H, W)` masks in {0, 1} or bool, and a text. If the text is wider than the
+            tile, it is shortened in its middle.
         columns: largest number of tiles side by side.
 
     Returns:

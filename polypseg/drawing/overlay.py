@@ -16,8 +16,8 @@ def draw_contour(
     Args:
         image: `(H, W, 3)` uint8 RGB.
         mask: `(H, W)` in {0, 1} or bool.
-        colour: of the outline.
-        width: of the outline, in pixels; default: 1/150 of the shorter side.
+        colour: colour of the outline.
+        width: width of the outline in pixels; default: 1/150 of the shorter side.
 
     Returns:
         `(H, W, 3)` uint8 RGB.
@@ -36,7 +36,7 @@ def tint(image: np.ndarray, mask: np.ndarray, colour: Colour, strength: float = 
     Args:
         image: `(H, W, 3)` uint8 RGB.
         mask: `(H, W)` in {0, 1} or bool.
-        colour: blended with the pixels of the mask.
+        colour: colour that is blended with the pixels of the mask.
         strength: weight of the colour, from 0 to 1.
 
     Returns:
@@ -57,7 +57,7 @@ def overlay(
     Args:
         image: `(H, W, 3)` uint8 RGB.
         mask: `(H, W)` in {0, 1} or bool.
-        colour: of tint and outline.
+        colour: colour of tint and outline.
         strength: weight of the colour in the tint, from 0 to 1.
 
     Returns:

@@ -21,13 +21,13 @@ def panel(
     title: str,
     facts: str,
 ) -> np.ndarray:
-    """Show image, overlay, mask and answer, and then the side outputs from coarse to fine.
+    """Show image, overlay, mask and probability, and then the side outputs from coarse to fine.
 
     A text that is too long is shortened in its middle.
 
     Args:
         image: `(H, W, 3)` uint8 RGB.
-        maps: `(H, W, S)` float32 probabilities; the last map is the answer.
+        maps: `(H, W, S)` float32 probabilities; the last map is the final prediction.
         names: names of the S maps.
         threshold: the mask is `maps[..., -1] >= threshold`.
         title: first line of the page.
@@ -46,7 +46,7 @@ def panel(
     mask = fit((maps[..., -1] >= threshold) * np.uint8(255))
     cells = {
         "image": fit(image),
-        "overlay": overlay(fit(image), mask > 127),  # resized first: a thin outline
+        "overlay": overlay(fit(image), mask > 127),  # resized first, for a thin outline
         f"mask (probability of {threshold:g} or more)": cv2.cvtColor(mask, cv2.COLOR_GRAY2RGB),
         "probability": fit(_heat(maps[..., -1])),
     }
@@ -54,10 +54,10 @@ def panel(
     cell_width, cell_height = max(width, 280) + _GAP, height + 44
     lines = -(-len(cells) // _COLUMNS)
     page = Image.new("RGB", (_COLUMNS * cell_width + _GAP, 96 + lines * cell_height), PAGE)
-    scale_left = page.width - _GAP - 180
-    draw_text(page, title, (_GAP, 20), INK, 24, scale_left - 2 * _GAP)
+    bar_left = page.width - _GAP - 180
+    draw_text(page, title, (_GAP, 20), INK, 24, bar_left - 2 * _GAP)
     draw_text(page, facts, (_GAP, 56), FAINT, _TEXT, page.width - 2 * _GAP)
-    _scale(page, scale_left, 28)
+    _draw_colour_bar(page, bar_left, 28)
     for index, (name, cell) in enumerate(cells.items()):
         left, top = _GAP + index % _COLUMNS * cell_width, 96 + index // _COLUMNS * cell_height
         page.paste(Image.fromarray(cell), (left, top))
@@ -71,7 +71,7 @@ def _heat(probability: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(colours[..., ::-1])  # BGR to RGB
 
 
-def _scale(page: Image.Image, left: int, top: int) -> None:
+def _draw_colour_bar(page: Image.Image, left: int, top: int) -> None:
     """Draw the scale of the colours, from 0 to 1."""
     ramp = np.broadcast_to(np.linspace(0, 1, 140, dtype=np.float32), (12, 140))
     page.paste(Image.fromarray(_heat(ramp)), (left + 18, top))
