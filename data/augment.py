@@ -1,7 +1,7 @@
-"""Augmentation of batches in tf.data, the same for image and mask.
+"""Augmentation of batches in tf.data. An image and its mask get the same flips and movements.
 
-How an image is changed depends only on seed, epoch and index. So a run can be repeated and resumed
-with any number of threads.
+The augmentation of an image depends only on seed, epoch and index. So a run can be repeated and
+resumed with any number of threads.
 """
 
 import math
@@ -44,7 +44,7 @@ def augment(
     height, width, channels = images.shape[1:]
     draws = tf.unstack(draws, axis=1)
     affine = _affine(draws[:8], height, width, size)
-    # OpenCV: TensorFlow's ImageProjectiveTransformV3 takes seven times as long.
+    # With OpenCV, because TensorFlow's ImageProjectiveTransformV3 takes seven times as long.
     moved, masks = tf.numpy_function(
         _warp, [images, masks, affine, size], (tf.uint8, tf.uint8), stateful=False
     )
@@ -57,7 +57,7 @@ def augment(
 def flip_and_rotate(
     images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Flip and rotate by quarter turns: one of a square's eight symmetries, with equal chances.
+    """Flip and rotate by quarter turns: one of a square's eight symmetries, equally likely.
 
     Args:
         images: `(B, size, size, 3)` uint8.
@@ -93,7 +93,7 @@ def _affine(draws: Sequence[tf.Tensor], height: int, width: int, size: int) -> t
     room = 0.5 * tf.maximum(1.0 - 1.0 / zoom, 0.1)  # the crop stays (almost) inside the image
     shift_x, shift_y = _between(shift_x, -room, room), _between(shift_y, -room, room)
 
-    # In fractions of the image, measured from its centre.
+    # Lengths are fractions of the image, measured from its centre.
     a, b = tf.cos(angle) * scale_x, -tf.sin(angle) * scale_y
     c, d = tf.sin(angle) * scale_x, tf.cos(angle) * scale_y
     half = 0.5 / size - 0.5  # position of pixel 0
@@ -123,20 +123,20 @@ def _affine(draws: Sequence[tf.Tensor], height: int, width: int, size: int) -> t
 def _warp(
     images: np.ndarray, masks: np.ndarray, affine: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply `affine` to images and masks, bilinearly and mirrored at the border; both uint8.
+    """Apply `affine` to uint8 images and masks, bilinearly and mirrored at the border.
 
-    The mask is thresholded at one half.
+    Masks are then thresholded at one half.
     """
     moved = np.empty((len(images), size, size, images.shape[3]), np.uint8)
     moved_masks = np.empty((len(images), size, size, 1), np.uint8)
-    to: dict[str, Any] = {
+    options: dict[str, Any] = {
         "dsize": (int(size), int(size)),
         "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         "borderMode": cv2.BORDER_REFLECT,
     }
     for index, matrix in enumerate(affine):
-        cv2.warpAffine(images[index], matrix, dst=moved[index], **to)
-        mask = cv2.warpAffine(masks[index] * np.uint8(255), matrix, **to)
+        cv2.warpAffine(images[index], matrix, dst=moved[index], **options)
+        mask = cv2.warpAffine(masks[index] * np.uint8(255), matrix, **options)
         moved_masks[index, :, :, 0] = mask > 127
     return moved, moved_masks
 
@@ -161,21 +161,22 @@ def _colour(images: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
     saturation = _between(saturation, 0.7, 1.3)
     zero, one = tf.zeros_like(hue), tf.ones_like(hue)
     cos, sin = saturation * tf.cos(hue), saturation * tf.sin(hue)
-    turn = tf.reshape(
+    matrix = tf.reshape(
         tf.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], axis=1), [-1, 3, 3]
     )
-    turn = brightness[:, None, None] * tf.transpose(_TO_RGB @ turn @ _TO_YIQ, [0, 2, 1])
+    matrix = brightness[:, None, None] * tf.transpose(_TO_RGB @ matrix @ _TO_YIQ, [0, 2, 1])
     grey = (1.0 - contrast) * tf.reduce_mean(light, axis=[1, 2, 3])
-    offset = grey[:, None, None] * tf.reduce_sum(turn, axis=1, keepdims=True)
+    offset = grey[:, None, None] * tf.reduce_sum(matrix, axis=1, keepdims=True)
     shape = tf.shape(images)
-    images = tf.reshape(light, [shape[0], -1, 3]) @ (contrast[:, None, None] * turn) + offset
+    images = tf.reshape(light, [shape[0], -1, 3]) @ (contrast[:, None, None] * matrix) + offset
     return tf.clip_by_value(tf.reshape(images, shape), 0.0, 255.0)
 
 
 def _blur(images: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
     """Blend every fifth image, on average, with its 5x5 binomial blur."""
     chance, amount = draws
-    # (n, 1), where n is often 0: then MirrorPad and oneDNN's convolution fail.
+    # Indices (n, 1). n is often 0. MirrorPad and oneDNN's convolution fail for 0 images, so neither
+    # is used below.
     chosen = tf.where(chance < 0.2)
     sharp = blurred = tf.gather_nd(images, chosen)
     for _ in range(2):

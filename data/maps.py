@@ -21,8 +21,8 @@ def read_map(path: str | os.PathLike[str]) -> np.ndarray:
     dropped.
 
     Raises:
-        InputError: the file is missing, damaged or no map, or has nan or a number outside [0, 1].
-            The message is one line that starts with the path.
+        InputError: the file is missing, damaged or not a map, or contains nan or a number outside
+            [0, 1]. The message is one line that starts with the path.
     """
     path = Path(path)
     if path.suffix.lower() == ".npy":
@@ -71,5 +71,5 @@ def _float_tiff(path: Path) -> np.ndarray | None:
             )
     except OSError:
         raise
-    except Exception:  # damaged: `read_grey` raises
+    except Exception:  # a damaged file, for which `read_grey` raises an error
         return None

@@ -9,7 +9,7 @@ from polypseg.errors import InputError, reading
 from .images import IMAGE_SUFFIXES
 from .presets import PRESETS
 
-# Names for the user's own data, then those of published data sets.
+# The folders of images and masks: names for the user's own data, then those of published data sets.
 _FOLDERS = dict.fromkeys(
     [("images", "masks"), ("image", "mask")]
     + [(preset.images, preset.masks) for preset in PRESETS.values()]
@@ -42,8 +42,8 @@ def find_pairs(
         partner, files that have no suffix of `IMAGE_SUFFIXES`, and folders if not `recursive`.
 
     Raises:
-        InputError: `root` or the folders in it are missing, there are no pairs, or a stem is twice
-            in a folder (`a.jpg` and `a.png`).
+        InputError: `root` or the folders in it are missing, there are no pairs, or two
+            files in a folder have the same stem (`a.jpg` and `a.png`).
 
     >>> pairs, orphans = find_pairs("datasets/kvasir-seg")  # doctest: +SKIP
     >>> pairs[0].mask  # doctest: +SKIP
@@ -84,8 +84,8 @@ def refuse_data_set(folder: str | os.PathLike[str], argument: str) -> None:
     """Raise `InputError` if an output folder is a data set, or its folder of images or masks.
 
     Args:
-        folder: may be missing.
-        argument: name of the argument that gave it.
+        folder: the output folder, which may not exist yet.
+        argument: name of the argument that gave the folder.
     """
     folder = Path(os.path.realpath(folder))
     for images, masks in _FOLDERS:
@@ -94,14 +94,14 @@ def refuse_data_set(folder: str | os.PathLike[str], argument: str) -> None:
             images_folder = _entry(folder.parent, images)
         if images_folder is not None:
             raise InputError(
-                f"expected a folder outside the data set, got {folder}, beside or above "
+                f"expected a folder outside the data set, got {folder}, which is beside or above "
                 f"{images_folder.name}/",
                 argument,
             )
 
 
 def _entry(folder: Path, name: str) -> Path | None:
-    """The folder of this name, in any letter case, inside `folder`."""
+    """The folder with this name, in any letter case, inside `folder`; None if there is none."""
     if not os.path.isdir(folder):
         return None
     return next(
@@ -115,7 +115,7 @@ def files_by_stem(
     suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
     recursive: bool = False,
 ) -> dict[str, Path]:
-    """The files of a folder with one of these suffixes, by stem. Hidden files are ignored.
+    """The files in a folder that have one of the suffixes, by stem. Hidden files are ignored.
 
     Args:
         folder: of the files.

@@ -1,4 +1,4 @@
-"""Make batches from decoded pairs, augmented in tf.data."""
+"""Make batches from decoded pairs and augment them, in tf.data."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from .augment import augment, flip_and_rotate, random_draws
 from .loading import Arrays
 
 if keras.backend.backend() != "tensorflow":
-    tf.config.set_visible_devices([], "GPU")  # tf.data needs no GPU; the backend needs its memory
+    tf.config.set_visible_devices([], "GPU")  # tf.data needs no GPU; the backend needs all memory
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 
@@ -24,7 +24,7 @@ AUGMENTATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int], Batch]
 
 
 def scaled_sizes(input_size: int, rates: Sequence[float], stride: int) -> list[int]:
-    """The input size times each rate, rounded to a multiple of the stride as by PraNet's authors.
+    """The input size times each rate, rounded to a multiple of the stride, as PraNet's authors do.
 
     >>> scaled_sizes(352, [0.75, 1, 1.25], 32)
     [256, 352, 448]
@@ -52,12 +52,13 @@ def training_batches(
         arrays: N decoded pairs of `training_size`.
         input_size: height and width of the batches.
         batch_size: images per batch, of all processes together.
-        seed: of order and augmentation.
-        epochs: the last epoch is `epochs - 1`.
+        seed: seed of order and augmentation.
+        epochs: number of epochs of the run; the last epoch is `epochs - 1`.
         first_epoch: the first epoch, counted from 0.
         augmentation: a key of `AUGMENTATIONS`.
         sizes: if given, each batch comes once at each of these heights and widths, in this order.
-        part: `(index, count)`: this process gets part `index` of `count` of each batch.
+        part: `(index, count)`: each batch is divided among `count` processes, and this is process
+            number `index`.
 
     Returns:
         A `tf.data.Dataset` of float32 images `(batch_size, input_size, input_size, 3)` in
@@ -113,14 +114,14 @@ def evaluation_batches(
     Args:
         arrays: decoded pairs of the network's input size.
         batch_size: images per batch, of all processes together.
-        part: `(index, count)`: this process gets part `index` of `count` of each batch. All batches
-            then have the same size, so that they can be divided among devices: the last one is
-            filled with other images, of weight 0.
+        part: `(index, count)`: each batch is divided among `count` processes, and this is process
+            number `index`. All batches then have the same size, so that they can be divided among
+            devices. For this, the last batch is filled with other images, of weight 0.
 
     Returns:
-        A `tf.data.Dataset` of images and masks as those of `training_batches`. With `part`, a third
-        element has the weights of the images, float32 `(batch_size,)`, with which a mean over the
-        batches equals the mean over all pairs.
+        A `tf.data.Dataset` of images and masks like those of `training_batches`. With `part`, a
+        third element has the weights of the images, float32 `(batch_size,)`. With these weights,
+        the mean over the batches equals the mean over all pairs.
     """
     count = arrays.length
 
@@ -131,14 +132,14 @@ def evaluation_batches(
     if part is None:
         indices = tf.data.Dataset.range(count).batch(batch_size)
         return indices.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
-    filled = -(-count // batch_size) * batch_size
+    filled_count = -(-count // batch_size) * batch_size
 
     def weigh(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         indices = _part(indices, batch_size, part)
-        weights = tf.where(indices < count, tf.constant(filled / count, tf.float32), 0.0)
+        weights = tf.where(indices < count, tf.constant(filled_count / count, tf.float32), 0.0)
         return *finish(indices % count), weights
 
-    indices = tf.data.Dataset.range(filled).batch(batch_size, drop_remainder=True)
+    indices = tf.data.Dataset.range(filled_count).batch(batch_size, drop_remainder=True)
     return indices.map(weigh, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 
 

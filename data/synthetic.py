@@ -2,10 +2,10 @@
 
     python -m polypseg.data.synthetic --out datasets/synthetic --count 200 --size 224
 
-A scene is a height map (bumps of the mucosa, domes of the polyps) under a lamp beside the lens. It
-is painted in reflectance (tint, vessels, specks) and lit by slope, folds and distance. The origin
-is the centre of the image and the unit of length is half of its shorter side, so that a scene
-looks the same at every size.
+A scene is a height map (bumps of the mucosa, domes of the polyps) under a lamp beside the lens. The
+surface has a reflectance (tint, vessels, specks). The light on it depends on slope, folds and
+distance. The origin is the centre of the image, and the unit of length is half of its shorter side,
+so that a scene looks the same at every size.
 """
 
 import argparse
@@ -23,10 +23,12 @@ from .images import write_png
 
 MIN_SIDE = 32
 _CANVAS = 384  # shorter side in pixels at which thin objects are drawn, before resizing
-# Reflectance of mucosa in percent (pink, salmon, red, pale, orange); that of polyps relative to it.
+# Reflectance of mucosa in percent (pink, salmon, red, pale, orange), and of polyps in percent of
+# that of the mucosa.
 _MUCOSA = (75, 46, 42), (71, 43, 33), (69, 33, 29), (78, 59, 53), (74, 49, 26)
 _POLYP = (102, 62, 62), (80, 54, 56), (125, 140, 130), (120, 92, 62)
-# Probability, largest number, spread and largest radius in pixels of the canvas, colour.
+# What else is in the image: probability, largest number, spread and largest radius in pixels of the
+# canvas, colour.
 _STOOL = 0.3, 30, 33, 8, (0.66, 0.46, 0.12)
 _SPOTS = 0.7, 5, 200, 6, (0.5, 0.1, 0.08)
 _BUBBLES = 0.35, 16, 36, 12, (1, 0.92, 0.84)
@@ -35,10 +37,10 @@ _BUBBLES = 0.35, 16, 36, 12, (1, 0.92, 0.84)
 def draw_scene(
     index: int, size: tuple[int, int] = (224, 224), seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one image with one to three polyps, which cover 3 to 35 % of it, and its mask.
+    """Draw one image with one to three polyps, and its mask.
 
-    The result depends only on the arguments. On another type of processor, one pixel in 100,000
-    may differ by one level.
+    The polyps cover 3 to 35 % of the image. The result depends only on the arguments. On another
+    type of processor, one pixel in 100,000 may differ by one level.
 
     Args:
         index: number of the image in its set, 0 or more.
@@ -80,7 +82,8 @@ def draw_scene(
         across, down = (x - centre[0]) / radius, (y - centre[1]) / radius
         inside, steep = _polyp(rng, across, down)
         inside += 0.04 * coarse + 0.015 * medium
-        # The level set of the wanted visible area. A polyp at the edge of the frame is not smaller.
+        # Shift the field so that the part above 0 has the wanted visible area. So a polyp at the
+        # edge of the frame is not smaller than others.
         visible, rank = np.where(frame > 0.5, inside, -np.inf), -1 - int(share * frame.size)
         inside -= np.partition(visible, rank, axis=None)[rank]
         edge = 2 * max(rng.uniform(0.01, 0.03), 0.7 / scale) / radius
@@ -170,7 +173,7 @@ def _noise(rng: Generator, size: tuple[int, int], cells: int) -> np.ndarray:
 
 
 def _frame(rng: Generator, u: np.ndarray, v: np.ndarray, scale: float) -> np.ndarray:
-    """1 where the endoscope sees: an octagon, a circle or all, sometimes without a corner."""
+    """1 in the field of view: an octagon, a circle or all, sometimes without a corner. Else 0."""
     radius = rng.uniform(1.45, 1.75)
     kinds = np.abs(u) + np.abs(v) - radius, np.hypot(u, v) - 0.75 * radius, 0 * (u + v) - 1
     outside = kinds[rng.choice(3, p=[0.55, 0.3, 0.15])]
@@ -204,7 +207,8 @@ def _places(rng: Generator, extent: tuple[float, float]) -> list[tuple[float, li
     count = 1 + rng.choice(3, p=[0.75, 0.17, 0.08])
     found: list[tuple[float, list[float], float]] = []
     for share in (0.04 * (8 if count == 1 else 2.5) ** rng.random(count)).tolist():
-        # The centre of six with the most room, so that polyps do not hide each other.
+        # Of six random centres, take the one with the most room, so that polyps do not hide each
+        # other.
         centres = (rng.uniform(-0.66, 0.66, (6, 2)) * extent).tolist()
         room = [min((math.dist(p, c) - r for _, c, r in found), default=0) for p in centres]
         centre = centres[room.index(max(room))]
@@ -213,7 +217,7 @@ def _places(rng: Generator, extent: tuple[float, float]) -> list[tuple[float, li
 
 
 def _polyp(rng: Generator, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
-    """A field `(H, W)`, 1 at the top of a polyp and 0 at its rim (radius near 1), and its slope."""
+    """A field `(H, W)`, 1 at the top of a polyp and 0 at its rim (radius near 1); its steepness."""
     kind = ("round", "long", "lobed", "flat", "stalked")[rng.integers(5)]
     steep = rng.uniform(0.25, 0.4) if kind == "flat" else rng.uniform(0.6, 0.9)
     turn, ratio = rng.uniform(0, 2 * math.pi), 1.1 + rng.random() * (kind in ("long", "flat"))
@@ -237,11 +241,11 @@ def _polyp(rng: Generator, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, fl
 
 
 def _layer(
-    rng: Generator, size: tuple[int, int], paint: Callable[..., None], *how: Any
+    rng: Generator, size: tuple[int, int], paint: Callable[..., None], *arguments: Any
 ) -> np.ndarray:
     """The opacity `(H, W)`, 0 to 1, of what `paint` draws on a canvas of grey levels."""
     canvas = np.zeros([round(_CANVAS * side / min(size)) for side in size], np.uint8)
-    paint(rng, canvas, *how)
+    paint(rng, canvas, *arguments)
     cv2.GaussianBlur(canvas, (0, 0), 1.0, canvas)
     method = cv2.INTER_AREA if min(size) < _CANVAS else cv2.INTER_LINEAR
     return cv2.resize(canvas, size[::-1], interpolation=method).astype(np.float32) / 255
@@ -279,7 +283,7 @@ def _scatter(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command of this module. A mistake ends it with one line and exit code 2."""
+    """Run the command of this module. On a mistake, print one line and exit with code 2."""
     parser = argparse.ArgumentParser("python -m polypseg.data.synthetic", allow_abbrev=False)
     parser.description = "Draw images that look like colonoscopy, and their masks."
     parser.error = lambda message: parser.exit(  # type: ignore[method-assign]
