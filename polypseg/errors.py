@@ -27,14 +27,17 @@ class InputError(ValueError):
 
 
 class Note(UserWarning):
-    """Something that the user should know, in one line. Libraries warn it, commands print it."""
+    """Something that the user should know, in one line.
+
+    Functions of the library issue it as a warning. Commands print it.
+    """
 
 
 def expect(condition: Any, argument: str, expected: str, got: Any = None) -> None:
     """Raise `InputError` unless the condition holds.
 
     Args:
-        condition: tested for its truth.
+        condition: any value; its truth is tested.
         argument: name of the argument that is checked.
         expected: what is allowed.
         got: the given value; `None` is shown as "nothing".
@@ -48,7 +51,7 @@ def expect(condition: Any, argument: str, expected: str, got: Any = None) -> Non
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at the most similar known word, or `""` if none is similar.
+    """A hint that names the most similar known word, or `""` if none is similar.
 
     >>> nearest("epoch", ["epochs", "lr"])
     "; did you mean 'epochs'?"

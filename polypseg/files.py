@@ -15,7 +15,7 @@ from polypseg.errors import InputError, reason
 
 @contextlib.contextmanager
 def writing(path: Path, argument: str) -> Iterator[None]:
-    """Turn an error of writing to `path` into an `InputError` of the argument."""
+    """Turn an `OSError` while `path` is written into an `InputError` that names the argument."""
     try:
         yield
     except OSError as error:
@@ -23,7 +23,7 @@ def writing(path: Path, argument: str) -> Iterator[None]:
 
 
 def cannot_write(path: Path, error: BaseException, argument: str) -> InputError:
-    """The `InputError` for an error of writing to `path`."""
+    """The `InputError` to raise when `path` cannot be written because of `error`."""
     return InputError(
         f"expected a writable place with room on the disk, got {path} ({reason(error)})", argument
     )
@@ -32,10 +32,10 @@ def cannot_write(path: Path, error: BaseException, argument: str) -> InputError:
 def check_writable(parent: str | Path, argument: str) -> None:
     """Raise `InputError` if no folder or file can be made in `parent`, which may not exist yet.
 
-    So a long command fails when it starts and not when it writes its results.
+    With this check, a long command fails at its start and not when it writes its results.
     """
     folder = Path(parent).absolute()
-    with writing(folder, argument):  # raised for a name that is too long
+    with writing(folder, argument):  # `_is_there` raises for a name that is too long
         while not _is_there(folder) and folder != folder.parent:
             folder = folder.parent
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
@@ -54,19 +54,19 @@ def _is_there(path: Path) -> bool:
 def part_path(path: Path, suffix: str | None = None) -> Path:
     """A unique path in the folder of `path` for a file that is still being written.
 
-    It has the suffix of `path`, because some libraries choose the format by it. Its length does not
-    depend on that of the name.
+    It has the suffix of `path`, because some libraries choose the format by the suffix. Its length
+    does not depend on the length of the file's name.
 
     Args:
         path: where the complete file will be.
-        suffix: used in place of that of `path`.
+        suffix: suffix to use instead of the suffix of `path`.
     """
     suffix = path.suffix if suffix is None else suffix
     return path.with_name(f".part-{name_key(path)}-{os.urandom(4).hex()}{suffix}")
 
 
 def name_key(path: Path) -> str:
-    """12 hexadecimal digits of a file's name. Letter case is ignored, as on some disks."""
+    """A hash of a file's name, 12 hexadecimal digits. Letter case is ignored, as on some disks."""
     name = os.fsencode(path.name.casefold())
     return hashlib.blake2b(name, digest_size=6).hexdigest()
 
@@ -81,8 +81,8 @@ def atomic(
 
     Args:
         path: the file to write. An older file there is replaced at the end.
-        suffix: of the temporary file; default: that of `path`.
-        durable: even a power failure leaves either the old or the new file.
+        suffix: suffix of the temporary file; default: the suffix of `path`.
+        durable: whether even a power failure leaves either the old or the new file.
 
     Raises:
         OSError: the file cannot be written or renamed.
@@ -125,9 +125,9 @@ def csv_text(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _replace(temporary: Path, path: str | os.PathLike[str]) -> None:
-    """Rename a complete file once its content is on the disk.
+    """Rename a complete file, after its content has reached the disk.
 
-    So a power failure leaves either the old or the new file.
+    This way, a power failure leaves either the old or the new file.
     """
     descriptor = os.open(temporary, os.O_RDWR)
     try:

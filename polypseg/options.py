@@ -1,4 +1,4 @@
-"""Options as fields of a dataclass, from which command line, help and `config.json` are made."""
+"""Options as fields of a dataclass. Command line, help and `config.json` are made from them."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Option:
         help: one line, with other arguments in backquotes. The default is appended.
         metavar: placeholder for the value in the help.
         spellings: further names of the option, such as `"--inputsize"`.
-        below: an integer has to be smaller than this, and larger than its negative.
+        below: an integer must be less than `below` and more than `-below`.
         positional: the value is given without the option's name.
     """
 

@@ -1,4 +1,4 @@
-"""Claim the outputs of a command before it works.
+"""Claim the outputs of a command before it starts its work.
 
 An output is refused if it is an input, if it exists already, or if another process writes it.
 """
@@ -40,11 +40,11 @@ def claim(
     Temporary files of a command that was killed while it wrote the same outputs are removed.
 
     Args:
-        targets: for each argument, the files or folders that are written because of it.
+        targets: argument -> the files or folders that it makes the command write.
         inputs: files that the command reads.
         overwrite: whether targets that exist may be replaced.
-        folder: a folder with all targets. If it is given, it is locked instead of each target,
-            which is faster for many of them.
+        folder: a folder that contains all targets. If it is given, the folder is locked instead of
+            each target. This is faster for many targets.
 
     Raises:
         InputError: two targets have the same name (letter case is ignored); a target is an input
@@ -63,7 +63,7 @@ def claim(
             made = _make_folders(Path(os.path.abspath(folder)), folder, argument)
             expected = "a folder that no other process writes to"
             stack.enter_context(lock_folder(folder, argument, expected))
-            stack.callback(_remove_empty, made)  # while it is still locked
+            stack.callback(_remove_empty, made)  # runs before the folder is unlocked
         for target in claimed:
             if not folder:
                 made = _make_folders(target.path.parent, target.given, target.argument)
@@ -146,9 +146,9 @@ def lock_folder(folder: str | Path, argument: str, expected: str) -> Iterator[No
     locked.
 
     Args:
-        folder: has to exist.
+        folder: the folder, which must exist.
         argument: name of the argument that gave the folder.
-        expected: for the message: a folder that is not locked by another process.
+        expected: what the error message calls a folder that no other process has locked.
 
     Raises:
         InputError: the folder is locked by another process, or cannot be opened.
@@ -170,7 +170,7 @@ def lock_folder(folder: str | Path, argument: str, expected: str) -> Iterator[No
 def _lock_file(target: _Target, made: list[Path]) -> Iterator[None]:
     """Lock one target, which may not exist yet, through a lock file beside it.
 
-    At the end the lock file is removed, and those of the folders `made` that are empty.
+    At the end, the lock file is removed, and so are the folders in `made` that are empty.
     """
     if fcntl is None:
         yield
@@ -204,7 +204,7 @@ def _identity_of(descriptor: int) -> tuple[int, int]:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Whether the file is now locked by this process, or is on a drive without locks."""
+    """Try to lock a file. False if another process has locked it; True on a drive without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

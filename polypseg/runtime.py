@@ -1,7 +1,7 @@
 """What the process runs on: processor cores, memory, a quiet start of TensorFlow, lazy imports.
 
-Every command imports this module before it parses its arguments. So that `--help` stays quick,
-Keras, TensorFlow and PyTorch are imported inside functions.
+Every command imports this module before it parses its arguments. To keep `--help` quick, Keras,
+TensorFlow and PyTorch are imported inside functions.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         try:
             module = importlib.import_module(modules[name])
-        except AttributeError as error:  # `from ... import` would report an unknown name
+        except AttributeError as error:  # which `from ... import` would report as an unknown name
             raise ImportError(f"{modules[name]} cannot be imported: {error}") from error
         return getattr(module, name)
 
@@ -44,11 +44,11 @@ def lazy(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 def alias(leaf: str, *modules: str) -> None:
-    """In a checkout, let `import pranet` give the modules of `polypseg.pranet`, not copies of them.
+    """Make `import pranet`, in a checkout, give the modules of `polypseg.pranet` and not copies.
 
     Args:
-        leaf: the bare name, `"pranet"`.
-        modules: names of its modules that are imported now, so that Keras knows their classes.
+        leaf: name of the package without `polypseg.`, such as `"pranet"`.
+        modules: names of its modules to import now, so that Keras knows their classes.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
@@ -59,10 +59,8 @@ def alias(leaf: str, *modules: str) -> None:
         setattr(sys.modules[leaf], name.rpartition(".")[2], sys.modules[name])
 
 
-SCRIPTS = {
-    "image": "infer_image",
-    "video": "infer_video",
-}  # others: the command's name
+# The scripts whose names differ from the names of their commands.
+SCRIPTS = {"image": "infer_image", "video": "infer_video"}
 
 
 def command(name: str) -> str:
@@ -98,7 +96,7 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def check_backend() -> None:
-    """Raise `InputError` if the variable KERAS_BACKEND has an unknown or a missing backend."""
+    """Raise `InputError` if KERAS_BACKEND names a backend that is unknown or not installed."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     expect(backend in BACKENDS, "KERAS_BACKEND", ", ".join(BACKENDS), backend)
     if importlib.util.find_spec(backend) is None:
@@ -111,9 +109,9 @@ def check_backend() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Context that hides what compiled code writes to stderr, which no log level stops.
+    """Context that hides the text that compiled code writes to stderr. No log level stops it.
 
-    The text is shown at the end if an error is raised, except for `InputError`.
+    If an error other than `InputError` is raised, the text is shown at the end.
     """
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -138,7 +136,7 @@ def _first_process(library: str) -> int:
 
 
 def expect_process(library: str) -> None:
-    """Raise `InputError` in a fork of the process where this was first called for the library.
+    """Raise `InputError` if this is a fork of the process that first called this for the library.
 
     A fork does not have the library's threads and would wait for them forever.
     """
@@ -150,10 +148,10 @@ def expect_process(library: str) -> None:
 
 
 class ProcessLock:
-    """A lock of the threads of a process: `with lock:`.
+    """A lock for the threads of a process, used as `with lock:`.
 
-    It can be pickled, and a forked process gets a new one: no thread there could release a lock
-    that was held at the time of the fork.
+    It can be pickled. A forked process gets a new lock, because no thread there could release a
+    lock that was held at the time of the fork.
     """
 
     def __init__(self) -> None:
@@ -175,7 +173,7 @@ def load_tensorflow() -> None:
     Under another backend of Keras, TensorFlow gets no GPU: it only reads data.
 
     Raises:
-        InputError: as `check_backend`.
+        InputError: as in `check_backend`.
     """
     check_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -193,10 +191,11 @@ def load_tensorflow() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep freed memory for the next step. Does nothing where there is no glibc.
+    """Make glibc keep freed memory for the next step. Without glibc, do nothing.
 
-    By default glibc returns each large block to the system, which has to zero its pages again one
-    step later: a fifth of a training step on small images. Peak memory stays the same.
+    By default, glibc returns each large block to the system. The system has to fill its pages with
+    zeros again one step later. This takes a fifth of a training step on small images. Peak memory
+    stays the same.
 
     The setting holds for the complete process, so only commands call this, never a library.
     """
