@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 # Offsets of all pixels at a distance of at most sqrt(18), nearest first. A background pixel within
 # 3 rows and 3 columns of the foreground has its nearest foreground pixel at one of these
-# offsets. If several are equally near, the leftmost is taken, and of these the topmost, as in SciPy.
+# offsets. If several are equally near, the leftmost counts, and of these the topmost, as in SciPy.
 _RADIUS = 4
 _OFFSETS = sorted(
     (
