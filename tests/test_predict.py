@@ -84,7 +84,7 @@ def chunks(images, size, most=np.inf):
 
 def bounded(monkeypatch, *modules):
     for module in modules:
-        monkeypatch.setattr(module, "predictions", partial(predictions, most=MOST))
+        monkeypatch.setattr(module, "predictions", partial(predictions, max_pixels=MOST))
 
 
 def flipped_mean(predictor, call):

@@ -1,7 +1,7 @@
-"""A trained network on images and videos, whatever runs it.
+"""Run a trained network on images and videos, with any engine.
 
-Importing this package imports nothing else: each of these names is loaded when it is first used,
-so that a command can import it and still answer `--help` at once.
+The import of this package is quick, because each name is loaded when it is first used. So a command
+can import it and still show its `--help` at once.
 """
 
 from typing import TYPE_CHECKING

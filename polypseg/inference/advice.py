@@ -1,4 +1,4 @@
-"""A hint for users whose network could run faster on this computer."""
+"""A hint for users whose network can run faster on this computer."""
 
 import os
 import shlex
@@ -9,18 +9,19 @@ from polypseg.runtime import command, has_gpu
 if TYPE_CHECKING:
     from .predictor import Predictor
 
-FASTER = "up to three times as fast"  # OpenVINO against Keras in float32: docs/performance.md
+# OpenVINO compared with Keras, both in float32 (docs/performance.md).
+FASTER = "up to three times as fast"
 
 
 def export_advice(model: str | os.PathLike[str], predictor: "Predictor") -> str | None:
-    """One line with the command that exports the network to a faster file.
+    """A line that names the command to export the network to a faster file.
 
     Args:
-        model: path of the network, for the command.
+        model: path of the network, to show in the command.
         predictor: the loaded network.
 
     Returns:
-        None if the network is an exported file already, or if there is a GPU.
+        The line. None if the network is an exported file already, or if there is a GPU.
     """
     if predictor.engine != "Keras" or has_gpu():
         return None

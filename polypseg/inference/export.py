@@ -1,4 +1,4 @@
-"""A trained network as a file that other programs run, checked against the original."""
+"""Write a trained network to a file that other programs run, and check the file."""
 
 import importlib.metadata
 import importlib.util
@@ -25,7 +25,8 @@ from .formats.base import Format
 from .formats.keras import KerasEngine
 from .predictor import sigmoid
 
-# Largest difference of logits, clipped to -10..10: beyond that, float32 probabilities are equal.
+# Largest difference of logits, which are clipped to -10..10. Beyond that, float32 probabilities are
+# almost equal.
 TOLERANCE = {"float32": 0.01, "float16": 0.5}
 
 
@@ -34,8 +35,8 @@ class Exported:
     """What `export` wrote.
 
     Attributes:
-        path: of the file, or the folder of a SavedModel.
-        size: in bytes, of all its files.
+        path: path of the file, or of the folder of a SavedModel.
+        size: size of all its files together, in bytes.
         logit_difference: largest difference from the Keras network's logits.
         probability_difference: largest difference from the Keras network's probabilities.
     """
@@ -67,12 +68,13 @@ def export(
         model: run folder or `.keras` file.
         kind: one of `formats.NAMES`.
         out: path to write; default: beside the `.keras` file, with its name and another suffix.
-        precision: `"float32"` or `"float16"`, in which the weights are stored. float16 halves the
-            file; the network still computes in float32.
-        all_maps: write all maps, `(B, S, S, maps)`, the answer last; otherwise the answer only.
-        threshold: on probabilities, stored in the file for programs that read it.
-        overwrite: replace the files at `out`.
-        progress: called before each long step with a short description of it.
+        precision: precision of the stored weights, `"float32"` or `"float16"`. float16 halves the
+            size of the file; the network still computes in float32.
+        all_maps: whether to write all maps, `(B, S, S, maps)`, with the final prediction last.
+            Otherwise only the final prediction is written.
+        threshold: threshold of the probabilities, stored in the file for programs that read it.
+        overwrite: whether to replace existing files at `out`.
+        progress: function that is called before each long step, with a short description of it.
 
     Returns:
         `Exported`.
@@ -156,16 +158,14 @@ def _export(
 def serving_model(network: Any, size: int, all_maps: bool, batch_size: int | None) -> Any:
     """A Keras model with a fixed image size that returns probabilities.
 
-    Without `all_maps` the layers that compute only the side outputs are not part of it.
+    Without `all_maps`, the model lacks the layers that only compute the side outputs.
     """
     import keras
 
     logits = network.output
     if not all_maps:
-        last = network.get_layer(
-            "logits"
-        ).input  # a list where the logits are concatenated from several maps
-        logits = last[-1] if isinstance(last, list) else logits
+        maps = network.get_layer("logits").input  # a list if several maps are concatenated
+        logits = maps[-1] if isinstance(maps, list) else logits
     image = keras.Input((size, size, 3), batch_size=batch_size, name="image")
     logits = keras.Model(network.input, logits)(image, training=False)
     return keras.Model(
@@ -198,7 +198,7 @@ def check_target(
 
 
 def check_possible(form: Format, kind: str, precision: str) -> None:
-    if precision == "float16" and not form.half:
+    if precision == "float16" and not form.float16:
         raise InputError(
             "expected float32, the only precision that savedmodel can be written in, got float16",
             "precision",
@@ -214,7 +214,7 @@ def check_possible(form: Format, kind: str, precision: str) -> None:
 
 def compare(original: KerasEngine, form: Format, path: Path, maps: int) -> tuple[float, float]:
     """Largest differences of logits and of probabilities, on noise and on smooth images."""
-    open_engine: Any = form.open_exact or form.open  # the file is checked, not the processor
+    open_engine: Any = form.open_exact or form.open  # exact, because this checks the file
     other = open_engine(path)
     worst = 0.0, 0.0
     for image in sample_images(original.input_size):
@@ -228,8 +228,9 @@ def compare(original: KerasEngine, form: Format, path: Path, maps: int) -> tuple
 
 
 def sample_images(size: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Images to compare networks on, `(1, size, size, 3)` float32 in 0..255: noise, then three
-    with smooth colours that change more and more often.
+    """Images to compare networks on, `(1, size, size, 3)` float32 in 0..255.
+
+    The first one is noise. Three with smooth colours follow, each with more changes than the last.
     """
     random = np.random.default_rng(seed)
     for cells in (None, 2, 3, 5):
@@ -238,9 +239,8 @@ def sample_images(size: int, seed: int = 0) -> Iterator[np.ndarray]:
 
 
 def move_into_place(form: Format, part: Path, out: Path) -> None:
-    if (
-        form.beside
-    ):  # so that an old file never lies beside a new one that belongs to another network
+    if form.beside:
+        # The old main file must never lie beside new files, which belong to another network.
         out.unlink(missing_ok=True)
     for source, target in zip(form.parts(part), form.parts(out)):
         if target.is_dir():

@@ -1,4 +1,4 @@
-"""Segmenting many image files: find them, run the network, write masks and overlays."""
+"""Segment many image files: find them, run the network, write masks and overlays."""
 
 import glob
 import os
@@ -28,7 +28,7 @@ class Job(NamedTuple):
     """An image to segment.
 
     Attributes:
-        path: of the image file.
+        path: path of the image file.
         targets: kind -> path to write; the kinds are masks, overlays, panels, probabilities.
     """
 
@@ -37,10 +37,10 @@ class Job(NamedTuple):
 
 
 def find_images(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The image files at some paths, each of them once.
+    """Find the image files at some paths. Each file is listed once.
 
     Args:
-        arguments: files, folders (all images directly inside) or patterns such as `"a/**/*.jpg"`.
+        arguments: files, folders (all images directly inside), or patterns such as `"a/**/*.jpg"`.
 
     A `Note` counts what is in a folder and not read: files of other types, and subfolders.
 
@@ -89,7 +89,7 @@ def _note_unread(files: Sequence[Path], folder: str) -> None:
 
 
 def _identity(path: str) -> str:
-    """The absolute path of a file, the same for all links to its folder."""
+    """The absolute path of a file. It is the same if the folder is reached through a link."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.join(os.path.realpath(folder), name)
 
@@ -122,9 +122,9 @@ def plan_jobs(paths: Sequence[Path], out: Path, kinds: Iterable[str]) -> list[Jo
     """A `Job` for each image file, with the files to write for it below the folder `out`.
 
     Args:
-        paths: see `find_images`.
-        out: the folder.
-        kinds: some of masks, overlays, panels and probabilities; each is a folder in `out`.
+        paths: the image files, as `find_images` returns them.
+        out: the output folder.
+        kinds: some of masks, overlays, panels and probabilities. Each kind is a folder in `out`.
 
     Raises:
         InputError: `out` is the folder of a data set, whose masks would be replaced.
@@ -146,20 +146,23 @@ def segment(
     begin: Callable[[], object] = lambda: None,
     times: CallTimes | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Run the network on images and write the files of each. Reading, network and writing overlap.
+    """Run the network on images and write the files of each image.
+
+    Reading, network and writing overlap in time.
 
     Args:
         jobs: a `Job` for each image.
         predictor: the network.
-        threshold: a pixel is foreground where its probability is at least that.
-        problems: gets a line for each image that cannot be read; the other images are processed.
+        threshold: a pixel is foreground if its probability is at least this.
+        problems: a list that gets a line for each image that cannot be read. The other images are
+            processed.
         batch_size: number of images in a call of the network.
-        all_maps: show all maps of the network on the panels, not only the answer.
-        begin: called before the first file is written.
-        times: counts the calls of the network.
+        all_maps: whether panels show all maps of the network, not only the final prediction.
+        begin: function that is called before the first file is written.
+        times: measures the calls of the network.
 
     Yields:
-        Rows of the table as lists of dicts, a row for each image whose files are written.
+        Lists of rows of the table. A row is a dict, for an image whose files are written.
 
     Raises:
         InputError: a file cannot be written.
@@ -184,10 +187,10 @@ def segment(
         row = write_image_files(job, image, np.atleast_3d(maps), predictor, threshold)
         return row | {"digest": digests.pop(job.path)}
 
-    def writing(batches: Iterator[list[Prediction]]) -> Iterator[list[dict[str, Any]]]:
+    def write_batches(batches: Iterator[list[Prediction]]) -> Iterator[list[dict[str, Any]]]:
         begun = False
         for batch in batches:
-            readable = [found for found in batch if found.maps is not None]
+            readable = [prediction for prediction in batch if prediction.maps is not None]
             if not readable:
                 continue
             if not begun:
@@ -196,7 +199,7 @@ def segment(
             yield list(pool.map(write, *zip(*readable)))
 
     with ThreadPoolExecutor() as pool:
-        yield from Stages({"network": network, "writing": writing}, depth=1)
+        yield from Stages({"network": network, "writing": write_batches}, depth=1)
 
 
 def write_image_files(
@@ -205,11 +208,11 @@ def write_image_files(
     """Write the files of one image and return its row of the table.
 
     Args:
-        job: names the files.
+        job: the image and the paths of its files.
         image: `(H, W, 3)` uint8 RGB.
-        maps: `(H, W, S)` float32 probabilities, the answer last.
-        predictor: has made the maps.
-        threshold: a pixel is foreground where its probability is at least that.
+        maps: `(H, W, S)` float32 probabilities, the final prediction last.
+        predictor: the network that made the maps.
+        threshold: a pixel is foreground if its probability is at least this.
     """
     probability = maps[..., -1]
     mask = (probability >= threshold).astype(np.uint8)
@@ -218,7 +221,7 @@ def write_image_files(
     fraction = regions.area / mask.size
     confidence = f"{regions.confidence:.4f}" if regions.area else ""
 
-    def page() -> np.ndarray:
+    def draw_panel() -> np.ndarray:
         count = len(regions.boxes)
         facts = f"{width} x {height} pixels   ·   {predictor.engine}   ·   "
         facts += f"{count} region{'s' * (count != 1)}, {100 * fraction:.1f} % of the image"
@@ -229,7 +232,7 @@ def write_image_files(
         "masks": lambda: mask * np.uint8(255),
         "overlays": lambda: overlay(image, mask),
         "probabilities": lambda: np.rint(probability * 65535.0).astype(np.uint16),
-        "panels": page,
+        "panels": draw_panel,
     }
     for kind, path in job.targets.items():
         with writing(path, "out"):

@@ -1,4 +1,4 @@
-"""Images in the forms that callers have them: arrays, PIL images, paths."""
+"""Convert the images that callers give: arrays, PIL images or paths."""
 
 import os
 from typing import Any
@@ -12,11 +12,11 @@ from polypseg.errors import InputError, reading
 OneImage = np.ndarray | Image.Image | str | os.PathLike[str]
 
 
-def is_one(given: Any) -> bool:
-    """Whether this is to be read as one image, by its type and number of dimensions.
+def is_one_image(given: Any) -> bool:
+    """Whether a caller's argument means one image, judged by its type and number of dimensions.
 
-    False for a list, a tuple and an `(N, H, W, C)` array. Anything else counts as one image, which
-    `as_image` may refuse.
+    False for a list, a tuple and an `(N, H, W, C)` array. Anything else counts as one image;
+    `as_image` may refuse it.
     """
     if isinstance(given, np.ndarray):
         return given.ndim != 4 or given.size == 0
@@ -24,14 +24,14 @@ def is_one(given: Any) -> bool:
 
 
 def as_image(given: OneImage, index: int | None = None, window: Window | None = None) -> np.ndarray:
-    """An image as RGB `(H, W, 3)` uint8; such an array is returned as it is.
+    """Convert an image to RGB `(H, W, 3)` uint8. Such an array is returned as it is.
 
     Args:
         given: an RGB `(H, W, 3)` or grey `(H, W)` or `(H, W, 1)` uint8 array, the path of a file,
-            or a PIL image. Files and PIL images are turned upright, alpha is put over black, 16
-            bits are scaled to 8.
-        index: its place in a list of images, for the message.
-        window: of files, see `read_image`.
+            or a PIL image. Files and PIL images are turned upright, transparent pixels are blended
+            with black, 16 bits are scaled to 8.
+        index: position of the image in a list of images, for the error message.
+        window: for files with 16 bits, see `read_image`.
 
     Raises:
         InputError: another type, an empty array, or a file that is not an image.
@@ -43,7 +43,7 @@ def as_image(given: OneImage, index: int | None = None, window: Window | None = 
             return np.dstack([given] * 3)
     elif isinstance(given, Image.Image) and given.mode not in ("I", "F"):
         with reading("a PIL image", "a complete image", _argument(index)):
-            return _of_pillow(given)
+            return _from_pillow(given)
     elif isinstance(given, str | os.PathLike):
         return read_image(given, window=window)
     raise InputError(
@@ -58,7 +58,7 @@ def _argument(index: int | None) -> str:
     return "images" if index is None else f"images[{index}]"
 
 
-def _of_pillow(image: Image.Image) -> np.ndarray:
+def _from_pillow(image: Image.Image) -> np.ndarray:
     image.load()  # Pillow turns a TIFF upright here
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
@@ -70,7 +70,7 @@ def _of_pillow(image: Image.Image) -> np.ndarray:
 
 
 def _described(given: Any) -> str:
-    """A few words about what was given, with a hint how to convert it where that is clear."""
+    """Describe what was given, with a hint how to convert it if this is clear."""
     if given is None:
         return "None"
     if isinstance(given, Image.Image):

@@ -18,17 +18,18 @@ from .stages import Stages
 _FLIPS = ((1,), (0,), (0, 1))
 
 
-# From images `(H, W, 3)` uint8 to their maps `(H, W)` or `(H, W, S)` float32: a `Predictor`.
+# A function from images `(H, W, 3)` uint8 to their maps `(H, W)` or `(H, W, S)` float32, such as a
+# `Predictor`.
 Network = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
 class Prediction(NamedTuple):
-    """What the network says about one image.
+    """The result of the network for one image.
 
     Attributes:
-        item: what the image belongs to, as it was given.
-        image: `(H, W, 3)` uint8; None where there was no image.
-        maps: `(H, W)` or `(H, W, S)` float32; None where there was no image.
+        item: the item that came with the image.
+        image: `(H, W, 3)` uint8; None if the item had no image.
+        maps: `(H, W)` or `(H, W, S)` float32; None if the item had no image.
     """
 
     item: Any
@@ -40,13 +41,13 @@ class Prediction(NamedTuple):
 class CallTimes:
     """How long the calls of a network take, from images to maps at the images' sizes.
 
-    The first call with each number of images is counted apart, because it may build or compile a
-    graph for that number.
+    The first call with each number of images is counted separately, because it may build or compile
+    a graph for this number.
 
     Attributes:
-        images: images of all other calls.
+        images: number of images in all other calls.
         seconds: time of all other calls.
-        first_images: images of the first calls.
+        first_images: number of images in the first calls.
         first_seconds: time of the first calls.
     """
 
@@ -57,7 +58,7 @@ class CallTimes:
     _seen: set[int] = field(default_factory=set)
 
     def add(self, images: int, seconds: float) -> None:
-        """Count a call with so many images."""
+        """Count a call with `images` images that took `seconds`."""
         if images in self._seen:
             self.images += images
             self.seconds += seconds
@@ -68,7 +69,7 @@ class CallTimes:
 
     @property
     def milliseconds(self) -> float | None:
-        """Of an image, without the first calls; None if there were no others."""
+        """Mean time of an image, without the first calls; None if there were no other calls."""
         return 1e3 * self.seconds / self.images if self.images else None
 
 
@@ -77,12 +78,12 @@ def predict(
 ) -> Iterator[np.ndarray]:
     """Yield the probability map of each item's image, `(H, W)` float32 in [0, 1], in order.
 
-    Reading, the network and the work of the caller overlap.
+    Reading, the network and the work of the caller overlap in time.
 
     Args:
         predictor: the network.
         items: objects whose attribute `image` is a path.
-        tta: average the maps of the image and of its three flips.
+        tta: whether to average the maps of the image and of its three flips.
         batch_size: number of images in a call of the network.
 
     Raises:
@@ -96,7 +97,7 @@ def predict(
     def maps() -> Iterator[list[np.ndarray | None]]:
         pairs = read_ahead(items, read, pool, 2 * batch_size)
         for batch in predictions(pairs, network, batch_size):
-            yield [found.maps for found in batch]
+            yield [prediction.maps for prediction in batch]
 
     with ThreadPoolExecutor() as pool:
         for batch in Stages({"network": maps}, depth=1):
@@ -123,20 +124,20 @@ def predictions(
     pairs: Iterable[tuple[Any, np.ndarray | None]],
     network: Network,
     batch_size: int = 8,
-    most: float = 2**24,
+    max_pixels: float = 2**24,
     times: CallTimes | None = None,
 ) -> Iterator[list[Prediction]]:
     """Yield a list of `Prediction`s for each call of the network.
 
     Args:
-        pairs: items and their images, `(H, W, 3)` uint8 of any sizes. The network does not run
-            where the image is None.
-        network: from images to their maps: a `Predictor`, or its `all_maps`.
+        pairs: items and their images, `(H, W, 3)` uint8 of any sizes. If an image is None, the
+            network does not run on it.
+        network: function from images to their maps: a `Predictor`, or its `all_maps`.
         batch_size: number of pairs in a call.
-        most: largest number of pixels in a call with several images; it limits memory.
-        times: counts the calls.
+        max_pixels: largest number of pixels in a call with several images; it limits memory.
+        times: measures the calls.
     """
-    for batch in _batches(pairs, batch_size, most):
+    for batch in _batches(pairs, batch_size, max_pixels):
         images = [image for _, image in batch if image is not None]
         started = time.perf_counter()
         maps = iter(network(images))
@@ -148,18 +149,18 @@ def predictions(
 
 
 def _batches(
-    pairs: Iterable[tuple[Any, np.ndarray | None]], size: int, most: float
+    pairs: Iterable[tuple[Any, np.ndarray | None]], size: int, max_pixels: float
 ) -> Iterator[list[tuple[Any, np.ndarray | None]]]:
-    """Lists of `size` pairs; a list with more than `most` pixels is split."""
+    """Lists of `size` pairs; a list with more than `max_pixels` pixels is split."""
     batch: list[tuple[Any, np.ndarray | None]] = []
     pixels = 0
     for number, (item, image) in enumerate(pairs, 1):
-        more = 0 if image is None else image.shape[0] * image.shape[1]
-        if batch and pixels + more > most:
+        added = 0 if image is None else image.shape[0] * image.shape[1]
+        if batch and pixels + added > max_pixels:
             yield batch
             batch, pixels = [], 0
         batch.append((item, image))
-        pixels += more
+        pixels += added
         if number % size == 0:
             yield batch
             batch, pixels = [], 0

@@ -1,4 +1,4 @@
-"""From the pixels of an image to the probability of each: what scoring, images and videos use."""
+"""From an image to the probability of each of its pixels, for scoring, images and videos."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,19 +19,19 @@ from polypseg.runtime import ProcessLock
 from .formats import NAMES, exported_as, format_of
 from .formats.base import Engine, Format
 from .formats.keras import KerasEngine
-from .inputs import OneImage, as_image, is_one
+from .inputs import OneImage, as_image, is_one_image
 from .predict import Network, predictions
 
-Stamp = tuple[int, int, int]  # inode, size and time of a file: they change when it is replaced
+Stamp = tuple[int, int, int]  # inode, size and time of a file, which change when it is replaced
 
 
 class Predictor:
-    """A trained network that takes images of any size, whatever runs it.
+    """A trained network that takes images of any size, run by any engine.
 
     An image is resized to the network's input size (by area). The logits are resized to the
-    image's size (bilinear), then the sigmoid is taken.
+    image's size (bilinearly). Then the sigmoid is computed.
 
-    Threads can share a Predictor: the network answers one call after the other.
+    Threads can share a Predictor: the network processes one call after the other.
 
     A Predictor can be pickled: the process that receives it opens the file again at its first use.
     In a forked process (multiprocessing's "fork") only ONNX and TensorFlow Lite files run; other
@@ -39,11 +39,12 @@ class Predictor:
 
     Attributes:
         input_size: height and width at which the network runs.
-        threshold: on probabilities, as stored in the file; 0.5 if the file stores none.
-        maps: names of the network's output channels, the answer last: `("answer",)` or
-            `("global map", "stride 32", "stride 16", "answer")`.
-        engine: what runs the network, as shown to users: `"OpenVINO float32"`.
-        window: of image files with 16 bits, the levels that become black and white, as in the
+        threshold: threshold of the probabilities, as stored in the file; 0.5 if it stores none.
+        maps: names of the network's output channels: `("answer",)` or
+            `("global map", "stride 32", "stride 16", "answer")`. The last one, the answer, is the
+            final prediction.
+        engine: name of the engine that runs the network, such as `"OpenVINO float32"`.
+        window: the two levels that become black and white in image files with 16 bits, as in the
             training of the network; None for 0 and 65535. It can be set.
 
     Example:
@@ -86,7 +87,7 @@ class Predictor:
             'ONNX Runtime'
         """
         _, files, window = find_network(path)
-        stamps = _stamps(files)  # before it is read
+        stamps = _stamps(files)  # taken before the files are read
         engine = open_engine(path, input_size)
         window = getattr(engine, "window", window)
         return cls(engine, Path(path).absolute(), stamps, window)
@@ -101,7 +102,7 @@ class Predictor:
 
     @property
     def digest(self) -> str:
-        """A hash of the network's files (`best.keras` of a run), 16 hexadecimal digits.
+        """A hash of the network's files (of a run: `best.keras`), 16 hexadecimal digits.
 
         Raises:
             InputError: the files have changed since they were loaded.
@@ -116,7 +117,7 @@ class Predictor:
         return found
 
     def __call__(self, images: OneImage | Sequence[OneImage] | Iterator[OneImage]) -> Any:
-        """Probability of foreground for each pixel of one or several images, of any sizes.
+        """Probability of foreground for each pixel of one or several images, of any size.
 
         Args:
             images: one image: an RGB `(H, W, 3)` or grey `(H, W)` uint8 array (convert OpenCV's
@@ -128,16 +129,16 @@ class Predictor:
             gives a generator, which runs up to 8 images at a time when their maps are requested.
 
         Raises:
-            InputError: something that is not an image.
+            InputError: something is not an image.
 
         Example:
             >>> [map_.shape for map_ in predictor(["a.jpg", "b.png"])]
             [(480, 560), (1080, 1350)]
         """
-        return self._each(images, self._answers)
+        return self._run(images, self._final_maps)
 
     def all_maps(self, images: OneImage | Sequence[OneImage] | Iterator[OneImage]) -> Any:
-        """Like a call of the Predictor, but with all maps, `(H, W, S)`, in the order of `maps`.
+        """Like a call of the Predictor, but return all maps, `(H, W, S)`, in the order of `maps`.
 
         Raises:
             ValueError: the network, or the exported file, has only one map, the answer.
@@ -147,22 +148,23 @@ class Predictor:
                 "expected a network with side outputs (or a file exported with `all_maps`), got "
                 "one whose only map is the answer"
             )
-        return self._each(images, self._stacks)
+        return self._run(images, self._stacked_maps)
 
-    def _each(self, images: Any, network: Network) -> Any:
+    def _run(self, images: Any, network: Network) -> Any:
         if isinstance(images, Iterator):
             pairs = (
                 (None, as_image(image, index, self.window)) for index, image in enumerate(images)
             )
-            return (found.maps for batch in predictions(pairs, network) for found in batch)
-        if is_one(images):
+            batches = predictions(pairs, network)
+            return (prediction.maps for batch in batches for prediction in batch)
+        if is_one_image(images):
             return network([as_image(images, window=self.window)])[0]
         return network([as_image(image, index, self.window) for index, image in enumerate(images)])
 
-    def _answers(self, images: list[np.ndarray]) -> list[np.ndarray]:
+    def _final_maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
         return [maps[0] for maps in self._predict(images, slice(-1, None))]
 
-    def _stacks(self, images: list[np.ndarray]) -> list[np.ndarray]:
+    def _stacked_maps(self, images: list[np.ndarray]) -> list[np.ndarray]:
         return [np.stack(maps, axis=-1) for maps in self._predict(images, slice(None))]
 
     def _predict(self, images: list[np.ndarray], channels: slice) -> list[list[np.ndarray]]:
@@ -171,12 +173,12 @@ class Predictor:
             return []
         batch = self._batch(images)
         with self._lock:
-            if self._engine is None:  # unpickled, and so it has a path
+            if self._engine is None:  # unpickled, so it has a path
                 self._engine = open_engine(cast(Path, self._path), self.input_size)
             logits = self._engine.logits(batch)
         logits = np.moveaxis(logits[..., channels], -1, 1)
         return [
-            [_invert(_enlarge(answer, image.shape[:2])) for answer in maps]
+            [_sigmoid_of_negated(_negated_at(map_, image.shape[:2])) for map_ in maps]
             for maps, image in zip(logits, images)
         ]
 
@@ -234,10 +236,10 @@ def _stamps(files: Iterable[Path]) -> dict[Path, Stamp]:
     return found
 
 
-def _enlarge(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize `(h, w)` logits to `(H, W)`, negated and clipped to -80..80.
+def _negated_at(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Negate `(h, w)` logits, clip them to -80..80, and resize them to `(H, W)`.
 
-    Both are done before resizing, because the small map has fewer pixels.
+    Resizing comes last, because the small map has fewer pixels.
     """
     return cv2.resize(
         _negated(np.array(logits, order="C")), size[::-1], interpolation=cv2.INTER_LINEAR
@@ -249,7 +251,7 @@ def sigmoid(values: np.ndarray) -> np.ndarray:
 
     OpenCV's exp is several times faster than NumPy's.
     """
-    return _invert(_negated(values))
+    return _sigmoid_of_negated(_negated(values))
 
 
 def _negated(values: np.ndarray) -> np.ndarray:
@@ -257,7 +259,7 @@ def _negated(values: np.ndarray) -> np.ndarray:
     return np.negative(values, out=values)
 
 
-def _invert(values: np.ndarray) -> np.ndarray:
+def _sigmoid_of_negated(values: np.ndarray) -> np.ndarray:
     """`1 / (1 + exp(x))`, in place."""
     cv2.exp(values, values)
     values += 1.0

@@ -1,4 +1,4 @@
-"""A record of the images that `infer_image.py` has done in a folder, so that it can continue."""
+"""A record of the images that `infer_image.py` has done, so that it can continue in a folder."""
 
 import csv
 import json
@@ -14,24 +14,24 @@ from polypseg.files import cannot_write, csv_text, file_digest, remove, write_te
 TABLE, SETTINGS = "regions.csv", "settings.json"
 KINDS = ("masks", "overlays", "panels", "probabilities")
 _JOURNAL = ".regions.jsonl"  # rows that are not yet in the table; removed when all images are done
-_NEEDED = {"file", "mask", "digest"}
-_DROPPED = "milliseconds"  # a column of older folders, whose values were averages of a batch
-_SAME = ("digest", "input_size", "threshold")
+_REQUIRED = {"file", "mask", "digest"}
+_OLD_COLUMN = "milliseconds"  # in folders of earlier versions; the values were averages of a batch
+_COMPARED = ("digest", "input_size", "threshold")
 _EXPECTED = "a file that infer_image.py wrote (or `overwrite`)"
 
 
 class Record:
-    """The table's rows of images that are done, and the settings that were used for all of them.
+    """The rows of the table for images that are done, and the settings that were used for all.
 
-    Each row is added to a journal as soon as its image's files are written; `finish` writes the
-    table. Nothing in the folder changes before `begin`.
+    Each row is added to a journal as soon as the files of its image are written. `finish` writes
+    the table. Nothing in the folder changes before `begin`.
 
     Args:
         folder: the output folder.
-        settings: how the network is run. `digest`, `input_size` and `threshold` must equal those
+        settings: settings of the network. `digest`, `input_size` and `threshold` must equal those
             in the folder; the others are only stored.
-        overwrite: process all images, whatever the folder contains. Results of other images are
-            kept if the settings are the same, and removed otherwise.
+        overwrite: whether to process all images, even if the folder has their results. Results of
+            other images are kept if the settings are the same, and removed otherwise.
 
     Raises:
         InputError: the folder was made with other settings, or its files are damaged.
@@ -43,9 +43,9 @@ class Record:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], overwrite: bool = False):
         self.folder, self._settings, self._overwrite = folder, settings, overwrite
-        self.rows: dict[str, dict[str, str]] = {}  # key: name of the mask, in small letters
-        self._others: list[dict[str, str]] = []  # made with other settings
-        self._goes_on = False  # whether the table and the journal in the folder are continued
+        self.rows: dict[str, dict[str, str]] = {}  # key: name of the mask, in lower case
+        self._outdated: list[dict[str, str]] = []  # rows whose files `begin` removes
+        self._continues = False  # whether the table and the journal in the folder are kept
         for name in (TABLE, SETTINGS, _JOURNAL):
             if os.path.isdir(folder / name):
                 raise cannot_write(folder, IsADirectoryError(f"{name} is a folder"), "out")
@@ -60,17 +60,17 @@ class Record:
         if difference and not overwrite:
             raise InputError(difference, "out")
         if difference:
-            self._others = rows
+            self._outdated = rows
         else:
-            self._goes_on = True
+            self._continues = True
             self.rows = {row["mask"].casefold(): row for row in rows}
 
     def _difference(self) -> str:
-        """How the folder's settings differ from these, as a message; empty if they do not."""
+        """A message that says how the settings in the folder differ; empty if they do not."""
         path = self.folder / SETTINGS
         with reading(path, _EXPECTED, "out"):
             begun = json.loads(path.read_text(encoding="utf-8"))
-            same = all(begun[name] == self._settings[name] for name in _SAME)
+            same = all(begun[name] == self._settings[name] for name in _COMPARED)
             words = "{model} ({digest}) at {input_size} px, threshold {threshold}"
             was, now = words.format(**begun), words.format(**self._settings)
         if same:
@@ -92,32 +92,33 @@ class Record:
             return _checked([*rows, *map(json.loads, self._journal())])
 
     def _journal(self) -> list[str]:
-        """The complete lines of the journal; a killed process may leave an incomplete one."""
+        """The complete lines of the journal. A killed process may leave an incomplete last line."""
         path = self.folder / _JOURNAL
         return path.read_text(encoding="utf-8").split("\n")[:-1] if os.path.lexists(path) else []
 
     def missing(self, jobs: Iterable[Any]) -> list[Any]:
-        """The jobs that are not done, or whose image has changed since.
+        """The jobs that are not done, or whose image has changed since then.
 
-        An image that has a mask keeps the mask's name. `output_names` may give it another one,
+        An image that has a mask keeps the name of this mask. `output_names` may give another name,
         because the names depend on all images of a call.
 
         Raises:
-            InputError: a mask of that name belongs to another image.
+            InputError: a mask with the same name belongs to another image.
         """
         by_file = {os.path.abspath(row["file"]): row for row in self.rows.values()}
-        self._jobs = {job.path: self._named(job, by_file) for job in jobs}
+        self._jobs = {job.path: self._with_known_names(job, by_file) for job in jobs}
         with ThreadPoolExecutor() as pool:
             states = list(zip(self._jobs.values(), pool.map(self._state, self._jobs.values())))
         self._stale = [job for job, state in states if state == "stale"]
         return [job for job, state in states if state != "done"]
 
-    def _named(self, job: Any, by_file: Mapping[str, dict[str, str]]) -> Any:
+    def _with_known_names(self, job: Any, by_file: Mapping[str, dict[str, str]]) -> Any:
+        """The job, with the names of the files that its image already has."""
         row = by_file.get(os.path.abspath(job.path))
-        if row is None or row["mask"] == self._name(job):
+        if row is None or row["mask"] == self._mask_name(job):
             return job
         if self._overwrite:
-            self._others.append(self.rows.pop(row["mask"].casefold()))
+            self._outdated.append(self.rows.pop(row["mask"].casefold()))
             return job
         files = self._files(row["mask"])
         return job._replace(targets={kind: files[kind] for kind in job.targets})
@@ -125,10 +126,10 @@ class Record:
     def _state(self, job: Any) -> str:
         """State of a job.
 
-        `"done"`: all files are there. `"lacking"`: some of them are not. `"stale"`: the files, if
-        any, were made from an older version of the image.
+        `"done"`: all files exist. `"lacking"`: some files are missing, or `overwrite` is set.
+        `"stale"`: the files, if any, were made from an older version of the image.
         """
-        name = self._name(job)
+        name = self._mask_name(job)
         row = self.rows.get(name.casefold())
         try:
             digest = file_digest(job.path)
@@ -137,7 +138,7 @@ class Record:
         if row is None:
             return "stale"
         if row["digest"] == digest:
-            row["file"] = str(job.path)  # as it is called now
+            row["file"] = str(job.path)  # the current path
             return "done" if not self._overwrite and self._is_complete(job) else "lacking"
         if not self._overwrite and os.path.abspath(row["file"]) != os.path.abspath(job.path):
             raise InputError(
@@ -150,7 +151,7 @@ class Record:
     def _is_complete(self, job: Any) -> bool:
         return all(os.path.isfile(p) and os.path.getsize(p) for p in job.targets.values())
 
-    def _name(self, job: Any) -> str:
+    def _mask_name(self, job: Any) -> str:
         return job.targets["masks"].relative_to(self.folder).as_posix()
 
     def _files(self, mask: str) -> dict[str, Path]:
@@ -159,12 +160,14 @@ class Record:
 
     def begin(self) -> None:
         """Remove results that are no longer valid. Call it before the first file is written."""
-        stale = [self._name(job) for job in self._stale] + [row["mask"] for row in self._others]
+        stale = [self._mask_name(job) for job in self._stale] + [
+            row["mask"] for row in self._outdated
+        ]
         for mask in stale:
             self.rows.pop(mask.casefold(), None)
         with writing(self.folder, "out"):
-            journal = self._journal() if self._goes_on else []
-            if not self._goes_on:
+            journal = self._journal() if self._continues else []
+            if not self._continues:
                 (self.folder / TABLE).unlink(missing_ok=True)
             for path in (path for mask in stale for path in self._files(mask).values()):
                 remove(path)
@@ -175,10 +178,10 @@ class Record:
                 (self.folder / _JOURNAL).unlink(missing_ok=True)
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Add the rows that `segment` yields, of images whose files are complete."""
+        """Add the rows that `segment` yields for images whose files are complete."""
         done = []
         for row in rows:
-            row = {"file": row["file"], "mask": self._name(self._jobs[row["file"]])} | row
+            row = {"file": row["file"], "mask": self._mask_name(self._jobs[row["file"]])} | row
             done.append({key: str(value) for key, value in row.items()})
         path = self.folder / _JOURNAL
         with writing(path, "out"), open(path, "a", encoding="utf-8") as file:
@@ -189,7 +192,7 @@ class Record:
         """Write the table: the rows of the jobs in their order, then all others."""
         if not self.rows:
             return
-        keys = dict.fromkeys(self._name(job).casefold() for job in self._jobs.values())
+        keys = dict.fromkeys(self._mask_name(job).casefold() for job in self._jobs.values())
         rows = [self.rows[key] for key in keys | dict.fromkeys(self.rows) if key in self.rows]
         cells = ([row[head] for head in rows[0]] for row in rows)
         with writing(self.folder, "out"):
@@ -198,10 +201,10 @@ class Record:
 
 
 def _checked(given: Iterable[dict[str, str]]) -> list[dict[str, str]]:
-    """The rows. Raises ValueError where they have different columns, or lack one that is needed."""
+    """Return the rows. Raise ValueError if their columns differ or a required one is missing."""
     rows = list(given)
     for row in rows:
-        row.pop(_DROPPED, None)
-        if row.keys() != rows[0].keys() or not row.keys() >= _NEEDED or None in row.values():
+        row.pop(_OLD_COLUMN, None)
+        if row.keys() != rows[0].keys() or not row.keys() >= _REQUIRED or None in row.values():
             raise ValueError("a row without the columns that it should have")
     return rows

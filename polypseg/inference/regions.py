@@ -1,4 +1,4 @@
-"""Number, place, size and confidence of the regions of a mask."""
+"""Number, position, size and confidence of the regions of a mask."""
 
 from typing import NamedTuple
 
@@ -11,8 +11,8 @@ class Regions(NamedTuple):
 
     Attributes:
         area: number of foreground pixels.
-        boxes: `(left, top, width, height)` in pixels of each region, largest area first. Pixels
-            that touch, also at a corner, belong to one region.
+        boxes: `(left, top, width, height)` of each region in pixels, largest area first. Pixels
+            that touch, even only at a corner, belong to the same region.
         confidence: mean probability of the foreground pixels; NaN if there are none.
     """
 
@@ -22,11 +22,11 @@ class Regions(NamedTuple):
 
 
 def find_regions(probability: np.ndarray, threshold: float) -> Regions:
-    """The regions of a probability map.
+    """Find the regions of a probability map.
 
     Args:
         probability: `(H, W)` float32 in [0, 1].
-        threshold: a pixel is foreground where its probability is at least that.
+        threshold: a pixel is foreground if its probability is at least this.
 
     Example:
         >>> find_regions(np.float32([[0.9, 0.7, 0.1]]), 0.5)

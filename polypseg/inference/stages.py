@@ -12,16 +12,17 @@ _END = object()
 class Stages:
     """A chain of generators, each of which runs in its own thread.
 
-    Stages overlap only while they run code that releases Python's global lock: decoders, networks,
-    OpenCV. An error in any stage ends all of them and is raised where the results are read.
+    Stages overlap only while they run code that releases Python's global interpreter lock:
+    decoders, networks, OpenCV. An error in any stage ends all stages and is raised where the
+    results are read.
 
     Args:
-        stages: name -> function. The first function takes no argument, every other one an iterator
-            over the results of the stage before it. Each returns an iterable.
+        stages: name -> function. The first function takes no argument. Every other function takes
+            an iterator over the results of the stage before it. Each function returns an iterable.
         depth: number of results that may wait between two stages, which limits memory.
 
     Attributes:
-        seconds: name -> time spent in the stage itself, without waiting for other stages.
+        seconds: name -> time spent in the stage itself, without the time that it waits for others.
 
     Example:
         >>> stages = Stages({"count": lambda: range(3), "square": lambda ns: (n * n for n in ns)})
@@ -93,7 +94,7 @@ class _Failure:
 
 
 class _Queue:
-    """A queue that reader and writer can close; the other one then stops waiting."""
+    """A queue that its reader or its writer can close. The other one then stops waiting."""
 
     def __init__(self, depth: int):
         self._items: deque[Any] = deque()
@@ -101,7 +102,7 @@ class _Queue:
         self._changed = threading.Condition()
 
     def put(self, item: Any) -> bool:
-        """Wait until there is room and add the item; False if the queue is closed."""
+        """Wait until there is room and add the item. Return False if the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or len(self._items) < self._depth)
             if not self._closed:

@@ -12,8 +12,8 @@ Stream = Iterator[tuple[Any, np.ndarray]]
 def fill_in(stream: Iterable[tuple[Any, np.ndarray | None]]) -> Stream:
     """Replace each None by linear interpolation between the maps before and after it.
 
-    After the last map, that map is repeated. The first map must not be None. Memory: the frames
-    between two maps.
+    After the last map, this map is repeated. The first map must not be None. The frames between two
+    maps are held in memory.
     """
     before: Any = None
     waiting: list[Any] = []
@@ -34,8 +34,8 @@ def smooth(stream: Iterable[tuple[Any, np.ndarray]], width: int) -> Stream:
 
     Args:
         stream: pairs of a frame and its map.
-        width: an odd number. At both ends of the video the average is over fewer frames.
-            Memory: `width` maps.
+        width: an odd number. At both ends of the video, the average is over fewer frames. `width`
+            maps are held in memory.
 
     Example:
         >>> [float(map_) for _, map_ in smooth(enumerate(np.float32([0, 3, 6])), 3)]

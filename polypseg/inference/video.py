@@ -1,4 +1,4 @@
-"""Reading video: every format of FFmpeg, upright, with timestamps and sound."""
+"""Read videos in every format of FFmpeg: upright frames, timestamps and sound."""
 
 import os
 import platform
@@ -24,8 +24,8 @@ class Frame(NamedTuple):
 
     Attributes:
         image: `(H, W, 3)` uint8 RGB, upright.
-        pts: time of display in units of the video's `time_base`; the first frame's is 0.
-        sound: packets of sound that lie before this frame in the file, after the frame before.
+        pts: presentation time in units of the video's `time_base`; 0 for the first frame.
+        sound: sound packets that lie between the previous frame and this one in the file.
     """
 
     image: np.ndarray
@@ -34,21 +34,21 @@ class Frame(NamedTuple):
 
 
 class VideoReader:
-    """The frames of a video file, an address that FFmpeg knows, or a camera (`"0"`, `"1"`, ...).
+    """The frames of a video file, a URL that FFmpeg can open, or a camera (`"0"`, `"1"`, ...).
 
-    Frames are turned upright. If their size changes, they are resized to that of the first frame.
-    Damaged parts are skipped and described in `problem`.
+    Frames are turned upright. If their size changes, they are resized to the size of the first
+    frame. Damaged parts of the file are skipped and described in `problem`.
 
     Attributes:
         height, width: size of the upright frames in pixels.
         rate: frames per second, a `Fraction`.
         time_base: the unit of `Frame.pts` in seconds, a `Fraction`.
         length: expected number of frames; None if it is not known.
-        sound: the stream of sound, or None.
+        sound: the sound stream, or None.
         sample_aspect_ratio: width divided by height of a pixel, or None.
-        colour: matrix, primaries and transfer curve, by FFmpeg's numbers.
+        colour: matrix, primaries and transfer curve, as FFmpeg's numbers.
         start: time of the first frame in the file, in seconds.
-        rest: packets of sound that lie after the last frame so far.
+        rest: sound packets that lie after the last frame that was read.
         problem: what was wrong with the file, or None; known after the last frame.
 
     Raises:
@@ -82,7 +82,7 @@ class VideoReader:
                 )
             if not os.path.getsize(source):
                 raise InputError(f"expected a video, got {source}, an empty file", "video")
-            name = os.path.abspath(source)  # because FFmpeg reads `a:b.mp4` as an address
+            name = os.path.abspath(source)  # because FFmpeg takes `a:b.mp4` for a URL
         try:
             self._container = av.open(name, format=form)
             self._packets = self._container.demux(*self._streams())
@@ -140,7 +140,7 @@ class VideoReader:
         return [self._video] + ([self.sound] if self.sound else [])
 
     def _first(self) -> Any:
-        """Decode up to the first frame; `__iter__` begins with what was read here."""
+        """Decode up to the first frame. `__iter__` begins with what is read here."""
         for kind, value in self._decoded:
             self._ahead.append((kind, value))
             if kind == "frame":
@@ -209,7 +209,7 @@ class VideoReader:
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
-    """`a, b, c, d` of x' = a x + c y, y' = b x + d y, which turns the frame upright."""
+    """`a, b, c, d`: x' = a x + c y, y' = b x + d y turns the frame upright."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1

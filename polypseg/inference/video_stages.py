@@ -14,7 +14,7 @@ from .temporal import Stream, fill_in, smooth
 from .video import Frame
 from .video_writer import FrameWriter
 
-Drawn = tuple[Frame, np.ndarray, np.ndarray]  # with its mask and the image that shows it
+Drawn = tuple[Frame, np.ndarray, np.ndarray]  # a frame, its mask, and the image with the mask
 
 
 def overlay_stages(
@@ -30,20 +30,20 @@ def overlay_stages(
     side_by_side: bool = False,
     times: CallTimes | None = None,
 ) -> dict[str, Callable[..., Any]]:
-    """The functions for `Stages`, by the names under which their time is reported.
+    """The functions for `Stages`, and the names under which their time is reported.
 
     Args:
         reader: the frames, a `VideoReader`.
         predictor: the network.
-        writers: the first one gets the overlays, the others get the masks, in {0, 255}.
-        threshold: a pixel is foreground where its probability is at least that.
-        stopped: asked before each frame; the video ends when it returns true.
+        writers: the first writer gets the overlays, the others get the masks, in {0, 255}.
+        threshold: a pixel is foreground if its probability is at least this.
+        stopped: function that is called before each frame. The video ends when it returns true.
         max_frames: largest number of frames.
         batch_size: number of frames in a call of the network.
-        stride: the network runs on every Nth frame; maps in between are interpolated.
-        width: number of frames of the moving average, see `smooth`; 1 for none.
-        side_by_side: show the source to the left of the overlay.
-        times: counts the calls of the network.
+        stride: N; the network runs on every Nth frame, and maps in between are interpolated.
+        width: number of frames of the moving average, see `smooth`; 1 for no average.
+        side_by_side: whether to show the source to the left of the overlay.
+        times: measures the calls of the network.
 
     Returns:
         Name -> function. The last function yields the `pts` of each frame that is written.
@@ -61,9 +61,9 @@ def overlay_stages(
         # The first frame is a batch of its own, so that it is written soon.
         first = predictions(islice(pairs, stride), predictor, stride, times=times)
         size = batch_size * stride
-        rest = predictions(pairs, predictor, size, most=math.inf, times=times)
+        rest = predictions(pairs, predictor, size, max_pixels=math.inf, times=times)
         for batch in chain(first, rest):
-            yield from ((found.item, found.maps) for found in batch)
+            yield from ((prediction.item, prediction.maps) for prediction in batch)
 
     def smoothing(stream: Iterator[tuple[Frame, np.ndarray | None]]) -> Stream:
         filled = fill_in(stream)

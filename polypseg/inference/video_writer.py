@@ -1,5 +1,5 @@
-"""Writing video: H.264 that plays in a browser, or lossless masks, with the timestamps and the
-sound of the source.
+"""Write videos: H.264 that plays in a browser, or lossless masks. Timestamps and sound are those of
+the source.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from polypseg.files import cannot_write, part_path
 
 from .video import VideoReader
 
-# FFmpeg's number of a colour matrix -> its conversion. All others are converted to BT.601.
+# FFmpeg's number of a colour matrix -> conversion to it. For other matrices, BT.601 is used.
 _MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 7: Colorspace.SMPTE240M, 9: Colorspace.BT2020}
 _UNSPECIFIED, _BT601 = 2, 6
-# Half the time of preset superfast, for files that are a fifth larger at the same quality: the
-# network needs the processor.
+# The network needs the processor, so the preset is ultrafast. It takes half the time of superfast,
+# and its files are a fifth larger at the same quality.
 _H264 = {"preset": "ultrafast", "crf": "20", "x264-params": "cabac=1:deblock=0,0"}
 _PLAYS_IN_MP4 = ("aac", "mp3", "opus", "flac")
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -35,7 +35,7 @@ _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 class FrameWriter(Protocol):
     """An output of a video. Call `write_frame` for each frame, then `finish` and `commit`.
 
-    `discard` comes last, also after an error; it removes what was not committed.
+    Call `discard` last, also after an error. It removes what was not committed.
     """
 
     def write_frame(self, image: np.ndarray, pts: int, sound: Iterable[Any] = ()) -> None: ...
@@ -54,16 +54,16 @@ class VideoWriter:
 
     Args:
         path: ends in .mp4 or .mkv.
-        height, width: size of the frames in pixels. yuv420p needs even sizes, so the last row or
-            column of an odd size is repeated.
-        like: the source, for frame rate, time base, colours and the shape of pixels.
+        height, width: size of the frames in pixels. yuv420p needs even sizes. If a size is odd,
+            the last row or column is repeated.
+        like: the source video. Its frame rate, time base, colours and pixel shape are used.
         sound: whether to copy the source's sound.
 
     Attributes:
-        padded: columns and rows that are added, `(0, 0)` to `(1, 1)`.
+        padded: number of columns and of rows that are added, `(0, 0)` to `(1, 1)`.
 
     Raises:
-        InputError: the file cannot be written, here or at any frame.
+        InputError: the file cannot be written. Any method may raise this.
     """
 
     def __init__(
@@ -107,9 +107,8 @@ class VideoWriter:
                 self._colour(stream.codec_context, like.colour)
             context = stream.codec_context
             context.time_base = stream.time_base = like.time_base
-            context.gop_size = min(
-                max(1, round(2 * like.rate)), 250
-            )  # a place to jump to every two seconds
+            # A player can jump to a frame every two seconds.
+            context.gop_size = min(max(1, round(2 * like.rate)), 250)
             context.thread_type = "SLICE" if lossless else "AUTO"
             if like.sample_aspect_ratio:
                 context.sample_aspect_ratio = like.sample_aspect_ratio
@@ -130,8 +129,8 @@ class VideoWriter:
 
         Args:
             image: uint8, `(H, W, 3)` RGB, or `(H, W)` grey for .mkv.
-            pts: time of display in units of the source's `time_base`.
-            sound: packets of sound that come before this frame.
+            pts: presentation time in units of the source's `time_base`.
+            sound: sound packets that come before this frame.
         """
         right, bottom = self.padded
         if right or bottom:
@@ -155,11 +154,12 @@ class VideoWriter:
                 self._sound.write_until(float(pts * self._like.time_base))
 
     def finish(self, rest: Iterable[Any] = (), complete: bool = True) -> None:
-        """Write the end of the file; `commit` then gives it its name.
+        """Write the end of the file. `commit` then gives the file its name.
 
         Args:
-            rest: packets of sound after the last frame.
-            complete: the source was read to its end; otherwise the sound ends where the frames end.
+            rest: sound packets after the last frame.
+            complete: whether the source was read to its end. If not, the sound ends with the
+                frames.
         """
         with self._writing():
             self._container.mux(self._stream.encode(None))
@@ -192,7 +192,7 @@ class VideoWriter:
 
 
 class _Sound:
-    """The sound of a source. Packets are copied, or encoded as AAC if browsers cannot play them."""
+    """Writes the sound of a source: copies it, or encodes it as AAC if browsers cannot play it."""
 
     def __init__(self, container: Any, source: Any, start: float):
         self._container, self._source = container, source
@@ -212,7 +212,7 @@ class _Sound:
         self._waiting.extend(packets)
 
     def write_until(self, seconds: float) -> None:
-        """Write the packets that begin before so many seconds."""
+        """Write the waiting packets that begin before this time."""
         while (
             self._waiting
             and float((self._waiting[0].pts - self._start) * self._waiting[0].time_base) < seconds
@@ -230,25 +230,24 @@ class _Sound:
 
     def end(self) -> None:
         if not self._copied:
-            for frame in self._source.codec_context.decode(
-                None
-            ):  # frames that the decoder still has
+            # Frames that the decoder still has.
+            for frame in self._source.codec_context.decode(None):
                 self._container.mux(self._stream.encode(frame))
             self._container.mux(self._stream.encode(None))
 
 
 def check_mask_folder(folder: Path, source: Path) -> None:
-    """Raise `InputError` where the masks of a video would replace files that are read.
+    """Raise `InputError` if the masks of a video would replace files that are read.
 
     Args:
-        folder: of the masks.
-        source: the video's path. FFmpeg also reads images, and patterns of their names, as a video.
+        folder: folder of the masks.
+        source: path of the video. FFmpeg also reads an image, or a pattern of image names.
     """
     refuse_data_set(folder, "masks_out")
     same = os.path.realpath(source.parent) == os.path.realpath(folder)
     if same and source.name.startswith("frame_"):
         raise InputError(
-            f"expected another folder than that of the frames that are read, got {folder}",
+            f"expected a folder other than that of the input frames, got {folder}",
             "masks_out",
         )
 
@@ -256,14 +255,12 @@ def check_mask_folder(folder: Path, source: Path) -> None:
 class MaskFolder:
     """Masks as PNG files, `frame_000000.png` and so on, with values in {0, 255}.
 
-    They are in a temporary folder until `commit`, so that there are all of them or none.
+    They are in a temporary folder until `commit`, so that either all of them exist or none.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path, self._count = (
-            Path(os.path.abspath(path)),
-            0,
-        )  # the part folder needs a name, which `.` lacks
+        self.path = Path(os.path.abspath(path))  # absolute: `.` has no name
+        self._count = 0
         self._temporary = part_path(self.path)
         with self._writing():
             self._temporary.mkdir(parents=True)

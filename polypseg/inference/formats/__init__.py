@@ -1,4 +1,4 @@
-"""The formats of exported networks. Each is a file with a writer and an engine."""
+"""The formats of exported networks. Each format is one module, with a writer and an engine."""
 
 import importlib
 from functools import cache
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from .base import Format
 
-# To add a format, write a file with a `FORMAT` and add its name here; `--format` takes this name.
+# To add a format, write a module with a `FORMAT` and add its name here. `--format` takes this name.
 NAMES = (
     "savedmodel",
     "onnx",
@@ -20,11 +20,11 @@ NAMES = (
 
 @cache
 def format_of(name: str) -> "Format":
-    """The `Format` of a name in `NAMES`."""
+    """The `Format` with a name in `NAMES`."""
     return importlib.import_module(f".{name}", __name__).FORMAT
 
 
 def exported_as(path: "Path") -> "Format | None":
-    """The format of a file that export.py wrote; None for anything else, such as a run folder."""
+    """The format of a path that export.py wrote; None for anything else, such as a run folder."""
     formats = [format_of(name) for name in NAMES]
     return next((form for form in formats if form.recognises(path)), None)

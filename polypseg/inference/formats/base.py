@@ -19,17 +19,17 @@ import numpy as np
 from polypseg.errors import InputError, expect, reading
 from polypseg.runtime import quiet
 
-KEY = "polypseg"  # under which the description is stored in an exported file
+KEY = "polypseg"  # key of the description in an exported file
 
 
 class Engine(Protocol):
-    """What runs a network.
+    """Runs a network.
 
     Attributes:
-        input_size: S, the height and width at which it runs.
-        threshold: on probabilities, as stored in the file.
-        maps: names of the channels, the answer last.
-        name: for the user, `"OpenVINO float32"`.
+        input_size: S, the height and width at which the network runs.
+        threshold: threshold of the probabilities, as stored in the file.
+        maps: names of the output channels. The last one is `"answer"`, the final prediction.
+        name: name of the engine for the user, such as `"OpenVINO float32"`.
     """
 
     input_size: int
@@ -38,10 +38,10 @@ class Engine(Protocol):
     name: str
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
-        """From `(B, S, S, 3)` float32 RGB in 0..255 to `(B, S, S, maps)` float32."""
+        """Compute `(B, S, S, maps)` float32 from `(B, S, S, 3)` float32 RGB in 0..255."""
 
     def resize(self, input_size: int) -> None:
-        """Run at another size. Raises `InputError` where that is not possible."""
+        """Run at another size. Raises `InputError` if this is not possible."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,17 @@ class Format:
     """A format that export.py writes.
 
     Attributes:
-        suffix: of the file, `".onnx"`; "" for a folder.
-        write: function of the Keras model, the path, the precision and the description (JSON).
+        suffix: suffix of the file, such as `".onnx"`; "" if the format is a folder.
+        write: function that writes the file. Its arguments are the Keras model, the path, the
+            precision and the description (JSON).
         open: function from a path to its `Engine`; None if the format does not run in Python.
-        open_exact: the same, but computing in float32 where `open` may choose a lower precision;
-            default: `open`.
+        open_exact: like `open`, but always computes in float32. Needed only if `open` may choose a
+            lower precision; default: `open`.
         packages: optional packages for writing and checking: module -> name on PyPI.
-        marker: name of a file by which a folder of this format is recognised.
-        beside: suffixes of further files, which lie beside the main one.
-        half: whether weights can be stored in float16.
-        one_image: whether the file takes batches of one image only.
+        marker: name of a file that identifies a folder of this format.
+        beside: suffixes of the further files that lie beside the main file.
+        float16: whether weights can be stored in float16.
+        one_image: whether the file takes only batches of one image.
     """
 
     suffix: str
@@ -68,15 +69,13 @@ class Format:
     packages: Mapping[str, str] = field(default_factory=dict)
     marker: str = ""
     beside: tuple[str, ...] = ()
-    half: bool = True
+    float16: bool = True
     one_image: bool = False
 
     def recognises(self, path: Path) -> bool:
-        """Whether a path exists and has this format, by its suffix or its marker."""
-        if self.suffix:
-            return path.suffix == self.suffix and os.path.isfile(
-                path
-            )  # a run folder may have any name
+        """Whether a path exists and has this format, judged by its suffix or its marker."""
+        if self.suffix:  # a run folder may have any name, also one with this suffix
+            return path.suffix == self.suffix and os.path.isfile(path)
         return os.path.isfile(path / self.marker)
 
     def parts(self, path: Path) -> list[Path]:
@@ -85,7 +84,7 @@ class Format:
 
 
 class ExportedEngine:
-    """Base class of the engines of exported files: reads the description; the size is fixed."""
+    """Base class of the engines of exported files. Their input size is fixed."""
 
     def describe(self, text: str | bytes | None, path: Path) -> None:
         """Read the description (JSON) that export.py stored in the file. Raises `InputError`."""
@@ -117,9 +116,10 @@ def logits_of(probability: np.ndarray) -> np.ndarray:
 
 
 def signature(serving: Any) -> list[Any]:
-    """The input of a Keras model, for `Model.export`.
+    """The input signature of a Keras model, for `Model.export`.
 
-    Without it Keras would let the batch size of one vary and, for ONNX, require a call first.
+    Without it, Keras would make the batch size variable even if it is 1. For ONNX, it would also
+    require that the model is called first.
     """
     import keras
 

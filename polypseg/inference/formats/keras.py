@@ -12,7 +12,7 @@ from polypseg.runtime import check_backend, expect_process, has_gpu, load_tensor
 
 
 class KerasEngine:
-    """Runs a Keras model that returns logits; their last channel is the answer."""
+    """Runs a Keras model that returns logits. Their last channel is the final prediction."""
 
     threshold = 0.5
     name = "Keras"
@@ -55,7 +55,6 @@ def load_model(path: Path) -> Any:
     with reading(path, "a .keras file of this toolkit", "model"):
         model = keras.saving.load_model(path, compile=False)
     if keras.backend.backend() == "tensorflow" and not has_gpu():
-        model.jit_compile = (
-            False  # XLA takes long to compile, and its convolutions are slow on a CPU
-        )
+        # XLA takes long to compile, and its convolutions are slow on a CPU.
+        model.jit_compile = False
     return model

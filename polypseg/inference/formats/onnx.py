@@ -49,7 +49,7 @@ class OnnxEngine(ExportedEngine):
         runtime = load_package("onnxruntime", "onnxruntime", path)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = cores()
-        options.log_severity_level = 4  # errors only; they are raised as well
+        options.log_severity_level = 4  # only fatal errors; the others are raised anyway
         with readable(path):
             self._session = runtime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

@@ -33,7 +33,7 @@ class OpenVINOEngine(ExportedEngine):
     """Runs batches of one image on all cores; longer batches are split and run through a queue.
 
     Args:
-        path: of the `.xml` file.
+        path: path of the `.xml` file.
         precision: `"bfloat16"` or `"float32"`; default: bfloat16 if the processor supports it.
     """
 
@@ -49,7 +49,7 @@ class OpenVINOEngine(ExportedEngine):
             capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             precision = "bfloat16" if "BF16" in capabilities else "float32"
         self.name = f"OpenVINO {precision}"
-        self._take_logits(model, path)
+        self._remove_sigmoid(model, path)
         model.reshape([1, self.input_size, self.input_size, 3])
         self._hints = {
             "INFERENCE_PRECISION_HINT": {"bfloat16": "bf16", "float32": "f32"}[precision]
@@ -62,8 +62,11 @@ class OpenVINOEngine(ExportedEngine):
         self._request = compiled.create_infer_request()
 
     @staticmethod
-    def _take_logits(model: Any, path: Path) -> None:
-        """Remove the last sigmoid from the graph: in bfloat16, 0.998 and 1 are the same number."""
+    def _remove_sigmoid(model: Any, path: Path) -> None:
+        """Remove the final sigmoid, so that the graph returns logits.
+
+        In bfloat16, the probabilities 0.998 and 1 are the same number.
+        """
         node = model.get_results()[0].input_value(0).get_node()
         while node.get_type_name() in ("Convert", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
             node = node.input_value(0).get_node()
@@ -85,7 +88,7 @@ class OpenVINOEngine(ExportedEngine):
             hints = self._hints | {"PERFORMANCE_HINT": "THROUGHPUT"}
             self._queue = AsyncInferQueue(self._core.compile_model(self._model, "CPU", hints))
             self._queue.set_callback(
-                lambda request, place: np.copyto(place, request.get_output_tensor(0).data)
+                lambda request, target: np.copyto(target, request.get_output_tensor(0).data)
             )
         shape = (len(batch), self.input_size, self.input_size, len(self.maps))
         out = np.empty(shape, np.float32)

@@ -9,7 +9,7 @@ from polypseg.runtime import expect_process, load_tensorflow
 
 from .base import KEY, ExportedEngine, Format, logits_of, readable
 
-SIDECAR = Path("assets.extra") / f"{KEY}.json"  # TensorFlow keeps files of users in this folder
+SIDECAR = Path("assets.extra") / f"{KEY}.json"  # TensorFlow reserves this folder for users
 
 
 def write_network(serving: Any, path: Path, precision: str, description: str) -> None:
@@ -29,7 +29,7 @@ class SavedModelEngine(ExportedEngine):
         sidecar = path / SIDECAR
         self.describe(sidecar.read_bytes() if sidecar.is_file() else None, path)
         with readable(path):
-            self._loaded = tf.saved_model.load(path)  # a reference is needed: it owns the weights
+            self._loaded = tf.saved_model.load(path)  # keep it, because it owns the weights
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
         expect_process("Keras or TensorFlow")
@@ -37,5 +37,5 @@ class SavedModelEngine(ExportedEngine):
 
 
 FORMAT = Format(
-    suffix="", write=write_network, open=SavedModelEngine, marker="saved_model.pb", half=False
+    suffix="", write=write_network, open=SavedModelEngine, marker="saved_model.pb", float16=False
 )
