@@ -1,1 +1,1 @@
-"""What is fast and how fast: `python -m benchmarks.NAME`."""
+"""Measurements of speed: `python -m benchmarks.NAME`."""

@@ -1,8 +1,8 @@
-"""What it costs to follow the authors' network: `python -m benchmarks.fidelity`.
+"""How much time it takes to follow the authors' network exactly: `python -m benchmarks.fidelity`.
 
-PraNet-Res2Net50 beside the same network as one would write it in Keras: "same" padding,
-`UpSampling2D`, batch norm's epsilon 1e-3. The networks take turns in one process; CPU time
-of all threads, median of the ratios of the turns.
+PraNet-Res2Net50 is compared with the same network as it is usually written in Keras: "same"
+padding, `UpSampling2D`, and an epsilon of 1e-3 in batch norms. The networks take turns in one
+process. Each turn gives a ratio of the CPU times of all threads; the median ratio is shown.
 """
 
 import argparse
@@ -18,13 +18,16 @@ def main():
         "python -m benchmarks.fidelity", description=__doc__.splitlines()[0]
     )
     parser.add_argument(
-        "--size", type=int, default=352, help="side of the picture in pixels (%(default)s)"
+        "--size", type=int, default=352, help="side of the image in pixels (%(default)s)"
     )
     parser.add_argument(
-        "--train-size", type=int, default=128, help="the same for training (%(default)s)"
+        "--train-size",
+        type=int,
+        default=128,
+        help="side of the training images in pixels (%(default)s)",
     )
     parser.add_argument(
-        "--rounds", type=int, default=15, help="turns of each network (%(default)s)"
+        "--rounds", type=int, default=15, help="number of turns of each network (%(default)s)"
     )
     given = parser.parse_args()
 
@@ -38,9 +41,9 @@ def main():
 
     from polypseg.pranet import PraNet
 
-    tf.get_logger().setLevel("ERROR")  # it counts the networks' first calls as retracing
+    tf.get_logger().setLevel("ERROR")  # it warns that the first calls are retracing
     rng = np.random.default_rng(0)
-    names = {
+    changes_of = {
         "authors'": [],
         "same padding": [same_padding],
         "UpSampling2D": [keras_upsampling],
@@ -48,7 +51,7 @@ def main():
         "all three": [same_padding, keras_upsampling, epsilon],
     }
     models = {}
-    for name, changes in names.items():
+    for name, changes in changes_of.items():
         with contextlib.ExitStack() as stack:
             for change in changes:
                 stack.enter_context(change())

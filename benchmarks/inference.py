@@ -1,8 +1,8 @@
-"""How long one picture takes, engine by engine: `python -m benchmarks.inference`; `--help` lists
-the options.
+"""Time for one image, for each engine: `python -m benchmarks.inference`. See `--help` for options.
 
-One process per engine, 2 threads, batch 1, median of at least 30 runs after warming up. The
-networks have random weights (the time does not depend on them) and are exported once into --files.
+Each engine runs in its own process, with 2 threads and batch size 1. The result is the median of at
+least 30 runs after warming up. The networks have random weights (the time does not depend on them)
+and are exported once into --files.
 """
 
 import argparse
@@ -27,11 +27,11 @@ NAMES = {
     "openvino-bfloat16": "OpenVINO bfloat16",
     "tflite": "LiteRT",
 }
-PICTURES = ((480, 560), (1080, 1350))
+IMAGE_SIZES = ((480, 560), (1080, 1350))
 
 
 def time_ms(call, runs):
-    """Median and shortest wall-clock milliseconds, after a fifth as many runs to warm up."""
+    """Median and shortest wall-clock milliseconds. A fifth as many runs come first, to warm up."""
     for _ in range(max(3, runs // 5)):
         call()
     times = []
@@ -43,7 +43,7 @@ def time_ms(call, runs):
 
 
 def prepare(folder, backbone):
-    """`.keras`, `.onnx`, `.xml`, `.tflite` of PraNet and of its backbone."""
+    """Write PraNet as `.keras`, and PraNet and its backbone as `.onnx`, `.xml` and `.tflite`."""
     import keras
 
     from polypseg.inference.export import export
@@ -73,7 +73,7 @@ def prepare(folder, backbone):
 
 
 def runner(part, backbone, engine, folder):
-    """A function from `(1, S, S, 3)` float32 to arrays, or None where the processor cannot."""
+    """A function from `(1, S, S, 3)` float32 to arrays; None if the processor cannot run it."""
     stem, size = folder / f"{part}_{backbone}", NETWORKS[backbone]
     if engine in ("keras", "function"):
         from polypseg.inference.formats.keras import load_model
@@ -131,9 +131,7 @@ def runner(part, backbone, engine, folder):
 
 
 def measure(part, backbone, engine, folder, runs):
-    """Milliseconds of one engine; for PraNet in an exported file also what `Predictor` adds, by
-    picture size.
-    """
+    """Milliseconds of one engine; for PraNet, also the share that `Predictor` adds, by size."""
     size = NETWORKS[backbone]
     random = np.random.default_rng(0)
     x = random.uniform(0, 255, (1, size, size, 3)).astype(np.float32)
@@ -146,35 +144,34 @@ def measure(part, backbone, engine, folder, runs):
         from polypseg.inference.predictor import Predictor
 
         predictor = Predictor.load(folder / f"pranet_{backbone}.{suffix}")
-        if (
-            suffix == "xml" and predictor.engine != NAMES[engine]
-        ):  # it takes the faster one by itself
+        # `Predictor` chooses the precision of OpenVINO by itself.
+        if suffix == "xml" and predictor.engine != NAMES[engine]:
             return result
-        inner = predictor._engine.logits
-        for height, width in PICTURES:
-            picture = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-            alone, whole = [], []
+        untimed_logits = predictor._engine.logits
+        for height, width in IMAGE_SIZES:
+            image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+            engine_times, total_times = [], []
 
-            def timed(batch):
+            def timed_logits(batch):
                 start = time.perf_counter()
-                logits = inner(batch)
-                alone.append(time.perf_counter() - start)
+                logits = untimed_logits(batch)
+                engine_times.append(time.perf_counter() - start)
                 return logits
 
-            predictor._engine.logits = timed
+            predictor._engine.logits = timed_logits
             for _ in range(runs + 5):
                 start = time.perf_counter()
-                predictor([picture])
-                whole.append(time.perf_counter() - start)
-            # Of one and the same run, so that other work on the machine weighs on both alike.
-            added = float(np.median(np.subtract(whole, alone)[5:]))
-            result[f"{width}x{height}"] = added / float(np.median(alone[5:]))
+                predictor([image])
+                total_times.append(time.perf_counter() - start)
+            # Both times come from the same run, so that other work on the machine affects both.
+            added = float(np.median(np.subtract(total_times, engine_times)[5:]))
+            result[f"{width}x{height}"] = added / float(np.median(engine_times[5:]))
     return result
 
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.inference", description=__doc__.split("\n")[0]
+        prog="python -m benchmarks.inference", description="Time for one image, for each engine."
     )
     parser.add_argument(
         "--files",
@@ -182,7 +179,7 @@ def main():
         help="folder for the exported networks (default: %(default)s)",
     )
     parser.add_argument(
-        "--runs", type=int, default=40, help="timed calls an engine (default: %(default)s)"
+        "--runs", type=int, default=40, help="timed calls per engine (default: %(default)s)"
     )
     parser.add_argument(
         "--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS, help="backbones"
@@ -203,7 +200,7 @@ def main():
     }
     for backbone in options.networks:
         if not (folder / f"backbone_{backbone}.tflite").is_file():
-            print(f"exporting PraNet-{backbone} (minutes)", file=sys.stderr, flush=True)
+            print(f"exporting PraNet-{backbone}, which takes minutes", file=sys.stderr, flush=True)
             code = (
                 f"from benchmarks.inference import *; prepare(Path({str(folder)!r}), {backbone!r})"
             )

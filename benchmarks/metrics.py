@@ -1,4 +1,4 @@
-"""Speed of the scores, against PySODMetrics: `python -m benchmarks.metrics`."""
+"""Speed of the scores, compared with PySODMetrics: `python -m benchmarks.metrics`."""
 
 import os
 
@@ -22,7 +22,7 @@ from polypseg.scoring.sources import saved_sources
 
 
 def drawn_pair(shape, seed):
-    """A mask `(H, W)` bool and a map uint8 that nearly hits it: soft edge, noise, a false spot."""
+    """A mask `(H, W)` bool and a uint8 map that is close to it: soft edge, noise, a false spot."""
     rng = np.random.default_rng(seed)
     height, width = shape
     y, x = np.mgrid[:height, :width]
@@ -35,8 +35,8 @@ def drawn_pair(shape, seed):
 
 
 def by_pysodmetrics(mask, levels):
-    """Its six: mean and max Dice, IoU and E-measure over thresholds, weighted F, S-measure, MAE."""
-    import py_sod_metrics as pysod  # not in the processes of the pool
+    """Six scores of PySODMetrics, three of them as means over thresholds."""
+    import py_sod_metrics as pysod  # here, because the processes of the pool do not need it
 
     overlap = pysod.FmeasureV2(
         {
@@ -73,15 +73,15 @@ def main():
     warnings.simplefilter("ignore")
     cv2.setNumThreads(1)
     print(
-        "one pair, one thread, processor time, median; ours: both protocols; PySODMetrics: the "
-        "same six numbers"
+        "median processor time of one pair on one thread; ours: all scores of both protocols; "
+        "PySODMetrics: six of these scores"
     )
     for shape, count, repeats in (((352, 352), 8, 5), ((1080, 1920), 3, 3)):
         pairs = [drawn_pair(shape, seed) for seed in range(count)]
         grey = [(mask, levels) for mask, levels in pairs]
         floats = [(mask, (levels / 255).astype(np.float32)) for mask, levels in pairs]
-        ours, reference = score(*pairs[0]).pranet, by_pysodmetrics(*pairs[0])  # warms up, too
-        off = max(abs(ours[name] - value) for name, value in reference.items())
+        ours, reference = score(*pairs[0]).pranet, by_pysodmetrics(*pairs[0])  # this also warms up
+        difference = max(abs(ours[name] - value) for name, value in reference.items())
         times = {
             "PySODMetrics": milliseconds(by_pysodmetrics, grey, repeats),
             "8-bit map": milliseconds(score, grey, repeats),
@@ -94,14 +94,14 @@ def main():
         print(
             line
             + "; {:.1f} and {:.1f} times faster".format(*ratios)
-            + f" (numbers within {off:.0e})"
+            + f" (numbers within {difference:.0e})"
         )
-    data_set(1000)
+    measure_data_set(1000)
 
 
-def data_set(count):
-    """Saved maps, with reading them: one process against all cores, the start of the pool
-    included.
+def measure_data_set(count):
+    """Score saved maps with one process and on all cores. The times include reading the files and
+    starting the processes.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name in ("masks", "maps"):
@@ -117,10 +117,10 @@ def data_set(count):
             for _ in score_items(source.items, Rules(), workers=workers):
                 pass
             seconds.append(time.perf_counter() - start)
-    one, all_ = (count / value for value in seconds)
+    on_one_core, on_all_cores = (count / value for value in seconds)
     print(
-        f"{count} saved maps of 352 x 352, with reading: {one:.0f} images/s on one core, "
-        f"{all_:.0f} on {cores()}"
+        f"{count} saved maps of 352 x 352, with reading: {on_one_core:.0f} images/s on one core, "
+        f"{on_all_cores:.0f} on {cores()}"
     )
 
 

@@ -1,11 +1,11 @@
-"""Speed of training: the step, the input pipeline, both together; and the time to the first step.
+"""Speed of training: the step, the input pipeline, both together, and the time to the first step.
 
     python -m benchmarks.training
     python -m benchmarks.training --network pranet_resnet50 --precision float32 --steps 5
 
-For each network one process builds its variants (precision x batch norm) and runs their steps in
-turn, so that a noisy machine is as unkind to all of them. Medians of wall and of processor time
-after warm-up.
+For each network, one process builds its variants (precision x batch norm). The variants run their
+steps in turn, so that other work on the machine affects all of them. The results are medians of
+wall and of processor time, after warming up.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import sys
 import time
 
 NETWORKS = {"pranet_mobilenetv2": ("mobilenetv2", 224, 16), "pranet_resnet50": ("resnet50", 352, 4)}
-PICTURES = 160
+IMAGE_COUNT = 160
 
 
 def main(arguments=None):
@@ -36,7 +36,7 @@ def main(arguments=None):
         report(given.one, given.precision, given.steps)
         return
     for network in given.network:
-        own = [
+        command = [
             sys.executable,
             "-m",
             "benchmarks.training",
@@ -45,7 +45,7 @@ def main(arguments=None):
             "--steps",
             str(given.steps),
         ]
-        subprocess.run([*own, "--precision", *given.precision], check=True)
+        subprocess.run([*command, "--precision", *given.precision], check=True)
 
 
 class Clock:
@@ -65,11 +65,11 @@ def report(network, precisions, steps):
     backbone, size, batch = NETWORKS[network]
     write(f"{network}, {size} px, batch {batch}")
     stored = drawn_arrays(size)
-    same = one_batch(stored, size, batch)
+    same_batch = one_batch(stored, size, batch)
     variants = {}
     for precision in precisions:
         for norm in ("fused", "plain"):
-            variants[precision, norm] = Variant(backbone, size, precision, norm, same)
+            variants[precision, norm] = Variant(backbone, size, precision, norm, same_batch)
             first = variants[precision, norm].first
             write(
                 f"  first step  {precision:8} {norm:5}  {first.wall:6.1f} s, {first.cpu:6.1f} s of "
@@ -100,9 +100,8 @@ def report(network, precisions, steps):
     variant = variants[precisions[0], "fused"]
     alone, pipeline, together = [], [], []
     batches = endless(stored, size, batch)
-    for values in (pipeline, together):  # the prefetched ones do not count
-        for _ in range(4):
-            next(batches)
+    for _ in range(8):  # batches that were prefetched do not count
+        next(batches)
     for _ in range(steps):
         with Clock() as clock:
             for _ in range(5):
@@ -112,21 +111,25 @@ def report(network, precisions, steps):
     variant.step()
     for _ in range(steps):
         together.append(variant.step()[0])
-        variant.feed(same)
+        variant.feed(same_batch)
         alone.append(variant.step()[0])
         variant.feed(batches)
     alone, pipeline, together = (
         statistics.median(values) for values in (alone, pipeline, together)
     )
     write(
-        f"  pipeline alone: {pipeline:.3f} s a batch, {alone / pipeline:.1f} times the step's rate"
+        f"  pipeline alone: {pipeline:.3f} s per batch, {alone / pipeline:.1f} times as fast as "
+        "the step"
     )
-    write(f"  together: {together:.3f} s a step, {100 * alone / together:.0f} % of the step alone")
+    write(
+        f"  together: {together:.3f} s per step, {100 * alone / together:.0f} % of the speed of "
+        "the step alone"
+    )
     cache = sum(array.nbytes for array in (stored.images, stored.masks))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     write(
-        f"  memory: {peak:.1f} GiB at most, all variants together; cache "
-        f"{cache / len(stored.images) / 1e6:.2f} MB a picture"
+        f"  memory: at most {peak:.1f} GiB for all variants together; cache "
+        f"{cache / len(stored.images) / 1e6:.2f} MB per image"
     )
 
 
@@ -173,8 +176,8 @@ def drawn_arrays(size):
 
     rng = np.random.default_rng(0)
     side = training_size(size, "full")
-    images = rng.integers(0, 256, (PICTURES, side, side, 3), dtype=np.uint8)
-    masks = np.zeros((PICTURES, side, side, 1), np.uint8)
+    images = rng.integers(0, 256, (IMAGE_COUNT, side, side, 3), dtype=np.uint8)
+    masks = np.zeros((IMAGE_COUNT, side, side, 1), np.uint8)
     masks[:, side // 4 : side // 2, side // 4 : side // 2] = 1
     return Arrays(images, masks)
 
