@@ -89,6 +89,7 @@ def load(
     split: Mapping[str, Sequence[str]] | None = None,
     masks: Mapping[str, MaskFile] | None = None,
     window: Window | None = None,
+    grouped: bool = False,
 ) -> Loaded:
     """Check, hash and decode pairs in one pass, in threads.
 
@@ -103,6 +104,7 @@ def load(
         orphans, split: as for `verify`.
         masks: from `read_masks` of these pairs, if they have been read already.
         window: as for `read_image`.
+        grouped: as for `read_once`.
 
     Raises:
         InputError: the temporary files do not fit on the disk.
@@ -142,7 +144,9 @@ def load(
         kind = f"foreground below half a pixel at {min(lost)} px, so one pixel stands for it"
         return [Problem("warning", pair.mask, f"{kind}: {kept} px would keep it")]
 
-    report, files = read_once(pairs, orphans, split, on_pair=store, masks=masks, window=window)
+    report, files = read_once(
+        pairs, orphans, split, on_pair=store, masks=masks, window=window, grouped=grouped
+    )
     arrays = [
         arrays_by_size[size]._replace(
             rows=np.array([rows[size][pair.stem] for pair in part], np.int64)

@@ -5,12 +5,14 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from polypseg.files import digest
 
 from .images import IMAGE_SUFFIXES, Window, read_bytes, read_image, read_orientation
+from .leaks import find_divided_series, find_near_duplicates, image_hash
 from .masks import MaskFile, orientation_problem, read_masks
 from .pairs import Pair
 from .problems import Problem, Report
@@ -43,7 +45,9 @@ def verify(
 
     - orphans;
     - masks without foreground or without background, images of one colour;
-    - equal decoded images in two subsets of `split`, or anywhere if there is no split.
+    - equal decoded images in two subsets of `split`, or anywhere if there is no split;
+    - nearly equal images in two subsets of `split`, and series of images that it divides (see
+      `data.leaks`).
 
     Args:
         pairs, orphans: as `find_pairs` returns them.
@@ -64,6 +68,7 @@ def read_once(
     on_pair: OnPair | None = None,
     masks: Mapping[str, MaskFile] | None = None,
     window: Window | None = None,
+    grouped: bool = False,
 ) -> tuple[Report, dict[str, Hashes]]:
     """Do what `verify` does, and return its report and the hashes of the files by stem.
 
@@ -75,39 +80,50 @@ def read_once(
             `(H, W, 3)` uint8 and its mask `(H, W)` uint8 in {0, 1}; returns further problems.
         masks: from `read_masks` of these pairs, if they have been read already.
         window: as for `read_image`.
+        grouped: whether the user has said which images belong together. If not, names that look
+            like those of series are reported.
     """
     masks = read_masks(pairs, workers=workers) if masks is None else masks
 
-    def read(pair: Pair) -> tuple[list[Problem], bytes | None, Hashes]:
+    def read(pair: Pair) -> _Read:
         return _read_image(pair, masks[pair.stem], on_pair, window)
 
     with ThreadPoolExecutor(workers) as pool:
         results = list(pool.map(read, pairs))
-    problems = [problem for of_pair, _, _ in results for problem in of_pair]
+    problems = [problem for found in results for problem in found.problems]
     problems += [Problem("warning", path, _why_left_out(path)) for path in orphans]
-    problems += _same_images(pairs, [pixels for _, pixels, _ in results], split)
-    files = {pair.stem: hashes for pair, (_, _, hashes) in zip(pairs, results, strict=True)}
+    problems += _same_images(pairs, [found.pixels for found in results], split)
+    if split is not None:
+        subset_of = {stem: subset for subset, stems in split.items() for stem in stems}
+        look = _without_copies(results)
+        problems += find_near_duplicates(pairs, look, subset_of)
+        problems += [] if grouped else find_divided_series(pairs, subset_of)
+    files = {pair.stem: found.files for pair, found in zip(pairs, results, strict=True)}
     return Report(tuple(problems), len(pairs)), files
 
 
-def _read_image(
-    pair: Pair, mask: MaskFile, on_pair: OnPair | None, window: Window | None
-) -> tuple[list[Problem], bytes | None, Hashes]:
-    """Read the image of a pair whose mask has been read.
-
-    Returns:
-        The problems of the pair, the digest of the decoded image (None if it cannot be read), and
-        the hashes of the two files.
+class _Read(NamedTuple):
+    """What is known of a pair: its problems, the hashes of its files, and of its decoded image the
+    digest and the `image_hash`, which are None if it cannot be read.
     """
-    image_hash = None
+
+    problems: list[Problem]
+    files: Hashes
+    pixels: bytes | None = None
+    look: np.ndarray | None = None
+
+
+def _read_image(pair: Pair, mask: MaskFile, on_pair: OnPair | None, window: Window | None) -> _Read:
+    """Read the image of a pair whose mask has been read."""
+    file_hash = None
     try:
         data = read_bytes(pair.image)
-        image_hash = digest(data)
+        file_hash = digest(data)
         image = read_image(pair.image, data, window)
     except ValueError as error:
         reason = str(error).removeprefix(f"{pair.image}: ")
         problem = Problem("error", pair.image, f"file cannot be read: {reason}")
-        return [problem, *mask.problems], None, (image_hash, mask.digest)
+        return _Read([problem, *mask.problems], (file_hash, mask.digest))
     problems = list(mask.problems)
     if _has_one_colour(image):
         problems.append(Problem("warning", pair.image, ONE_COLOUR))
@@ -124,7 +140,17 @@ def _read_image(
             problems.append(Problem("error", pair.mask, f"{kind}: {turned}"))
         if on_pair:
             problems += on_pair(pair, image, mask.mask())
-    return problems, _digest(image), (image_hash, mask.digest)
+    return _Read(problems, (file_hash, mask.digest), _digest(image), image_hash(image))
+
+
+def _without_copies(results: Sequence[_Read]) -> list[np.ndarray | None]:
+    """The `image_hash` of each image, None for all but the first of equal images."""
+    seen: set[bytes | None] = set()
+    looks = []
+    for found in results:
+        looks.append(None if found.pixels in seen else found.look)
+        seen.add(found.pixels)
+    return looks
 
 
 def _why_left_out(path: Path) -> str:

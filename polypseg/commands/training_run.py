@@ -64,7 +64,7 @@ def load_and_report(config: TrainConfig) -> list[Data]:
         print("the data have not changed since the run began", flush=True)
         print(f"resume: {config.resume}, {describe_progress(config)}", flush=True)
     else:
-        print(folds[0].report, flush=True)
+        print(with_options(str(folds[0].report)), flush=True)
     return folds
 
 

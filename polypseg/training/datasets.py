@@ -126,7 +126,8 @@ def load_folds(config: TrainConfig) -> list[Data]:
         (f"{config.resume}/fold-{number}" if config.resume else None, _subsets(pairs, split))
         for number, split in enumerate(splits, 1)
     ]
-    return _decode(config, pairs, orphans, runs, masks=masks)
+    tested = {f"fold-{number}": split["test"] for number, split in enumerate(splits, 1)}
+    return _decode(config, pairs, orphans, runs, tested, masks)
 
 
 def _groups(config: TrainConfig, stems: Iterable[str]) -> dict[str, str] | None:
@@ -167,7 +168,7 @@ def _decode(
         pairs: of all subsets.
         orphans: files without a partner.
         runs: for each fold, or for the only run, its folder if it is resumed, and its subsets.
-        split: of the only run.
+        split: of the only run, or the test images of each fold.
         masks: of the pairs, if they have been read already.
 
     Returns:
@@ -185,7 +186,16 @@ def _decode(
         for name, size in sizes.items()
     ]
     masks = read_masks(pairs, config.label) if masks is None else masks
-    loaded = load(pairs, wanted, config.cache_gb, orphans, split, masks, as_window(config.window))
+    loaded = load(
+        pairs,
+        wanted,
+        config.cache_gb,
+        orphans,
+        split,
+        masks,
+        as_window(config.window),
+        grouped=bool(config.group_by),
+    )
     if config.resume:
         check_unchanged(Path(config.resume), loaded.files)
     if loaded.report.errors:

@@ -65,7 +65,7 @@ class OpenVINOEngine(ExportedEngine):
     def _remove_sigmoid(model: Any, path: Path) -> None:
         """Remove the final sigmoid, so that the graph returns logits.
 
-        In bfloat16, the probabilities 0.998 and 1 are the same number.
+        In bfloat16, the probabilities 0.999 and 1 are the same number.
         """
         node = model.get_results()[0].input_value(0).get_node()
         while node.get_type_name() in ("Convert", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
