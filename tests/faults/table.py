@@ -217,6 +217,33 @@ def image(name, size=(9, 7), mode="RGB", level=0, **options):
     return prepare
 
 
+def painted(name, *levels, kind=np.uint8, mode=None, orientation=None):
+    """An image of 36 x 32 pixels, as those of the data set, with a stripe of each level on 0.
+
+    Args:
+        name: of the file.
+        levels: from left to right; the last third stays 0.
+        kind: of the levels.
+        mode: of Pillow, "P" for a palette in which a level is an index.
+        orientation: in the EXIF data.
+    """
+
+    def prepare(room):
+        values = np.zeros((32, 36), kind)
+        for index, level in enumerate(levels):
+            width = 24 // len(levels)
+            values[4:28, width * index : width * (index + 1)] = level
+        found = Image.fromarray(values)
+        if mode == "P":
+            found = Image.fromarray(values, "P")
+            found.putpalette(np.random.default_rng(0).integers(0, 256, 768).tolist())
+        exif = Image.Exif()
+        exif[0x0112] = orientation or 1
+        found.save(room / name, **({"exif": exif} if orientation else {}))
+
+    return prepare
+
+
 def frames(name):
     """An image file of two images."""
     return image(name, save_all=True, append_images=[Image.new("RGB", (9, 7), "red")])

@@ -4,6 +4,7 @@ import csv
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -23,6 +24,7 @@ from .table import (
     link,
     move,
     no_room,
+    painted,
     put,
     right,
     unreadable,
@@ -30,6 +32,7 @@ from .table import (
 
 BASE = ["--model net.onnx", "--image in", "--out out"]
 LONG = "x" * 300
+WIDE = np.uint16
 NAMES = (
     *("大腸.png", "a b.png", " a .png", "a\nb.png", "a\x1b[31m\x7f.png", "-a.png", "[1].png"),
     *("*?.png", "%s{}.png", 'a,"b".png', "=1+1.png", "a.b.PNG"),
@@ -146,6 +149,13 @@ ROWS = [
     fault("--image a.png", "--image: a.png: expected a JPEG", image("a.png", format="ICO")),
     fault("--image a.png", "--image: a.png: expected a JPEG", image("a.png", format="PDF")),
     fault("--image a.png", "--image: a.png: expected one image, got 2", frames("a.png")),
+    fault("--image a.gif", "--image: a.gif: expected one image, got 2", frames("a.gif")),
+    fault("--image a.png", "--image: a.png: expected 16-bit", painted("a.png", 4095, kind=WIDE)),
+    fault(
+        "--image a.tif", "--image: a.tif: expected 16-bit", painted("a.tif", 9, 16000, kind=WIDE)
+    ),
+    fault("--window 9", "--window: expected LOW HIGH from 0 to 65535, the lower first, got 9"),
+    fault("--window a b", "--window: invalid int value: 'a'"),
     fault("--image a.tif", "--image: a.tif: expected one image", frames("a.tif")),
     fault("--image a.tif", "--image: a.tif: expected a flat TIFF", image("a.tif", mode="F")),
     fault("--image a.png", "--image: a.png: expected at most", bomb),

@@ -22,6 +22,7 @@ from .table import (
     image,
     link,
     no_room,
+    painted,
     put,
     right,
     unreadable,
@@ -133,6 +134,14 @@ OF_MAPS = [
     fault("--masks video.mp4", "--masks: expected a folder, got a file at video.mp4"),
     fault("--masks data", "--masks: expected files ending in .jpg, ... none in data"),
     fault("--masks data/images", "--masks: data/images/synthetic_0000...: expected a black and"),
+    *[
+        fault("", f"--masks: {MASK}: expected a black and white", painted(MASK, *levels))
+        for levels in ((1, 255), (1, 2), (128, 255), (33,))
+    ],
+    fault("", f"--masks: {MASK}: expected a black", painted(MASK, 3, 9, mode="P")),
+    fault("", f"--masks: {MASK}: expected a black", painted(MASK, 4095, kind=np.uint16)),
+    right("--label 255", scored(16), painted(MASK, 1, 255)),
+    fault("--window 0 9", "--window: requires --model"),
     fault("--label 70000", "--label: expected levels from 0 to 65535, got 70000"),
     fault("--label 1 -1", "--label: expected levels from 0 to 65535, got 1 -1"),
     fault("--label a", "--label: invalid int value: 'a'"),

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from polypseg import runtime
@@ -22,6 +23,7 @@ from .table import (
     half,
     image,
     link,
+    painted,
     put,
     right,
     unreadable,
@@ -106,6 +108,36 @@ def only(count):
     def prepare(room):
         for path in sorted((room / "data" / "masks").iterdir())[count:]:
             path.unlink()
+
+    return prepare
+
+
+def both(orientation):
+    """An image and its mask, which say that they are to be turned alike."""
+
+    def prepare(room):
+        painted(IMAGE, 90, 200, orientation=orientation)(room)
+        painted(MASK, 255, orientation=orientation)(room)
+
+    return prepare
+
+
+def filled(name, level):
+    """All images, or all masks, of one level."""
+
+    def prepare(room):
+        for path in (room / "data" / name).iterdir():
+            image(path.relative_to(room.folder), (36, 32), "L", level)(room)
+
+    return prepare
+
+
+def no_foreground(subset):
+    """The masks of a list are empty."""
+
+    def prepare(room):
+        for stem in (room / subset).read_text().split():
+            image(f"data/masks/{stem}.png", (36, 32), "L")(room)
 
     return prepare
 
@@ -233,6 +265,38 @@ DATA = [
     fault("", NAMES, renamed(lambda stem: f"{stem}\u2028大")),
     right("", began(train=14), renamed(lambda stem: f" {stem}大腸,\"'\x1b.x")),
     right("", began(train=14), image(MASK, (36, 32), "L")),
+    # Masks that are label maps.
+    *[
+        fault("", BAD, painted(MASK, *levels))
+        for levels in ((1, 255), (255, 1), (1, 2), (7,), (85, 170, 255), (254, 255), range(1, 9))
+    ],
+    fault("", BAD, painted(MASK, 1, 2, 3, mode="P")),
+    fault("", BAD, painted(MASK, 4095, kind=np.uint16)),
+    fault("--folds 3", BAD, painted(MASK, 1, 255)),
+    right("--label 255", began(train=14, label=[255]), painted(MASK, 1, 255)),
+    right("--label 1 255", began(train=14), painted(MASK, 1, 255, 2, mode="P")),
+    # Scanners' bits.
+    fault("", BAD, painted(IMAGE, 700, 1200, kind=np.uint16)),
+    fault("", BAD, painted(IMAGE, 16383, kind=np.uint16)),
+    fault("", BAD, gone(IMAGE), painted(IMAGE.replace("png", "tif"), 4095, 300, kind=np.uint16)),
+    right("", began(train=14), painted(IMAGE, 65535, 300, kind=np.uint16)),
+    right("--window 0 4095", began(window=[0, 4095]), painted(IMAGE, 4095, 300, kind=np.uint16)),
+    fault("--window 5", "--window: expected LOW HIGH from 0 to 65535, the lower first, got 5"),
+    fault("--window 9 9", "--window: expected LOW HIGH from 0 to 65535"),
+    fault("--window 0 65536", "--window: expected LOW HIGH from 0 to 65535"),
+    # Files that say that they are to be turned.
+    *[fault("", BAD, painted(IMAGE, 90, 200, orientation=turn)) for turn in (2, 3, 4)],
+    fault("", BAD, painted(MASK, 255, orientation=3)),
+    right("", began(train=14), both(3)),
+    # Data from which nothing can be learnt.
+    fault("", "--data-path: expected masks with background, got 16", filled("masks", 255)),
+    fault("", "--data-path: expected masks with foreground in", filled("masks", 0)),
+    fault("--folds 3", "--data-path: expected masks with foreground", filled("masks", 0)),
+    fault("", "--data-path: expected images, got 16 of one colour", filled("images", 90)),
+    fault("--folds 3", "--data-path: expected masks with background", filled("masks", 1)),
+    fault("--split-dir run/split", "--split-dir: expected masks with fore", no_foreground(VAL)),
+    fault("--split-dir run/split", "--split-dir: expected masks with fore", no_foreground(TRAIN)),
+    fault("--empty zero", "--empty: expected skip or one, got zero"),
     # A given split.
     fault("--split-dir ''", "--split-dir: expected a value, got an empty one"),
     fault("--split-dir absent", "--split-dir: split absent: expected a CSV file, or train.txt"),
