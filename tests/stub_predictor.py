@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 class Stub:
     input_size, threshold, maps, engine = 32, 0.5, ("global map", "answer"), "stub"
     digest = os.environ.get("STUB_DIGEST", "stub")
+    window = None
 
     def __call__(self, images):
         time.sleep(float(os.environ.get("STUB_SECONDS", 0)))

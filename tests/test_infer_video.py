@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 
 from polypseg.drawing.overlay import overlay
+from polypseg.inference.timeline import rate_of
+from polypseg.inference.video import VideoReader
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [
@@ -530,3 +533,142 @@ def test_a_full_disk_leaves_nothing_broken(masks, tmp_path):
     )
     assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4"]
     assert (tmp_path / "out.mp4").read_text() == "from before"
+
+
+def times_in(path, kind):
+    """The times of the packets of a stream, in seconds, in order."""
+    with av.open(str(path)) as file:
+        stream = file.streams.get(**{kind: 0})[0]
+        packets = [p for p in file.demux(stream) if p.pts is not None]
+        return sorted(float(packet.pts * packet.time_base) for packet in packets)
+
+
+@pytest.mark.parametrize("sound", [None, "aac"])
+@pytest.mark.parametrize("copies", [2, 3])
+def test_joined_files_are_shown_one_after_the_other(sound, copies, tmp_path):
+    """As recorders join them, byte by byte: the timestamps start over."""
+    part = draw(tmp_path / "part.ts", sound=sound)
+    (tmp_path / "joined.ts").write_bytes(part.read_bytes() * copies)
+    result = infer("--video", tmp_path / "joined.ts", "--out", tmp_path / "out.mp4")
+    assert result.returncode == 0, result.stderr
+    assert f"note: {copies} joined parts" in result.stdout
+    assert json.loads((tmp_path / "out.json").read_text())["joined_parts"] == copies
+    images, times = read(tmp_path / "out.mp4")
+    assert len(images) == 20 * copies
+    steps = np.diff(times)
+    assert (steps > 0.03).all() and (steps < 0.13).all(), "at 25 frames/s, but for the joints"
+    assert abs(times[-1] - 0.8 * copies) < 0.15
+    if sound:
+        heard = times_in(tmp_path / "out.mp4", "audio")
+        assert len(heard) >= 0.9 * copies * len(times_in(part, "audio"))
+        assert np.diff(heard).min() > 0 and abs(heard[-1] - times[-1]) < 0.2
+
+
+def test_damaged_sound_is_left_out_and_the_rest_is_written(tmp_path):
+    """In a transport stream, which many recorders write."""
+    draw(tmp_path / "a.ts", count=30, sound="aac")
+    data = (tmp_path / "a.ts").read_bytes()
+    heads = [place for place in range(len(data)) if data[place : place + 2] == b"\xff\xf1"]
+    damaged = bytearray(data)
+    for place in heads[4:8]:  # the heads of some packets of AAC
+        damaged[place : place + 6] = bytes(6)
+    (tmp_path / "b.ts").write_bytes(damaged)
+    result = infer("--video", tmp_path / "b.ts", "--out", tmp_path / "out.mp4")
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "damaged packets of its sound that are left out: " in result.stderr
+    assert "written: 30 frames" in result.stderr
+    assert len(read(tmp_path / "out.mp4")[0]) == 30
+    left_out = int(re.search(r"left out: (\d+)", result.stderr)[1])
+    heard, demuxed = (times_in(tmp_path / name, "audio") for name in ("out.mp4", "b.ts"))
+    assert 1 <= left_out <= 4 and len(heard) == len(demuxed) - left_out
+    assert abs(heard[-1] - 1.2) < 0.15
+
+
+LONGER = {"mkv": "libx264", "flv": "flv1", "webm": "libvpx", "mov": "libx264"}
+
+
+@pytest.mark.parametrize("suffix", LONGER)
+def test_sound_that_is_longer_than_the_frames_is_no_damage(suffix, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    rate = Fraction(25)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream(LONGER[suffix], rate=rate, width=64, height=48, pix_fmt="yuv420p")
+        codec = "libopus" if suffix == "webm" else "aac"
+        voice = out.add_stream(codec, rate=48000 if suffix == "webm" else 44100, layout="mono")
+        for index, image in enumerate(pictures(20, 48, 64)):
+            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            frame.pts, frame.time_base = index, 1 / rate
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        for index in range(3 * voice.rate // 1000):
+            piece = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.int16), "s16", "mono")
+            piece.sample_rate, piece.pts = voice.rate, 1000 * index
+            out.mux(voice.encode(piece))
+        out.mux(voice.encode(None))
+    result = infer("--video", path, "--out", tmp_path / "out.mp4")
+    assert (result.returncode, result.stderr) == (0, ""), result.stderr
+    assert len(read(tmp_path / "out.mp4")[0]) == 20
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert facts["problem"] is None and abs(facts["rate"] - 25) < 0.5
+
+
+@pytest.mark.parametrize(
+    "times, stated, expected",
+    [
+        ([0, 1, 2, 3], 1000, 1),
+        ([0, Fraction(40, 1000), Fraction(80, 1000)], None, 25),
+        ([0, Fraction(33, 1000), Fraction(67, 1000), Fraction(100, 1000)], 30, 30),
+        ([0, Fraction(33, 1000), Fraction(67, 1000)], Fraction(30000, 1001), Fraction(30000, 1001)),
+        ([0, Fraction(1, 60), Fraction(1, 30)], 90000, 60),
+        ([0], 50, 50),
+        ([0, 0], None, 25),
+        ([], None, 25),
+    ],
+)
+def test_the_rate_is_that_of_the_frames(times, stated, expected):
+    assert rate_of([Fraction(t) for t in times], stated and Fraction(stated)) == expected
+
+
+def test_a_rate_of_a_thousand_is_not_believed(tmp_path):
+    """Matroska without a default duration, as browsers record it."""
+    pts = [round(index * 1000 / 30) for index in range(30)]
+    draw(tmp_path / "a.webm", count=30, codec="libvpx", pts=pts, rate=Fraction(1000))
+    result = infer("--video", tmp_path / "a.webm", "--out", tmp_path / "out.mp4")
+    assert result.returncode == 0, result.stderr
+    assert abs(json.loads((tmp_path / "out.json").read_text())["rate"] - 30) < 1.5
+    images, times = read(tmp_path / "out.mp4")
+    np.testing.assert_allclose(times, np.array(pts) / 1000, atol=2e-3)
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        assert 25 < float(file.streams.video[0].average_rate) < 35
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_interlaced_frames_are_deinterlaced(keep, tmp_path):
+    """Each frame has the lines of two moments, between which a bar has moved."""
+    with av.open(str(tmp_path / "a.mp4"), "w") as out:
+        options = {"x264-params": "tff=1", "crf": "4"}
+        stream = out.add_stream(
+            "libx264", rate=25, width=96, height=64, pix_fmt="yuv420p", options=options
+        )
+        for index in range(24):
+            image = np.full((64, 96, 3), 30, np.uint8)
+            for parity in (0, 1):
+                left = 10 + 2 * (2 * index + parity)
+                image[parity::2, left : left + 16] = 220
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        out.mux(stream.encode(None))
+    arguments = ["--no-deinterlace"] * keep
+    result = infer("--video", tmp_path / "a.mp4", "--out", tmp_path / "out.mp4", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert ("is deinterlaced" in result.stdout) == (not keep)
+    assert json.loads((tmp_path / "out.json").read_text())["deinterlaced"] == (not keep)
+    images, times = read(tmp_path / "out.mp4")
+    assert len(images) == 24
+    np.testing.assert_allclose(times, np.arange(24) / 25, atol=1e-3)
+    combs = []
+    for frame in VideoReader(str(tmp_path / "a.mp4"), deinterlace=not keep):
+        lines = frame.image[8:56, :, 1].astype(int)
+        combs.append(np.abs(lines[1:-1] - (lines[:-2] + lines[2:]) / 2).max())
+    assert len(combs) == 24
+    # The lines of one moment are 190 levels from those of the other where the bar has moved.
+    assert (min(combs[4:20]) > 150) if keep else (max(combs[4:20]) < 60), combs

@@ -238,10 +238,10 @@ def test_the_second_batch_is_read_while_the_network_runs_on_the_first(
     items, _ = draw(tmp_path, 9)
     read_image, reads, overlapped = module.read_image, threading.Event(), []
 
-    def read(path, data=None):
+    def read(path, data=None, window=None):
         if path == items[5].image:
             reads.set()
-        return read_image(path, data)
+        return read_image(path, data, window)
 
     class Waits(Stub):
         def __call__(self, images):
@@ -276,7 +276,7 @@ def test_the_network_runs_on_while_the_caller_uses_a_map(tmp_path):
 
 
 def test_items_are_taken_a_few_batches_ahead(monkeypatch):
-    monkeypatch.setattr(predict_module, "read_image", lambda image: image)
+    monkeypatch.setattr(predict_module, "read_image", lambda image, window: image)
     taken = 0
 
     def items():

@@ -58,6 +58,9 @@ class VideoOptions(NetworkOptions):
         False, "output", "show the source on the left and the overlay on the right"
     )
     overwrite: bool = option(False, "output", "replace existing files")
+    no_deinterlace: bool = option(
+        False, "output", "keep the lines of interlaced frames as they are"
+    )
     smooth: int = option(
         1,
         "network",
@@ -145,7 +148,7 @@ def main() -> None:
 
 def draw_on_video(options: VideoOptions, started: float) -> None:
     """Do the command's work, once no other process can write to its outputs."""
-    reader = inference.VideoReader(options.video)
+    reader = inference.VideoReader(options.video, deinterlace=not options.no_deinterlace)
     predictor = load_predictor(options)
     network = settings(options, predictor)
     length = f"{reader.length} frames" if reader.length else "length unknown"
@@ -155,6 +158,8 @@ def draw_on_video(options: VideoOptions, started: float) -> None:
         flush=True,
     )
 
+    if reader.interlaced and not options.no_deinterlace:
+        print("note: the video is interlaced, and is deinterlaced by FFmpeg's bwdif", flush=True)
     stopped = Signals()
     result = write_video(reader, predictor, options, network, stopped, started)
     print_summary(result, options)
@@ -226,6 +231,9 @@ def write_video(
                 **speed(stages, times, frames, time.perf_counter() - began),
             }
             result = facts(reader, options, network, frames, bool(stopped.signal)) | timing
+            if writer.damaged_sound:
+                sound = f"damaged packets of its sound that are left out: {writer.damaged_sound}"
+                result["problem"] = "; ".join(filter(None, (result["problem"], sound)))
             # All files are complete, so they get their names now.
             for each in reversed(writers):
                 each.commit()
@@ -261,6 +269,8 @@ def facts(
         "width": reader.width,
         "height": reader.height,
         "rate": float(reader.rate),
+        "deinterlaced": reader.interlaced and not options.no_deinterlace,
+        "joined_parts": reader.parts,
         "frames": frames,
         "stopped": stopped,
         "problem": reader.problem,
@@ -300,5 +310,7 @@ def print_summary(result: dict[str, Any], options: VideoOptions) -> None:
     milliseconds = result["milliseconds_per_frame"]
     each = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items() if value)
     print(f"milliseconds per frame, without these calls: {each}")
+    if result["joined_parts"] > 1:
+        print(f"note: {result['joined_parts']} joined parts, shown one after the other")
     stopped = "stopped; " if result["stopped"] else ""
     print(f"{stopped}written: {options.target} ({result['frames']} frames)")

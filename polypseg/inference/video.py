@@ -1,8 +1,9 @@
 """Read videos in every format of FFmpeg: upright frames, timestamps and sound."""
 
+import contextlib
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from typing import Any, NamedTuple
@@ -12,6 +13,10 @@ import numpy as np
 
 from polypseg.errors import InputError
 
+from .timeline import Timeline, rate_of
+
+_END_OF_PART = 4  # packets
+_AHEAD = 12  # frames from which the rate is measured
 _CAMERAS = {
     "Linux": ("v4l2", "/dev/video{}"),
     "Darwin": ("avfoundation", "{}"),
@@ -37,7 +42,13 @@ class VideoReader:
     """The frames of a video file, a URL that FFmpeg can open, or a camera (`"0"`, `"1"`, ...).
 
     Frames are turned upright. If their size changes, they are resized to the size of the first
-    frame. Damaged parts of the file are skipped and described in `problem`.
+    frame. Damaged parts of the file are skipped and described in `problem`. If the timestamps start
+    over, as in files that were joined, the parts follow each other. Interlaced frames are
+    deinterlaced by FFmpeg's filter `bwdif`.
+
+    Args:
+        source: path of the file, URL, or number of the camera.
+        deinterlace: whether interlaced frames are deinterlaced.
 
     Attributes:
         height, width: size of the upright frames in pixels.
@@ -50,6 +61,7 @@ class VideoReader:
         start: time of the first frame in the file, in seconds.
         rest: sound packets that lie after the last frame that was read.
         problem: what was wrong with the file, or None; known after the last frame.
+        interlaced: whether the first frames are interlaced.
 
     Raises:
         InputError: `source` is not a video or a camera that can be opened.
@@ -60,8 +72,9 @@ class VideoReader:
         ...     probability = predictor(frame.image)
     """
 
-    def __init__(self, source: str):
+    def __init__(self, source: str, deinterlace: bool = True):
         self.source = source
+        self._timeline = Timeline()
         self.problem: str | None = None
         self.rest: list[Any] = []
         name, form = source, None
@@ -88,7 +101,7 @@ class VideoReader:
             self._packets = self._container.demux(*self._streams())
             self._decoded = self._decode()
             self._ahead: list[tuple[str, Any]] = []
-            first = self._first()
+            first = self._read_ahead()
         except InputError:
             raise
         except (av.FFmpegError, OSError, ValueError) as error:
@@ -110,14 +123,20 @@ class VideoReader:
             "color_primaries": first.color_primaries,
             "color_trc": first.color_trc,
         }
-        self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
         self.time_base: Fraction = stream.time_base
+        frames = [value for kind, value in self._ahead if kind == "frame"]
+        times = [frame.pts * self.time_base for frame in frames if frame.pts is not None]
+        stated = stream.average_rate or stream.guessed_rate
+        self.rate = rate_of(times, Fraction(stated) if stated else None)
+        self.interlaced = any(frame.interlaced_frame for frame in frames)
+        self._filter = _deinterlacer(stream) if self.interlaced and deinterlace else None
         self.start = float((first.pts or 0) * self.time_base)
         self._step = max(1, round(1 / (self.rate * self.time_base)))
+        # The container's duration may be that of the sound, so it is only used without sound.
         seconds = None
         if stream.duration:
             seconds = float(stream.duration * stream.time_base)
-        elif self._container.duration:
+        elif self._container.duration and not self.sound:
             seconds = self._container.duration / av.time_base
         self._seconds = None if self.live else seconds
         expected = round(self._seconds * self.rate) if self._seconds else None
@@ -139,17 +158,25 @@ class VideoReader:
         )
         return [self._video] + ([self.sound] if self.sound else [])
 
-    def _first(self) -> Any:
-        """Decode up to the first frame. `__iter__` begins with what is read here."""
+    def _read_ahead(self) -> Any:
+        """Decode some frames, of a camera one, and return the first.
+
+        `__iter__` begins with what is read here.
+        """
+        frames = []
         for kind, value in self._decoded:
             self._ahead.append((kind, value))
             if kind == "frame":
-                return value
-        raise ValueError(self.problem or "no frames in it")
+                frames.append(value)
+                if self.live or len(frames) == _AHEAD:
+                    break
+        if not frames:
+            raise ValueError(self.problem or "no frames in it")
+        return frames[0]
 
     def _decode(self) -> Iterator[tuple[str, Any]]:
         """Yield `("frame", frame)` and `("sound", packet)` in the order of the file."""
-        bad = 0
+        count, bad = 0, list[int]()  # packets of pictures; the numbers of those that are damaged
         while True:
             try:
                 packet = next(self._packets, None)
@@ -158,31 +185,60 @@ class VideoReader:
                 break
             if packet is None:
                 break
+            begins = self._timeline.move(packet)
             if packet.stream is self.sound:
                 if packet.size and packet.pts is not None:
                     yield "sound", packet
                 continue
+            if begins:  # the end of the part before seems to be damaged, since this does not fit
+                bad = [number for number in bad if number < count - _END_OF_PART]
+            damaged = packet.is_corrupt
             try:
                 for frame in packet.decode():
+                    damaged |= frame.is_corrupt
                     yield "frame", frame
             except av.FFmpegError:
-                bad += 1
+                damaged = True
+            bad += [count] if damaged else []
+            count += 1
         if bad and not self.problem:
-            self.problem = f"{bad} packet{'s' * (bad > 1)} in it cannot be decoded"
+            self.problem = f"damaged packets in it: {len(bad)}"
 
     def __iter__(self) -> Iterator[Frame]:
         start, last, count = None, -1, 0
-        for kind, value in chain(self._ahead, self._decoded):
+        for kind, value in self._deinterlaced(chain(self._ahead, self._decoded)):
             if kind == "sound":
                 self.rest.append(value)
                 continue
-            start = value.pts or 0 if start is None else start
-            pts = last + self._step if value.pts is None else value.pts - start
+            time = value.pts
+            if time is not None:  # a filter has its own unit
+                time = round(time * value.time_base / self.time_base)
+            start = time or 0 if start is None else start
+            pts = last + self._step if time is None else time - start
             last = max(pts, last + 1)
             count += 1
             sound, self.rest = self.rest, []
             yield Frame(self._image(value), last, sound)
         self._check_length(count, float((last + self._step) * self.time_base))
+
+    def _deinterlaced(self, decoded: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+        if self._filter is None:
+            yield from decoded
+            return
+        for kind, value in chain(decoded, [("frame", None)]):  # None: the end
+            if kind == "sound":
+                yield kind, value
+                continue
+            self._filter.push(value)
+            # It needs more frames, or has given all of them.
+            with contextlib.suppress(BlockingIOError, EOFError):
+                while True:
+                    yield "frame", self._filter.pull()
+
+    @property
+    def parts(self) -> int:
+        """Number of joined parts so far."""
+        return self._timeline.parts
 
     def _check_length(self, count: int, end: float) -> None:
         if self.length is None or not self._seconds:
@@ -206,6 +262,18 @@ class VideoReader:
 
     def close(self) -> None:
         self._container.close()
+
+
+def _deinterlacer(stream: Any) -> Any:
+    """A filter for frames of the stream, which leaves those alone that are not interlaced."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(template=stream)
+    bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    sink = graph.add("buffersink")
+    source.link_to(bwdif)
+    bwdif.link_to(sink)
+    graph.configure()
+    return graph
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int]:

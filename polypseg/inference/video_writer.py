@@ -153,6 +153,11 @@ class VideoWriter:
                 self._sound.add(sound)
                 self._sound.write_until(float(pts * self._like.time_base))
 
+    @property
+    def damaged_sound(self) -> int:
+        """Number of sound packets that were left out, because they are damaged."""
+        return self._sound.damaged if self._sound else 0
+
     def finish(self, rest: Iterable[Any] = (), complete: bool = True) -> None:
         """Write the end of the file. `commit` then gives the file its name.
 
@@ -197,6 +202,8 @@ class _Sound:
     def __init__(self, container: Any, source: Any, start: float):
         self._container, self._source = container, source
         self._waiting: deque[Any] = deque()
+        self._last: int | None = None  # timestamp of the last packet that was copied
+        self.damaged = 0
         self._start = round(start / self._source.time_base)
         self._copied = self._source.codec_context.codec.canonical_name in _PLAYS_IN_MP4
         if self._copied:
@@ -219,14 +226,23 @@ class _Sound:
         ):
             packet = self._waiting.popleft()
             packet.pts -= self._start
-            if self._copied:
-                packet.dts = packet.pts
-                packet.stream = self._stream
-                self._container.mux(packet)
-                continue
-            with contextlib.suppress(av.error.InvalidDataError):  # a damaged packet becomes silence
-                for frame in packet.decode():
-                    self._container.mux(self._stream.encode(frame))
+            try:
+                if self._copied:
+                    self._copy(packet)
+                else:
+                    for frame in packet.decode():
+                        self._container.mux(self._stream.encode(frame))
+            except av.FFmpegError as error:
+                if isinstance(error, OSError):  # of the file that is written
+                    raise
+                self.damaged += 1  # its part is silent
+
+    def _copy(self, packet: Any) -> None:
+        if self._last is not None and packet.pts <= self._last:  # where parts were joined
+            return
+        self._last = packet.dts = packet.pts
+        packet.stream = self._stream
+        self._container.mux(packet)
 
     def end(self) -> None:
         if not self._copied:
