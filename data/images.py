@@ -102,8 +102,15 @@ def read_orientation(path: str | os.PathLike[str], data: bytes | None = None) ->
         with Image.open(
             path if data is None else io.BytesIO(data), formats=_PILLOW_FORMATS
         ) as image:
-            orientation = image.getexif().get(0x0112, 1)
+            return _orientation(image)
     except Exception:  # decoders raise errors of many types; `read_image` reports them
+        return 1
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # damaged EXIF data, which do not concern the pixels
         return 1
     return orientation if orientation in range(1, 9) else 1
 
@@ -250,7 +257,7 @@ def _decode_pillow(data: bytes, bits: int, use: str) -> np.ndarray:
     if frames != 1 and image.format != "MPO":  # MPO: a camera's JPEG with previews behind it
         raise ValueError(f"expected one image, got {frames} frames")
     image.load()
-    orientation = image.getexif().get(0x0112, 1)
+    orientation = _orientation(image)
     if bits == 16 and image.format == "PNG" and image.mode != "I;16":
         # Pillow has checked that the file is complete, but keeps the high byte only (value // 256).
         samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

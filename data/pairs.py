@@ -1,6 +1,7 @@
 """Find the mask of each image."""
 
 import os
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class Pair(NamedTuple):
 
 
 def find_pairs(
-    root: str | os.PathLike[str], recursive: bool = False
+    root: str | os.PathLike[str], recursive: bool = False, mask_suffix: str = ""
 ) -> tuple[list[Pair], list[Path]]:
     """Match the images below `root` with their masks by stem.
 
@@ -36,6 +37,7 @@ def find_pairs(
     Args:
         root: folder of the data set.
         recursive: find files in subfolders too. The stem of `images/p1/a.jpg` is then `p1/a`.
+        mask_suffix: what the stem of a mask has behind that of its image, as `_mask`.
 
     Returns:
         The pairs, sorted by stem, and the sorted paths of all that is in no pair: files without a
@@ -52,17 +54,38 @@ def find_pairs(
     image_folder, mask_folder = _find_folders(Path(root))
     images = files_by_stem(image_folder, recursive=recursive)
     masks = files_by_stem(mask_folder, recursive=recursive)
-    stems = sorted(images.keys() & masks.keys())
-    if not stems:
+    # Some systems store "é" as one character, others as two.
+    mask_of = {
+        unicodedata.normalize("NFC", stem.removesuffix(mask_suffix)): path
+        for stem, path in masks.items()
+        if stem.endswith(mask_suffix)
+    }
+    pairs = []
+    for stem, image in sorted(images.items()):
+        mask = mask_of.pop(unicodedata.normalize("NFC", stem), None)
+        if mask:
+            pairs.append(Pair(stem, image, mask))
+    if not pairs:
         raise InputError(
             "expected images and masks with equal stems, "
             f"got {_count(images)} in {image_folder} and {_count(masks)} in {mask_folder}"
+            f"{_hint(images, masks)}"
         )
-    orphans = [images[stem] for stem in images.keys() - masks.keys()]
-    orphans += [masks[stem] for stem in masks.keys() - images.keys()]
+    used = {path for pair in pairs for path in pair[1:]}
+    orphans = [path for path in (*images.values(), *masks.values()) if path not in used]
     for folder in (image_folder, mask_folder):
         orphans += unread_files(folder, recursive=recursive)
-    return [Pair(stem, images[stem], masks[stem]) for stem in stems], sorted(orphans)
+    return pairs, sorted(orphans)
+
+
+def _hint(images: dict[str, Path], masks: dict[str, Path]) -> str:
+    """A hint if the stems of all masks are those of images with one suffix."""
+    for stem in sorted(images, key=len, reverse=True):
+        found = [mask for mask in masks if mask.startswith(stem)]
+        suffix = found[0][len(stem) :] if found else ""
+        if suffix and all(mask.removesuffix(suffix) in images for mask in masks):
+            return f"; `mask_suffix` {suffix} would match them"
+    return ""
 
 
 def _find_folders(root: Path) -> tuple[Path, Path]:

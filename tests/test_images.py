@@ -478,3 +478,13 @@ def test_files_are_known_by_content_not_by_suffix(tmp_path, rng):
     Image.fromarray(pixels).save(buffer, "TIFF")
     (tmp_path / "a.png").write_bytes(buffer.getvalue())
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
+def test_damaged_exif_data_do_not_concern_the_pixels(suffix, tmp_path, rng):
+    image = Image.fromarray(noise(rng, 20, 30, 3))
+    image.save(tmp_path / f"a{suffix}", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff\x00\x09garbage")
+    image.save(tmp_path / f"b{suffix}")
+    np.testing.assert_array_equal(
+        read_image(tmp_path / f"a{suffix}"), read_image(tmp_path / f"b{suffix}")
+    )

@@ -90,3 +90,34 @@ def test_no_common_stem_is_told_with_examples(tmp_path):
 def test_a_stem_twice_in_a_folder_is_told(tmp_path):
     touch(tmp_path, "images/a.jpg", "images/a.png", "masks/a.png")
     assert "a.jpg and a.png" in refused(tmp_path)
+
+
+def test_masks_with_a_suffix_are_matched_if_it_is_given_and_else_it_is_hinted(tmp_path):
+    touch(tmp_path, "images/a.jpg", "images/a1.jpg", "images/b_mask.jpg")
+    touch(tmp_path, "masks/a_mask.png", "masks/a1_mask.png", "masks/b_mask_mask.png")
+    assert refused(tmp_path).endswith("; `mask_suffix` _mask would match them")
+    pairs, orphans = find_pairs(tmp_path, mask_suffix="_mask")
+    assert [(pair.stem, pair.mask.name) for pair in pairs] == [
+        ("a", "a_mask.png"),
+        ("a1", "a1_mask.png"),
+        ("b_mask", "b_mask_mask.png"),
+    ]
+    assert orphans == []
+    touch(tmp_path, "masks/a1.png")
+    assert find_pairs(tmp_path, mask_suffix="_mask")[1] == [tmp_path / "masks" / "a1.png"]
+    assert "mask_suffix" not in refused_of(tmp_path / "other")
+
+
+def refused_of(root):
+    touch(root, "images/a.jpg", "masks/b.png")
+    return refused(root)
+
+
+def test_composed_and_decomposed_names_are_a_pair(tmp_path):
+    """As in archives that were packed on another system."""
+    touch(tmp_path, "images/caf\u00e9.jpg", "images/b.jpg", "masks/cafe\u0301.png", "masks/b.png")
+    pairs, orphans = find_pairs(tmp_path)
+    assert [pair.stem for pair in pairs] == ["b", "caf\u00e9"] and orphans == []
+    touch(tmp_path, "images/cafe\u0301.jpg")
+    pairs, orphans = find_pairs(tmp_path)
+    assert len(pairs) == 2 and len(orphans) == 1

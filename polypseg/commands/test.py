@@ -94,6 +94,12 @@ class TestOptions:
         "masks are black and white)",
         "N",
     )
+    mask_suffix: str | None = option(
+        None,
+        "a network",
+        "the stem of a mask is that of its image with this behind it (default: the run's)",
+        "TEXT",
+    )
     recursive: bool = option(
         False, "scores", "read files in subfolders too (always if the run did)"
     )
@@ -126,6 +132,7 @@ class TestOptions:
                     "subset",
                     "input_size",
                     "window",
+                    "mask_suffix",
                     "tta",
                     "save_predictions",
                 ],
@@ -172,6 +179,7 @@ def main() -> None:
             options.stems,
             options.names,
             options.recursive,
+            options.mask_suffix,
         )
     else:
         sources = run.saved_sources(

@@ -62,6 +62,7 @@ def print_notes() -> None:
     warnings.showwarning = show_note
     # Pillow's warning of a large image is not needed, because `read_image` raises an error.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+    warnings.filterwarnings("ignore", message="Corrupt EXIF data")  # the pixels are read anyway
 
 
 def tolerate_encoding() -> None:

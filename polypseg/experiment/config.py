@@ -62,6 +62,12 @@ class TrainConfig:
         None, "data", "cross-validation: K runs, each tested on a different Kth of the images", "K"
     )
     recursive: bool = option(False, "data", "read images and masks in subfolders too")
+    mask_suffix: str | None = option(
+        None,
+        "data",
+        "the stem of a mask is that of its image with this behind it, as _mask (default: the same)",
+        "TEXT",
+    )
     label: list[int] | None = option(
         None,
         "data",

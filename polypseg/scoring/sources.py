@@ -61,6 +61,7 @@ def network_sources(
     stems: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
     recursive: bool = False,
+    mask_suffix: str | None = None,
 ) -> list[Source]:
     """The sources of networks, each on every data set.
 
@@ -72,6 +73,7 @@ def network_sources(
             `subset`.
         names: a name for each of `models`; default: the name of its file or folder.
         recursive: read subfolders too, see `find_pairs`; always if the run did.
+        mask_suffix: as for `find_pairs`; default: that of the run.
 
     Raises:
         InputError: a network, data set or list that cannot be used.
@@ -98,7 +100,8 @@ def network_sources(
         for data_path, listed in zip(map(str, data_sets), lists):
             with of_argument("data_path"):
                 below = recursive or bool(config and config.get("recursive"))
-                pairs, orphans = find_pairs(data_path, below)
+                suffix = mask_suffix or (config or {}).get("mask_suffix") or ""
+                pairs, orphans = find_pairs(data_path, below, suffix)
             _note_left_out(orphans, f"in {data_path} without a partner")
             data = descriptive_name(data_path)
             if listed:

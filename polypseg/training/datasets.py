@@ -146,7 +146,9 @@ def _find(config: TrainConfig) -> tuple[list[Pair], list[Path], list[str]]:
     If a run is resumed, these are the stems with which it began, and the pairs that still exist.
     """
     with of_argument("data_path"):
-        pairs, orphans = find_pairs(config.data_path or "", config.recursive)
+        pairs, orphans = find_pairs(
+            config.data_path or "", config.recursive, config.mask_suffix or ""
+        )
     if not config.resume:
         return pairs, orphans, [pair.stem for pair in pairs]
     begun = read_fingerprints(Path(config.resume))
