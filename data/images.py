@@ -33,6 +33,8 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The content of a file. Raises `InputError` if it cannot be read."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise InputError(f"{path}: expected a readable file (it is a pipe or a device)")
     try:
         return Path(path).read_bytes()
     except OSError as error:

@@ -1,12 +1,15 @@
 """`infer_video.py`, run for real on videos that the tests draw."""
 
+import contextlib
 import json
 import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -672,3 +675,22 @@ def test_interlaced_frames_are_deinterlaced(keep, tmp_path):
     assert len(combs) == 24
     # The lines of one moment are 190 levels from those of the other where the bar has moved.
     assert (min(combs[4:20]) > 150) if keep else (max(combs[4:20]) < 60), combs
+
+
+@pytest.mark.parametrize("sends", [b"", b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n\r\n"])
+def test_a_server_that_sends_nothing_ends_in_an_error(sends, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connections = []
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    connections.append(server.accept()[0])
+                    connections[-1].sendall(sends)
+
+        threading.Thread(target=accept, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/a.mp4"
+        result = infer("--video", url, "--out", tmp_path / "out.mp4", "--timeout", 1)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert f"--video: expected a video, got {url}" in result.stderr
+    assert list(tmp_path.iterdir()) == []

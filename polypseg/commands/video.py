@@ -58,6 +58,9 @@ class VideoOptions(NetworkOptions):
         False, "output", "show the source on the left and the overlay on the right"
     )
     overwrite: bool = option(False, "output", "replace existing files")
+    timeout: float = option(
+        10.0, "input", "wait so long for a camera or a server that sends nothing", "SECONDS"
+    )
     no_deinterlace: bool = option(
         False, "output", "keep the lines of interlaced frames as they are"
     )
@@ -79,6 +82,7 @@ class VideoOptions(NetworkOptions):
         for name in ("stride", "max_frames"):
             value = getattr(self, name)
             expect(value is None or value >= 1, name, "1 or more", value)
+        expect(0 < self.timeout < 1e6, "timeout", "seconds above 0", self.timeout)
         odd = self.smooth >= 1 and self.smooth % 2 == 1
         expect(odd, "smooth", "an odd number of frames", self.smooth)
         self._check_targets()
@@ -148,7 +152,9 @@ def main() -> None:
 
 def draw_on_video(options: VideoOptions, started: float) -> None:
     """Do the command's work, once no other process can write to its outputs."""
-    reader = inference.VideoReader(options.video, deinterlace=not options.no_deinterlace)
+    reader = inference.VideoReader(
+        options.video, deinterlace=not options.no_deinterlace, timeout=options.timeout
+    )
     predictor = load_predictor(options)
     network = settings(options, predictor)
     length = f"{reader.length} frames" if reader.length else "length unknown"

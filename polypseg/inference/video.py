@@ -49,6 +49,7 @@ class VideoReader:
     Args:
         source: path of the file, URL, or number of the camera.
         deinterlace: whether interlaced frames are deinterlaced.
+        timeout: seconds after which a camera or a server that sends nothing is an error.
 
     Attributes:
         height, width: size of the upright frames in pixels.
@@ -72,7 +73,7 @@ class VideoReader:
         ...     probability = predictor(frame.image)
     """
 
-    def __init__(self, source: str, deinterlace: bool = True):
+    def __init__(self, source: str, deinterlace: bool = True, timeout: float = 10.0):
         self.source = source
         self._timeline = Timeline()
         self.problem: str | None = None
@@ -97,7 +98,8 @@ class VideoReader:
                 raise InputError(f"expected a video, got {source}, an empty file", "video")
             name = os.path.abspath(source)  # because FFmpeg takes `a:b.mp4` for a URL
         try:
-            self._container = av.open(name, format=form)
+            waits = self.live or "://" in source
+            self._container = av.open(name, format=form, timeout=timeout if waits else None)
             self._packets = self._container.demux(*self._streams())
             self._decoded = self._decode()
             self._ahead: list[tuple[str, Any]] = []

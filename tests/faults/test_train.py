@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -251,6 +252,8 @@ DATA = [
     fault("", BAD, link(IMAGE, "nothing")),
     fault("", BAD, link(IMAGE, "synthetic_0003.png")),
     fault("", BAD, unreadable(IMAGE)),
+    fault("", BAD, gone(IMAGE), lambda room: os.mkfifo(room / IMAGE)),
+    fault("", BAD, gone(MASK), lambda room: os.mkfifo(room / MASK)),
     fault("", BAD, frames(IMAGE)),
     fault("", BAD, gone(IMAGE), put(IMAGE.replace("png", "tif"), b"II*\0" + NOISE)),
     fault("", BAD, put(MASK, NOISE)),
