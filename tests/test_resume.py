@@ -340,8 +340,8 @@ def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch)
         train("--resume", interrupted)
     image.write_bytes(before)
 
-    def late(path, recursive):  # between the search and the reading
-        found = find_pairs(path)
+    def late(*arguments):  # between the search and the reading
+        found = find_pairs(*arguments)
         image.unlink()
         return found
 
