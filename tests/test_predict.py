@@ -435,8 +435,9 @@ runpy.run_path("test.py", run_name="__main__")
 
 def test_ctrl_c_ends_test_py_in_one_line(tmp_path):
     (tmp_path / "masks").mkdir()
-    for path in (item.image for item in draw(tmp_path / "images", 60)[0]):
-        write_png(tmp_path / "masks" / path.name, np.zeros((9, 9), np.uint8))
+    # Of the images' sizes: an error about sizes could come before the signal.
+    for item, image in zip(*draw(tmp_path / "images", 60), strict=True):
+        write_png(tmp_path / "masks" / item.image.name, np.zeros(image.shape[:2], np.uint8))
     (tmp_path / "stub.onnx").touch()
     options = "--model", tmp_path / "stub.onnx", "--data-path", tmp_path, "--subset", "all"
     result = subprocess.run(

@@ -159,6 +159,7 @@ def test_make_demo_is_the_demo_of_the_readme():
     assert [words for words in made if words[0] == "python"] == demo_of_readme()
 
 
+@pytest.mark.slow
 def test_the_demo_runs(folder, monkeypatch):
     """With the real PraNet, which takes most of the time."""
     for words in demo_of_readme():
