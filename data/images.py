@@ -74,7 +74,7 @@ def read_image(
     samples = _decode(path, data)
     if samples.shape[2] in (2, 4):
         samples = _over_black(samples)
-    image = _through_window(path, samples, window)
+    image = scale_levels(path, samples, window)
     return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.shape[2] == 1 else image
 
 
@@ -351,9 +351,19 @@ def _over_black(samples: np.ndarray) -> np.ndarray:
     return ((colour * alpha + top // 2) // top).astype(samples.dtype)
 
 
-def _through_window(
-    path: str | os.PathLike[str], samples: np.ndarray, window: Window | None
+def scale_levels(
+    source: str | os.PathLike[str], samples: np.ndarray, window: Window | None = None
 ) -> np.ndarray:
+    """Scale 16-bit samples of an image to 8 bits; 8-bit samples are returned as they are.
+
+    Args:
+        source: path of the file, or another name for it, with which a message begins.
+        samples: uint8 or uint16, of any shape.
+        window: as for `read_image`.
+
+    Raises:
+        InputError: without `window`, 16-bit samples that stay below a quarter of their range.
+    """
     if samples.dtype == np.uint8:
         return samples
     if window:
@@ -361,19 +371,14 @@ def _through_window(
         levels = np.arange(2**16, dtype=np.float64)
         table = np.rint(255 * np.clip((levels - low) / (high - low), 0, 1)).astype(np.uint8)
         return table[samples]
-    check_range(path, samples)
-    return _to_8_bits(samples)
-
-
-def check_range(path: str | os.PathLike[str], samples: np.ndarray) -> None:
-    """Raise `InputError` for 16-bit levels that stay below a quarter of their range."""
     highest = int(samples.max())
-    if samples.dtype == np.uint16 and 0 < highest < 2**14:
+    if 0 < highest < 2**14:
         raise InputError(
-            f"{path}: expected 16-bit levels that use their range, got {int(samples.min())} to "
+            f"{source}: expected 16-bit levels that use their range, got {int(samples.min())} to "
             f"{highest}, of which {highest // 257 + 1} grey levels would be left; `window` says "
             f"which levels are black and white, as in 0 {2 ** highest.bit_length() - 1}"
         )
+    return _to_8_bits(samples)
 
 
 def _to_8_bits(samples: np.ndarray) -> np.ndarray:

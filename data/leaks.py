@@ -30,7 +30,8 @@ def image_hash(image: np.ndarray) -> np.ndarray | None:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA)
     rises = small[:, 1:] > small[:, :-1]
-    return np.packbits(rises).view(np.uint64) if rises.sum() > 2 * _NEAR else None
+    rarer = min(rises.sum(), rises.size - rises.sum())
+    return np.packbits(rises).view(np.uint64) if rarer > 2 * _NEAR else None
 
 
 def find_near_duplicates(
@@ -57,7 +58,7 @@ def find_near_duplicates(
         return []
     bits = np.stack([found for _, found in known])
     names = [subset_of[pair.stem] for pair, _ in known]
-    subsets = np.array([sorted(set(names)).index(name) for name in names])
+    _, subsets = np.unique(names, return_inverse=True)
     problems = []
     for index, (pair, found) in enumerate(known):
         differs = np.bitwise_count(bits[index + 1 :] ^ found).sum(axis=1)

@@ -78,16 +78,23 @@ def read_mask(path: str | os.PathLike[str], label: Sequence[int] | None = None) 
         InputError: a file that cannot be read, or without `label` one that is not black and white
             (see `is_label_map`).
     """
-    data = read_bytes(path)
-    if label:
-        return np.isin(read_levels(path, data), label).astype(np.uint8)
-    grey = read_grey(path, data)
-    if is_label_map(grey):
+    mask, levels = _decode(path, read_bytes(path), label)
+    if levels:
         raise InputError(
-            f"{path}: expected a black and white mask, got {_levels_in_words(path, data)}; `label` "
-            "says which levels of a label map are foreground"
+            f"{path}: expected a black and white mask, got {levels}; `label` says which levels of "
+            "a label map are foreground"
         )
-    return binarise(grey)
+    return mask
+
+
+def _decode(
+    path: str | os.PathLike[str], data: bytes, label: Sequence[int] | None
+) -> tuple[np.ndarray, str]:
+    """The mask in a file, and its levels in words if it needs a `label`, else `""`."""
+    if label:
+        return np.isin(read_levels(path, data), label).astype(np.uint8), ""
+    grey = read_grey(path, data)
+    return binarise(grey), _levels_in_words(path, data) if is_label_map(grey) else ""
 
 
 def orientation_problem(image: int, mask: int, shape: tuple[int, ...]) -> str:
@@ -177,13 +184,7 @@ def _read(pair: Pair, label: Sequence[int] | None) -> MaskFile:
     try:
         data = read_bytes(path)
         file_hash = digest(data)
-        if label:
-            mask, levels = np.isin(read_levels(path, data), label).astype(np.uint8), ""
-        else:
-            grey = read_grey(path, data)
-            mask, levels = binarise(grey), ""
-            if is_label_map(grey):
-                levels = _levels_in_words(path, data)
+        mask, levels = _decode(path, data, label)
     except ValueError as error:
         reason = str(error).removeprefix(f"{path}: ")
         return MaskFile(file_hash, (Problem("error", path, f"file cannot be read: {reason}"),))

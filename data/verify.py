@@ -35,11 +35,9 @@ def verify(
 
     - a file that cannot be read or is truncated;
     - an image and a mask of different sizes;
-    - a mask with more than about two levels. Its brightest level has to be 1 or above 127. The
-      pixels that differ by more than 32 levels both from black and from the brightest level may
-      cover a quarter of the mask, but no block of 7 x 7 pixels. So JPEG artefacts, anti-aliasing
-      and masks enlarged four times are accepted; photographs, blurred edges and label maps with a
-      third level are errors. Masks in {0, 1} and empty masks are accepted.
+    - a mask that is not black and white, see `data.masks.is_label_map`;
+    - an image and a mask that may be turned against each other, see
+      `data.masks.orientation_problem`.
 
     Warnings are
 

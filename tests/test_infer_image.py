@@ -716,3 +716,15 @@ def test_overwrite_killed_after_damage_goes_on(name, tmp_path):
     assert result.returncode == 0, result.stderr
     done = int(result.stdout.partition("; ")[2].split()[0])
     assert 1 <= done < 4 and len(table(tmp_path / "o")) == 4
+
+
+def test_what_is_not_read_in_a_folder_is_counted_and_named(tmp_path):
+    folder = tmp_path / "in"
+    (folder / "old").mkdir(parents=True)
+    cv2.imwrite(str(folder / "a.png"), np.full((9, 9, 3), 200, np.uint8))
+    for name in ("c.heic", "notes.txt", ".hidden", "Thumbs.db"):
+        (folder / name).touch()
+    result = infer("--image", folder, "--out", tmp_path / "o")
+    assert result.returncode == 0, result.stderr
+    told = f"no images of a known type: 3 in {folder} (c.heic, notes.txt, old)"
+    assert told in result.stderr and result.stderr.count("\n") == 1

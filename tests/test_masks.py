@@ -25,6 +25,7 @@ from polypseg.errors import InputError, Note
 from polypseg.experiment.checkpoint import Saved, read_history, save_model
 from polypseg.experiment.config import TrainConfig
 from polypseg.inference.export import export
+from polypseg.inference.inputs import as_image
 from polypseg.inference.predictor import Predictor
 from polypseg.metrics import overlap
 from polypseg.scoring.evaluation import evaluate
@@ -405,3 +406,33 @@ def test_a_run_keeps_its_window_wherever_it_goes(of_scanner, tmp_path, monkeypat
 def test_what_is_no_window_is_refused(window):
     with pytest.raises(InputError, match="window: expected LOW HIGH from 0 to 65535"):
         config_of("d", window=window)
+
+
+def test_an_output_folder_goes_on_with_its_window_alone(of_scanner, tmp_path, monkeypatch, capsys):
+    tiny.install(monkeypatch.setitem)
+    config = config_of(
+        of_scanner, epochs=1, batch_size=4, window=[900, 1600], trained_model_path=str(tmp_path)
+    )
+    folder, _ = train(config)
+
+    def infer(*arguments):
+        words = ["infer_image.py", "--model", folder, "--image", of_scanner / "images", *arguments]
+        monkeypatch.setattr("sys.argv", [*map(str, words), "--out", str(tmp_path / "o")])
+        image_command.main()
+        return capsys.readouterr().out
+
+    assert "12 done before" not in infer()
+    assert "12 done before" in infer()
+    with pytest.raises(InputError, match="900.*1600.*1000.*1600"):
+        infer("--window", 1000, 1600)
+    assert "12 done before" not in infer("--window", 1000, 1600, "--overwrite")
+
+
+def test_a_pil_image_of_twelve_bits_needs_a_window_too(of_scanner):
+    path = of_scanner / "images" / "s00.png"
+    with Image.open(path) as image:
+        with pytest.raises(InputError, match="a PIL image: expected 16-bit levels"):
+            as_image(image)
+        np.testing.assert_array_equal(
+            as_image(image, window=(900, 1600)), read_image(path, window=(900, 1600))
+        )

@@ -83,5 +83,5 @@ def settings(options: NetworkOptions, predictor: "Predictor") -> dict[str, Any]:
         "engine": predictor.engine,
         "input_size": predictor.input_size,
         "threshold": threshold,
-        **({"window": predictor.window} if predictor.window else {}),
+        **({"window": list(predictor.window)} if predictor.window else {}),
     }

@@ -80,9 +80,9 @@ def find_images(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
 def _note_unread(files: Sequence[Path], folder: str) -> None:
     if files:
         names = ", ".join(file.name for file in files[:3]) + ", ..." * (len(files) > 3)
-        count = f"{len(files)} file{'s' * (len(files) > 1)} or folders"
         warnings.warn(
-            f"not read: {count} in {folder} that are no images of a known type ({names})",
+            f"not read, because they are no images of a known type: {len(files)} in {folder} "
+            f"({names})",
             Note,
             stacklevel=1,
         )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from polypseg.data.images import Window, read_image
+from polypseg.data.images import Window, read_image, scale_levels
 from polypseg.errors import InputError, reading
 
 OneImage = np.ndarray | Image.Image | str | os.PathLike[str]
@@ -43,7 +43,7 @@ def as_image(given: OneImage, index: int | None = None, window: Window | None = 
             return np.dstack([given] * 3)
     elif isinstance(given, Image.Image) and given.mode not in ("I", "F"):
         with reading("a PIL image", "a complete image", _argument(index)):
-            return _from_pillow(given)
+            return _from_pillow(given, window)
     elif isinstance(given, str | os.PathLike):
         return read_image(given, window=window)
     raise InputError(
@@ -58,11 +58,12 @@ def _argument(index: int | None) -> str:
     return "images" if index is None else f"images[{index}]"
 
 
-def _from_pillow(image: Image.Image) -> np.ndarray:
+def _from_pillow(image: Image.Image, window: Window | None) -> np.ndarray:
     image.load()  # Pillow turns a TIFF upright here
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
-        return np.dstack([((np.array(image).astype(np.uint32) + 128) // 257).astype(np.uint8)] * 3)
+        samples = scale_levels("a PIL image", np.array(image).astype(np.uint16), window)
+        return np.dstack([samples] * 3)
     if image.has_transparency_data:
         samples = np.array(image.convert("RGBA")).astype(np.uint32)
         return ((samples[..., :3] * samples[..., 3:] + 127) // 255).astype(np.uint8)

@@ -16,7 +16,7 @@ KINDS = ("masks", "overlays", "panels", "probabilities")
 _JOURNAL = ".regions.jsonl"  # rows that are not yet in the table; removed when all images are done
 _REQUIRED = {"file", "mask", "digest"}
 _OLD_COLUMN = "milliseconds"  # in folders of earlier versions; the values were averages of a batch
-_COMPARED = ("digest", "input_size", "threshold")
+_COMPARED = ("digest", "input_size", "threshold", "window")
 _EXPECTED = "a file that infer_image.py wrote (or `overwrite`)"
 
 
@@ -28,8 +28,8 @@ class Record:
 
     Args:
         folder: the output folder.
-        settings: settings of the network. `digest`, `input_size` and `threshold` must equal those
-            in the folder; the others are only stored.
+        settings: settings of the network. `digest`, `input_size`, `threshold` and `window` must
+            equal those in the folder; the others are only stored.
         overwrite: whether to process all images, even if the folder has their results. Results of
             other images are kept if the settings are the same, and removed otherwise.
 
@@ -70,9 +70,10 @@ class Record:
         path = self.folder / SETTINGS
         with reading(path, _EXPECTED, "out"):
             begun = json.loads(path.read_text(encoding="utf-8"))
-            same = all(begun[name] == self._settings[name] for name in _COMPARED)
-            words = "{model} ({digest}) at {input_size} px, threshold {threshold}"
-            was, now = words.format(**begun), words.format(**self._settings)
+            both = [{"window": None, **settings} for settings in (begun, self._settings)]
+            same = all(both[0][name] == both[1][name] for name in _COMPARED)
+            words = "{model} ({digest}) at {input_size} px, threshold {threshold}, window {window}"
+            was, now = (words.format(**settings) for settings in both)
         if same:
             return ""
         return (

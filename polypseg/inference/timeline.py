@@ -61,8 +61,9 @@ def rate_of(times: Sequence[Fraction], stated: Fraction | None) -> Fraction:
 
     Args:
         times: of its first frames, in seconds, rising.
-        stated: what the file states. Some state 1000 or 90000, the unit of their timestamps, or
-            nothing; it is used unless it differs by half from the median distance of the frames.
+        stated: the rate in the file's header, or None. Some headers have the unit of the
+            timestamps there, 1000 or 90000. So it is used only if it lies between half and one and
+            a half times the rate of these frames.
     """
     steps = [later - earlier for earlier, later in pairwise(times) if later > earlier]
     if not steps:

@@ -66,9 +66,8 @@ def score_sources(
             maps_of: Callable[[Sequence[Item]], Iterable[np.ndarray]] = _saved_maps
             argument, own_threshold = "predictions", 0.5
         else:
-            if (
-                source.path not in loaded
-            ):  # the sources of a network follow each other: keep only one
+            # The sources of a network follow each other, so only one is kept.
+            if source.path not in loaded:
                 loaded = {source.path: Predictor.load(source.path, input_size)}
                 if window:
                     loaded[source.path].window = as_window(window)
