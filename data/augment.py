@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from polypseg.layers.types import IGNORED
+
 DRAWS = 15  # random numbers for one image
 
 
@@ -34,12 +36,13 @@ def augment(
 
     Args:
         images: `(B, H, W, 3)` uint8.
-        masks: `(B, H, W, 1)` uint8 in {0, 1}.
+        masks: `(B, H, W, 1)` uint8 in {0, 1}, and `IGNORED` where pixels do not count.
         draws: `(B, DRAWS)` from `random_draws`.
         size: height and width of the result.
 
     Returns:
-        images `(B, size, size, 3)` float32 in 0..255, masks `(B, size, size, 1)` float32 in {0, 1}.
+        images `(B, size, size, 3)` float32 in 0..255, masks `(B, size, size, 1)` float32 with the
+        same levels.
     """
     height, width, channels = images.shape[1:]
     draws = tf.unstack(draws, axis=1)
@@ -61,11 +64,11 @@ def flip_and_rotate(
 
     Args:
         images: `(B, size, size, 3)` uint8.
-        masks: `(B, size, size, 1)` uint8 in {0, 1}.
+        masks: `(B, size, size, 1)` uint8.
         draws: `(B, DRAWS)` from `random_draws`.
 
     Returns:
-        images `(B, size, size, 3)` float32 in 0..255, masks `(B, size, size, 1)` float32 in {0, 1}.
+        images `(B, size, size, 3)` float32 in 0..255, masks `(B, size, size, 1)` float32.
     """
     both = tf.concat([tf.cast(images, tf.float32), tf.cast(masks, tf.float32)], axis=-1)
     flip_x, flip_y, quarter = (draws[:, index, None, None, None] < 0.5 for index in range(3))
@@ -136,8 +139,12 @@ def _warp(
     }
     for index, matrix in enumerate(affine):
         cv2.warpAffine(images[index], matrix, dst=moved[index], **options)
-        mask = cv2.warpAffine(masks[index] * np.uint8(255), matrix, **options)
-        moved_masks[index, :, :, 0] = mask > 127
+        mask = masks[index]
+        foreground = cv2.warpAffine((mask == 1) * np.uint8(255), matrix, **options)
+        moved_masks[index, :, :, 0] = foreground > 127
+        if mask.max() == IGNORED:
+            ignored = cv2.warpAffine((mask == IGNORED) * np.uint8(255), matrix, **options)
+            moved_masks[index, (foreground <= 127) & (ignored > 127)] = IGNORED
     return moved, moved_masks
 
 

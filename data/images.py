@@ -17,6 +17,7 @@ from tifffile import PHOTOMETRIC, TiffFile
 
 from polypseg.errors import InputError
 from polypseg.files import atomic
+from polypseg.layers.types import IGNORED
 
 # tifffile logs a warning about a damaged file, which is raised here anyway.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -86,12 +87,11 @@ def read_grey(path: str | os.PathLike[str], data: bytes | None = None) -> np.nda
     exceeds 15, 2-bit and 4-bit levels only if the largest exceeds 1, and a palette is not applied
     if the largest index is 1 (unless its colours are bright for 0 and dark for 1).
 
-    Arguments and errors are those of `read_image`.
+    Arguments and errors are those of `read_image`. A file with areas in colour raises
+    `ColourError`, because colours of equal luma would become one level.
     """
     samples = _decode(path, data, "mask")
-    grey = np.ascontiguousarray(samples[..., 0])
-    if samples.shape[2] >= 3:
-        grey = cv2.cvtColor(np.ascontiguousarray(samples[..., :3]), cv2.COLOR_RGB2GRAY)
+    grey = _luma(path, samples)
     return _to_8_bits(grey) if grey.max() > 15 else grey.astype(np.uint8)
 
 
@@ -120,13 +120,49 @@ def _orientation(image: Image.Image) -> int:
 def read_levels(path: str | os.PathLike[str], data: bytes | None = None) -> np.ndarray:
     """Read a label map as it is stored, `(height, width)`, uint8 or uint16.
 
-    Unlike `read_grey` it scales nothing, and gives the indices of a palette. Colour is converted
-    to luma. Arguments and errors are those of `read_image`.
+    Unlike `read_grey` it scales nothing, and gives the indices of a palette. Arguments and errors
+    are those of `read_grey`.
     """
-    samples = _decode(path, data, "labels")
+    return _luma(path, _decode(path, data, "labels"))
+
+
+class ColourError(InputError):
+    """A file that should have grey levels has areas in colour.
+
+    Args:
+        path: the file.
+        colours: its colours, in words.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], colours: str) -> None:
+        super().__init__(f"{path}: expected grey levels, got {colours}")
+        self.colours = colours
+
+
+def _luma(path: str | os.PathLike[str], samples: np.ndarray) -> np.ndarray:
+    """The only channel of grey samples, or the luma of three. Alpha is dropped."""
     if samples.shape[2] < 3:
         return np.ascontiguousarray(samples[..., 0])
-    return cv2.cvtColor(np.ascontiguousarray(samples[..., :3]), cv2.COLOR_RGB2GRAY)
+    colours = np.ascontiguousarray(samples[..., :3])
+    red, green, blue = cv2.split(colours)
+    spread = cv2.subtract(cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue))
+    # In a grey image, compression makes the channels differ a little, or at edges.
+    coloured = (spread > np.iinfo(samples.dtype).max // 4).astype(np.uint8)
+    if coloured.any() and cv2.erode(coloured, np.ones((3, 3), np.uint8), borderValue=0).any():
+        raise ColourError(path, _colours_in_words(colours))
+    return cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY)
+
+
+def _colours_in_words(image: np.ndarray) -> str:
+    """The colours `R G B` of an array `(H, W, 3)` and their shares: all, or the most frequent."""
+    colours, counts = np.unique(image.reshape(-1, 3), axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[: 8 if len(colours) <= 8 else 4]
+    shares = ", ".join(
+        f"{' '.join(map(str, colours[i]))} ({counts[i] / counts.sum():.1%})" for i in order
+    )
+    if len(order) == len(colours):
+        return f"the colours {shares}"
+    return f"{len(colours)} colours, of which {shares} are the most frequent"
 
 
 def binarise(grey: np.ndarray) -> np.ndarray:
@@ -168,31 +204,37 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize a mask as `resize_image` does, then threshold it at one half.
 
     A mask with foreground keeps at least the pixel that has most of it, so that it does not count
-    as empty.
+    as empty. A pixel of which more than half is ignored is ignored, unless it is foreground.
 
     Args:
-        mask: `(H, W)` uint8 in {0, 1}.
+        mask: `(H, W)` uint8 in {0, 1}, or with `IGNORED` pixels.
         size: (height, width), 1 or more each.
 
     Returns:
-        `(height, width)` uint8 in {0, 1}.
+        `(height, width)` uint8 with the same levels.
 
     Raises:
         ValueError: another shape, dtype, level or size.
     """
     _check_array(mask, "mask", colour=False)
-    if mask.max() > 1:
-        raise ValueError(f"expected a mask in {{0, 1}}, got mask.max()={mask.max()}")
-    share = resize_image(mask * np.uint8(255), size)
+    if mask.max() > IGNORED:
+        raise ValueError(f"expected a mask in {{0, 1, {IGNORED}}}, got mask.max()={mask.max()}")
+    foreground = mask == 1
+    share = resize_image(foreground * np.uint8(255), size)
     resized = (share > 127).astype(np.uint8)
-    if not resized.any() and mask.any():
+    if mask.max() == IGNORED:
+        ignored = resize_image((mask == IGNORED) * np.uint8(255), size) > 127
+        resized[ignored & (resized == 0)] = IGNORED
+    if foreground.any() and not (resized == 1).any():
         resized.flat[share.argmax()] = 1
     return resized
 
 
 def is_lost(mask: np.ndarray, size: tuple[int, int]) -> bool:
     """Whether a mask has foreground that fills no half of a pixel when it is resized to `size`."""
-    return bool(mask.any()) and int(resize_image(mask * np.uint8(255), size).max()) <= 127
+    foreground = mask == 1
+    share = resize_image(foreground * np.uint8(255), size)
+    return bool(foreground.any()) and int(share.max()) <= 127
 
 
 def write_png(path: str | os.PathLike[str], array: np.ndarray) -> None:

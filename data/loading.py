@@ -42,7 +42,7 @@ class Arrays(NamedTuple):
 
     Attributes:
         images: `(N, size, size, 3)` uint8 RGB.
-        masks: `(N, size, size, 1)` uint8 in {0, 1}.
+        masks: `(N, size, size, 1)` uint8 in {0, 1}, and `IGNORED` where pixels do not count.
         rows: indices of the pairs that belong to this object, in order; None for all N.
     """
 
@@ -59,7 +59,7 @@ class Arrays(NamedTuple):
     def has_empty_masks(self) -> bool:
         """Whether a mask has no foreground."""
         rows = range(len(self.masks)) if self.rows is None else self.rows
-        return any(not self.masks[row].any() for row in rows)
+        return any(not (self.masks[row] == 1).any() for row in rows)
 
     def take(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Copy the images and masks of the pairs with these indices, 0 to `length` - 1."""
@@ -136,7 +136,7 @@ def load(
                 arrays_by_size[size].images[row] = resize_image(image, (size, size))
                 small = resize_mask(mask, (size, size))
                 arrays_by_size[size].masks[row, :, :, 0] = small
-                if small.sum() == 1 and is_lost(mask, (size, size)):
+                if np.count_nonzero(small == 1) == 1 and is_lost(mask, (size, size)):
                     lost.append(size)
         if not lost:
             return []

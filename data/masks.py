@@ -11,8 +11,18 @@ import numpy as np
 
 from polypseg.errors import InputError
 from polypseg.files import digest
+from polypseg.layers.types import IGNORED
 
-from .images import binarise, read_bytes, read_grey, read_levels, read_orientation
+from .images import (
+    ColourError,
+    binarise,
+    read_bytes,
+    read_grey,
+    read_image,
+    read_levels,
+    read_orientation,
+)
+from .mask_rule import BLACK_AND_WHITE, Colour, MaskRule
 from .pairs import Pair
 from .problems import Problem
 
@@ -25,7 +35,8 @@ class MaskFile(NamedTuple):
         problems: errors and warnings about the mask.
         orientation: of the file, see `data.images.read_orientation`.
         shape: height and width in pixels; None if it cannot be decoded.
-        bits: the pixels of the mask, one bit each, compressed by zlib.
+        bits: whether each pixel is foreground, one bit each, compressed by zlib.
+        ignored: the same of ignored pixels; `b""` if there are none.
         foreground, background: whether the mask has any.
     """
 
@@ -34,67 +45,115 @@ class MaskFile(NamedTuple):
     orientation: int = 1
     shape: tuple[int, int] | None = None
     bits: bytes = b""
+    ignored: bytes = b""
     foreground: bool = False
     background: bool = False
 
     def mask(self) -> np.ndarray:
-        """The mask, `(H, W)` uint8 in {0, 1}. Raises `ValueError` if it could not be decoded."""
+        """The mask as `read_mask` returns it. Raises `ValueError` if it could not be decoded."""
         if self.shape is None:
             raise ValueError("expected a mask that could be decoded, got one without a shape")
-        height, width = self.shape
-        bits = np.frombuffer(zlib.decompress(self.bits), np.uint8)
-        return np.unpackbits(bits, count=height * width).reshape(height, width)
+        mask = _unpack(self.bits, self.shape)
+        if self.ignored:
+            mask[_unpack(self.ignored, self.shape) == 1] = IGNORED
+        return mask
+
+
+def _pack(pixels: np.ndarray) -> bytes:
+    return zlib.compress(np.packbits(pixels).tobytes(), 1)
+
+
+def _unpack(bits: bytes, shape: tuple[int, int]) -> np.ndarray:
+    flat = np.frombuffer(zlib.decompress(bits), np.uint8)
+    return np.unpackbits(flat, count=shape[0] * shape[1]).reshape(shape)
 
 
 def read_masks(
     pairs: Sequence[Pair],
-    label: Sequence[int] | None = None,
+    rule: MaskRule = BLACK_AND_WHITE,
     workers: int | None = os.cpu_count(),
 ) -> dict[str, MaskFile]:
     """Read and check the mask files of pairs. No error is raised for a bad file.
 
     Args:
         pairs: images and masks; only the masks are read.
-        label: as for `read_mask`.
+        rule: as for `read_mask`.
         workers: number of threads; None for the default of `ThreadPoolExecutor`.
 
     Returns:
         A `MaskFile` for each pair, by stem.
     """
     with ThreadPoolExecutor(workers) as pool:
-        files = pool.map(lambda pair: _read(pair, label), pairs)
+        files = pool.map(lambda pair: _read(pair, rule), pairs)
         return dict(zip((pair.stem for pair in pairs), files, strict=True))
 
 
-def read_mask(path: str | os.PathLike[str], label: Sequence[int] | None = None) -> np.ndarray:
-    """Read a mask file as `(H, W)`, uint8 in {0, 1}.
+def read_mask(path: str | os.PathLike[str], rule: MaskRule = BLACK_AND_WHITE) -> np.ndarray:
+    """Read a mask file as `(H, W)`, uint8 in {0, 1}, and `IGNORED` where pixels do not count.
 
     Args:
         path: an image file, see `data.images.read_grey`.
-        label: the levels of a label map that are foreground. Default: the file is black and white,
-            and white is foreground.
+        rule: what its levels or colours mean.
 
     Raises:
-        InputError: a file that cannot be read, or without `label` one that is not black and white
-            (see `is_label_map`).
+        InputError: a file that cannot be read; one that is not black and white, apart from ignored
+            levels, for a rule without `label` and `color` (see `is_label_map`); a file in colour
+            for a rule without `color`; a file whose pixels are all ignored.
     """
-    mask, levels = _decode(path, read_bytes(path), label)
+    try:
+        mask, levels = _decode(path, read_bytes(path), rule)
+    except ColourError as error:
+        raise InputError(f"{error}; {_HINT_COLOURS}") from error
     if levels:
-        raise InputError(
-            f"{path}: expected a black and white mask, got {levels}; `label` says which levels of "
-            "a label map are foreground"
-        )
+        raise InputError(f"{path}: expected a black and white mask, got {levels}; {_HINT_LEVELS}")
     return mask
 
 
-def _decode(
-    path: str | os.PathLike[str], data: bytes, label: Sequence[int] | None
-) -> tuple[np.ndarray, str]:
-    """The mask in a file, and its levels in words if it needs a `label`, else `""`."""
-    if label:
-        return np.isin(read_levels(path, data), label).astype(np.uint8), ""
-    grey = read_grey(path, data)
-    return binarise(grey), _levels_in_words(path, data) if is_label_map(grey) else ""
+_HINT_LEVELS = "`label` says which levels are foreground, `ignore` which do not count"
+_HINT_COLOURS = "`mask_color` says which colours are foreground"
+
+
+def _decode(path: str | os.PathLike[str], data: bytes, rule: MaskRule) -> tuple[np.ndarray, str]:
+    """The mask in a file, and its levels in words if they do not fit the rule, else `""`."""
+    if rule.color:
+        return _nearest_is_given(read_image(path, data), rule.color).astype(np.uint8), ""
+    wrong = ""
+    stored = read_levels(path, data) if rule.label or rule.ignore else np.empty(0)
+    if rule.label:
+        mask = np.isin(stored, rule.label).astype(np.uint8)
+    else:
+        grey = read_grey(path, data)
+        if rule.ignore:
+            grey[np.isin(stored, rule.ignore)] = 0
+        mask, wrong = binarise(grey), _levels_in_words(path, data) if is_label_map(grey) else ""
+    if rule.ignore:
+        mask[np.isin(stored, rule.ignore)] = IGNORED
+        if (mask == IGNORED).all():
+            raise InputError(f"{path}: expected pixels that count, got only ignored ones")
+    return mask, wrong
+
+
+def _nearest_is_given(image: np.ndarray, given: Sequence[Colour]) -> np.ndarray:
+    """Where the nearest of the colours that a mask file uses is a given one, `(H, W)` bool.
+
+    It uses black, the given colours, and those of its areas: the blocks of 5 x 5 pixels with nearly
+    one colour. So the blurred edges of a JPEG are divided in their middle.
+
+    Args:
+        image: `(H, W, 3)` uint8 RGB.
+        given: colours of the foreground.
+    """
+    known = np.array([*given, (0, 0, 0)], np.float64)
+    codes = np.ascontiguousarray(image >> 4).astype(np.uint16) @ np.uint16([256, 16, 1])
+    inside = cv2.erode(codes, _block(5)) == cv2.dilate(codes, _block(5))
+    _, area, sizes = np.unique(codes[inside], return_inverse=True, return_counts=True)
+    sums = [np.bincount(area, channel) for channel in image[inside].T]
+    means = np.stack(sums, axis=1) / sizes[:, None]
+    is_new = (np.abs(means[:, None] - known).max(axis=2) > 16).all(axis=1)
+    known = np.concatenate([known, means[is_new]])
+    colours, index = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True)
+    nearest = ((colours[:, None] - known) ** 2).sum(axis=2).argmin(axis=1)
+    return (nearest < len(given))[index].reshape(image.shape[:2])
 
 
 def orientation_problem(image: int, mask: int, shape: tuple[int, ...]) -> str:
@@ -179,25 +238,35 @@ def _levels_in_words(path: str | os.PathLike[str], data: bytes) -> str:
     return f"the level {shares}" if len(levels) == 1 else f"the levels {shares}"
 
 
-def _read(pair: Pair, label: Sequence[int] | None) -> MaskFile:
+def _read(pair: Pair, rule: MaskRule) -> MaskFile:
     path, file_hash = pair.mask, None
     try:
         data = read_bytes(path)
         file_hash = digest(data)
-        mask, levels = _decode(path, data, label)
+        mask, levels = _decode(path, data, rule)
+    except ColourError as error:
+        kind = f"mask is in colour ({_HINT_COLOURS})"
+        return MaskFile(file_hash, (Problem("error", path, f"{kind}: {error.colours}"),))
     except ValueError as error:
         reason = str(error).removeprefix(f"{path}: ")
         return MaskFile(file_hash, (Problem("error", path, f"file cannot be read: {reason}"),))
+    foreground, ignored = mask == 1, mask == IGNORED
+    has_foreground, has_background = bool(foreground.any()), not mask.all()
     problems = []
     if levels:
-        kind = "mask is not black and white (`label` says which levels are foreground)"
+        kind = f"mask is not black and white ({_HINT_LEVELS})"
         problems = [Problem("error", path, f"{kind}: {levels}")]
-    elif not mask.any():
+    elif not has_foreground:
         problems = [Problem("warning", path, "mask without foreground")]
-    elif mask.all():
+    elif not has_background:
         problems = [Problem("warning", path, "mask without background")]
-    orientation = read_orientation(path, data)
-    bits = zlib.compress(np.packbits(mask).tobytes(), 1)
     return MaskFile(
-        file_hash, tuple(problems), orientation, mask.shape, bits, bool(mask.any()), not mask.all()
+        file_hash,
+        tuple(problems),
+        read_orientation(path, data),
+        mask.shape,
+        _pack(foreground),
+        _pack(ignored) if ignored.any() else b"",
+        has_foreground,
+        has_background,
     )

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
+from polypseg.layers.types import IGNORED
+
 from .augment import augment, flip_and_rotate, random_draws
 from .loading import Arrays
 
@@ -62,7 +64,8 @@ def training_batches(
 
     Returns:
         A `tf.data.Dataset` of float32 images `(batch_size, input_size, input_size, 3)` in
-        0..255 and masks `(batch_size, input_size, input_size, 1)` in {0, 1}.
+        0..255 and masks `(batch_size, input_size, input_size, 1)` in {0, 1}, and `IGNORED` where
+        pixels do not count.
 
     >>> batches = training_batches(arrays, 352, 16, seed=0, epochs=1)  # doctest: +SKIP
     >>> images, masks = next(iter(batches))  # doctest: +SKIP
@@ -99,11 +102,13 @@ def training_batches(
 
 def _resize(images: tf.Tensor, masks: tf.Tensor, size: tf.Tensor) -> Batch:
     """Resize bilinearly with align_corners=True, as PraNet's authors do, and threshold the mask."""
-    images, masks = (
+    levels = [tf.cast(masks == level, tf.float32) for level in (1, IGNORED)]
+    images, foreground, ignored = (
         tf.raw_ops.ResizeBilinear(images=batch, size=[size, size], align_corners=True)
-        for batch in (images, masks)
+        for batch in (images, *levels)
     )
-    return images, tf.cast(masks > 0.5, tf.float32)
+    masks = tf.where(foreground > 0.5, 1.0, tf.where(ignored > 0.5, float(IGNORED), 0.0))
+    return images, masks
 
 
 def evaluation_batches(

@@ -75,7 +75,7 @@ def read_once(
     Args:
         pairs, orphans, split, workers: as for `verify`.
         on_pair: called, in the threads, for each pair that can be decoded, with the pair, its image
-            `(H, W, 3)` uint8 and its mask `(H, W)` uint8 in {0, 1}; returns further problems.
+            `(H, W, 3)` uint8 and its mask as `read_mask` returns it; returns further problems.
         masks: from `read_masks` of these pairs, if they have been read already.
         window: as for `read_image`.
         grouped: whether the user has said which images belong together. If not, names that look

@@ -6,7 +6,8 @@ of all S maps. Inputs are cast to float32 first, because sums over an image over
 raises ValueError for other shapes.
 
 In the formulas m is the mask, p = sigmoid(logits), w = border_weights(m), and sums and means are
-taken over the pixels of one image.
+taken over the pixels of one image. A mask may also have the level `IGNORED`: these pixels are in
+no sum or mean, and get no gradient. For the border weights of the others, they are background.
 
 >>> mask, logits = keras.ops.ones((8, 32, 32, 1)), keras.ops.zeros((8, 32, 32, 4))
 >>> tuple(dice(mask, logits).shape)
@@ -15,7 +16,7 @@ taken over the pixels of one image.
 
 from keras import ops
 
-from polypseg.layers.types import Tensor
+from polypseg.layers.types import IGNORED, Tensor
 
 WINDOW = 31  # side of the averaging window in `border_weights`, in pixels
 
@@ -29,7 +30,7 @@ def border_weights(mask: Tensor) -> Tensor:
     weights there too.
 
     Args:
-        mask: `(B, H, W, 1)` in {0, 1}.
+        mask: `(B, H, W, 1)` in {0, 1}; `IGNORED` pixels are background.
 
     Returns:
         `(B, H, W, 1)` float32 in [1, 6].
@@ -40,6 +41,7 @@ def border_weights(mask: Tensor) -> Tensor:
     mask = ops.cast(mask, "float32")
     if len(mask.shape) != 4 or mask.shape[-1] not in (1, None):
         raise ValueError(f"expected mask (B, H, W, 1), got mask={tuple(mask.shape)}")
+    mask = ops.where(mask == IGNORED, 0.0, mask)
     rows, columns = ops.shape(mask)[1:3]
     # Two small matrix products sum over the window. The sums are exact, even on a GPU that
     # multiplies in TF32. On a CPU under TensorFlow, this is hundreds of times faster than average
@@ -50,29 +52,27 @@ def border_weights(mask: Tensor) -> Tensor:
 
 def bce(mask: Tensor, logits: Tensor) -> Tensor:
     """Binary cross-entropy, mean over pixels: mean(-m log p - (1 - m) log(1 - p))."""
-    return ops.mean(_pixel_bce(*_float32(mask, logits)), axis=(1, 2))
+    return _mean_bce(*_prepare(mask, logits))
 
 
 def dice(mask: Tensor, logits: Tensor) -> Tensor:
     """Soft Dice: 1 - (2 sum(p m) + 1) / (sum p + sum m + 1)."""
-    return _dice(*_float32(mask, logits), weights=1.0)
+    return _dice(*_prepare(mask, logits))
 
 
 def iou(mask: Tensor, logits: Tensor) -> Tensor:
     """Soft IoU (Jaccard): 1 - (sum(p m) + 1) / (sum p + sum m - sum(p m) + 1)."""
-    return _iou(*_float32(mask, logits), weights=1.0)
+    return _iou(*_prepare(mask, logits))
 
 
 def weighted_bce(mask: Tensor, logits: Tensor) -> Tensor:
     """Border-weighted cross-entropy: sum(w bce) / sum(w)."""
-    mask, logits = _float32(mask, logits)
-    return _weighted_bce(mask, logits, border_weights(mask))
+    return _mean_bce(*_with_border_weights(*_prepare(mask, logits)))
 
 
 def weighted_dice(mask: Tensor, logits: Tensor) -> Tensor:
     """Border-weighted Dice: 1 - (2 sum(w p m) + 1) / (sum(w (p + m)) + 1)."""
-    mask, logits = _float32(mask, logits)
-    return _dice(mask, logits, border_weights(mask))
+    return _dice(*_with_border_weights(*_prepare(mask, logits)))
 
 
 def weighted_iou(mask: Tensor, logits: Tensor) -> Tensor:
@@ -80,17 +80,15 @@ def weighted_iou(mask: Tensor, logits: Tensor) -> Tensor:
 
     1 - (sum(w p m) + 1) / (sum(w (p + m)) - sum(w p m) + 1).
     """
-    mask, logits = _float32(mask, logits)
-    return _iou(mask, logits, border_weights(mask))
+    return _iou(*_with_border_weights(*_prepare(mask, logits)))
 
 
 def structure(mask: Tensor, logits: Tensor) -> Tensor:
     """weighted_bce + weighted_iou: the loss of the PraNet paper (Fan et al., MICCAI 2020,
     arXiv:2006.11392).
     """
-    mask, logits = _float32(mask, logits)
-    weights = border_weights(mask)
-    return _weighted_bce(mask, logits, weights) + _iou(mask, logits, weights)
+    weighted = _with_border_weights(*_prepare(mask, logits))
+    return _mean_bce(*weighted) + _iou(*weighted)
 
 
 def structure_official(mask: Tensor, logits: Tensor) -> Tensor:
@@ -100,19 +98,21 @@ def structure_official(mask: Tensor, logits: Tensor) -> Tensor:
     string is true, so PyTorch returns the mean over all pixels instead of one value per pixel. The
     weighted mean of this constant is the constant: the plain cross-entropy.
     """
-    mask, logits = _float32(mask, logits)
-    return bce(mask, logits) + _iou(mask, logits, border_weights(mask))
+    plain = _prepare(mask, logits)
+    return _mean_bce(*plain) + _iou(*_with_border_weights(*plain))
 
 
 def wbce_dice(mask: Tensor, logits: Tensor) -> Tensor:
     """weighted_bce + weighted_dice: the loss of the TensorFlow implementation of PraNet."""
-    mask, logits = _float32(mask, logits)
-    weights = border_weights(mask)
-    return _weighted_bce(mask, logits, weights) + _dice(mask, logits, weights)
+    weighted = _with_border_weights(*_prepare(mask, logits))
+    return _mean_bce(*weighted) + _dice(*weighted)
 
 
-def _float32(mask: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Cast both to float32. Raise ValueError if the losses do not take their shapes."""
+def _prepare(mask: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mask, logits and the pixels' weights as float32; the mask and the weights are 0 where the
+    mask is `IGNORED`, and the other weights are 1. Raise ValueError for shapes that losses do not
+    take.
+    """
     mask, logits = ops.cast(mask, "float32"), ops.cast(logits, "float32")
     shapes = tuple(mask.shape), tuple(logits.shape)
     same = all(None in pair or pair[0] == pair[1] for pair in zip(shapes[0], (*shapes[1][:3], 1)))
@@ -121,7 +121,14 @@ def _float32(mask: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
             f"expected mask (B, H, W, 1) and logits (B, H, W, S), got mask={shapes[0]}, "
             f"logits={shapes[1]}"
         )
-    return mask, logits
+    weights = ops.cast(mask != IGNORED, "float32")
+    return mask * weights, logits, weights
+
+
+def _with_border_weights(
+    mask: Tensor, logits: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return mask, logits, weights * border_weights(mask)
 
 
 def _band(size: Tensor) -> Tensor:
@@ -139,21 +146,22 @@ def _pixel_bce(mask: Tensor, logits: Tensor) -> Tensor:
     return ops.softplus(logits) - logits * mask
 
 
-def _weighted_bce(mask: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
-    return _pixel_sum(weights * _pixel_bce(mask, logits)) / _pixel_sum(weights)
+def _mean_bce(mask: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
+    total = _pixel_sum(weights * _pixel_bce(mask, logits))
+    return total / ops.maximum(_pixel_sum(weights), 1.0)  # 0 if all pixels are ignored
 
 
-def _dice(mask: Tensor, logits: Tensor, weights: Tensor | float) -> Tensor:
+def _dice(mask: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
     shared, total = _areas(mask, logits, weights)
     return 1.0 - (2.0 * shared + 1.0) / (total + 1.0)
 
 
-def _iou(mask: Tensor, logits: Tensor, weights: Tensor | float) -> Tensor:
+def _iou(mask: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
     shared, total = _areas(mask, logits, weights)
     return 1.0 - (shared + 1.0) / (total - shared + 1.0)
 
 
-def _areas(mask: Tensor, logits: Tensor, weights: Tensor | float) -> tuple[Tensor, Tensor]:
+def _areas(mask: Tensor, logits: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """sum(w p m) and sum(w (p + m)), each `(B, S)`."""
     area = weights * ops.sigmoid(logits)
     return _pixel_sum(area * mask), _pixel_sum(area) + _pixel_sum(weights * mask)

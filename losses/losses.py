@@ -28,9 +28,9 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class SegmentationLoss(keras.losses.Loss):
     """Deep supervision: one loss of `LOSSES`, summed over the maps.
 
-    `y_true` is the mask `(B, H, W, 1)` in {0, 1}, `y_pred` the logits `(B, H, W, S)`. The loss of
-    an image is the sum of map_weights[s] * loss(mask, logits)[:, s] over s. It is computed in
-    float32 under every precision policy.
+    `y_true` is the mask `(B, H, W, 1)` in {0, 1} (2 for pixels that are ignored), `y_pred` the
+    logits `(B, H, W, S)`. The loss of an image is the sum of map_weights[s] *
+    loss(mask, logits)[:, s] over s. It is computed in float32 under every precision policy.
 
     Args:
         loss: a name in `LOSSES`.

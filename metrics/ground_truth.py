@@ -50,28 +50,49 @@ def as_binary(array: ArrayLike, name: str) -> NDArray[np.bool_]:
 class GroundTruth:
     """A mask and what the scores derive from it, computed on first use.
 
-    Pass it to `score` in place of the mask to score several maps against one mask.
+    Pass it to `score` in place of the mask to score several maps against one mask, or to leave
+    pixels out of the scores.
 
     Args:
         mask: `(H, W)`, bool or values in {0, 1} of any dtype.
+        ignored: of the same kind, 1 for pixels that are left out of all sums; default: none. Where
+            it is 1, the value of the mask does not matter.
 
     Attributes:
-        mask: `(H, W)` bool.
-        pixels: number of pixels of the image.
+        mask: `(H, W)` bool; False where pixels are ignored.
+        counted: `(H, W)` bool, False where pixels are ignored; None if none are.
+        pixels: number of pixels that count.
         area: number of pixels of the foreground.
 
     Raises:
-        ValueError: a mask of another shape or with other values.
+        ValueError: a mask of another shape or with other values, or no pixel that counts.
 
     >>> truth = GroundTruth([[0, 1, 1]])
     >>> truth.pixels, truth.area
     (3, 2)
     """
 
-    def __init__(self, mask: ArrayLike):
+    def __init__(self, mask: ArrayLike, ignored: ArrayLike | None = None):
+        self.counted: NDArray[np.bool_] | None = None
+        if ignored is not None and (left_out := as_binary(ignored, "ignored")).any():
+            mask = np.where(left_out, 0, mask)
+            self.counted = ~left_out
         self.mask = np.ascontiguousarray(as_binary(mask, "mask"))
         self.pixels = self.mask.size
+        if self.counted is not None:
+            self.pixels = int(np.count_nonzero(self.counted))
+            if not self.pixels:
+                raise ValueError("expected pixels that count, got only ignored ones")
         self.area = int(np.count_nonzero(self.mask))
+
+    def of_counted(self, array: np.ndarray) -> np.ndarray:
+        """The values of an array `(H, W)` at the pixels that count, `(pixels,)` if some do not."""
+        return array if self.counted is None else array[self.counted]
+
+    @cached_property
+    def background(self) -> NDArray[np.bool_]:
+        """`(H, W)` bool: the pixels of the background that count."""
+        return ~self.mask if self.counted is None else self.counted & ~self.mask
 
     @cached_property
     def quadrants(self) -> tuple[tuple[slice, slice], ...]:
@@ -94,18 +115,19 @@ class GroundTruth:
     @cached_property
     def weights(self) -> NDArray[np.float64]:
         """Weights of false positives `(H, W)`: 2 - 0.5 ** (d / 5) with d the distance in pixels to
-        the nearest foreground pixel; 0 in the foreground. All 2 for an empty mask. (Margolin et
-        al., CVPR 2014.)
+        the nearest foreground pixel; 0 in the foreground and where pixels are ignored. All 2 for an
+        empty mask. (Margolin et al., CVPR 2014.)
         """
         if not self.area:
-            return np.full(self.mask.shape, 2.0)
+            return np.where(self.background, 2.0, 0.0)
         background = np.logical_not(self.mask).view(np.uint8)
         distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         # A squared distance is a whole number, so rounding removes the error of OpenCV's float32.
         np.multiply(distance, distance, out=distance)
         np.rint(distance, out=distance)
         np.minimum(distance, _MAX_SQUARE, out=distance)
-        return _WEIGHT_BY_SQUARE.take(distance.astype(np.int32))
+        weights = _WEIGHT_BY_SQUARE.take(distance.astype(np.int32))
+        return weights if self.counted is None else weights * self.counted
 
     @cached_property
     def box(self) -> tuple[slice, ...]:

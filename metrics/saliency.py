@@ -40,7 +40,7 @@ def mae(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
 
 def mae_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
     """`mae` of arguments that `check_pair` has checked."""
-    return float(np.abs(probability - truth.mask).mean())
+    return float(truth.of_counted(np.abs(probability - truth.mask)).mean())
 
 
 def e_measure(mask: ArrayLike | GroundTruth, prediction: ArrayLike) -> float:
@@ -66,7 +66,8 @@ def e_measure(mask: ArrayLike | GroundTruth, prediction: ArrayLike) -> float:
     """
     truth, prediction = as_ground_truth(mask), as_binary(prediction, "prediction")
     check_shapes(truth, prediction)
-    hits, predicted = np.count_nonzero(truth.mask & prediction), np.count_nonzero(prediction)
+    hits = np.count_nonzero(truth.mask & prediction)
+    predicted = np.count_nonzero(truth.of_counted(prediction))
     return float(e_measure_of_counts(hits, predicted, truth.area, truth.pixels))
 
 
@@ -183,10 +184,13 @@ def s_measure_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> fl
     if truth.area in (0, truth.pixels):
         return 1.0 - mae_of_map(truth, probability)
     inside = probability[truth.mask]
-    objects = [_moments(values) for values in (inside, probability[~truth.mask])]
+    objects = [_moments(values) for values in (inside, probability[truth.background])]
     regions = []
     for part in truth.quadrants:
         values, mask = probability[part], truth.mask[part]
+        if truth.counted is not None:
+            counted = truth.counted[part]
+            values, mask = values[counted], mask[counted]
         if values.size:
             mean, squares = _moments(values)
             area = int(np.count_nonzero(mask))

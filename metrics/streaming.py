@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from polypseg.layers.types import Tensor
+from polypseg.layers.types import IGNORED, Tensor
 
 register = keras.saving.register_keras_serializable(package="polypseg")
 
@@ -46,9 +46,9 @@ class _ImageMean(keras.metrics.Mean):
 class MeanDice(_ImageMean):
     """Mean Dice over images, 2 |P & M| / (|P| + |M|), in [0, 1].
 
-    `y_true` is the mask M `(B, H, W, 1)` in {0, 1}, `y_pred` the logits `(B, H, W, S)`. The last of
-    the S maps is scored. P is where its probability is at least `threshold`. Callbacks that monitor
-    the metric need `mode="max"`.
+    `y_true` is the mask M `(B, H, W, 1)` in {0, 1} (2 for pixels that are ignored), `y_pred` the
+    logits `(B, H, W, S)`. The last of the S maps is scored. P is where its probability is at least
+    `threshold`. Callbacks that monitor the metric need `mode="max"`.
 
     Args:
         threshold: threshold of the probability, in (0, 1).
@@ -131,5 +131,9 @@ def _areas_of_images(mask: Tensor, logits: Tensor, threshold: float) -> tuple[Te
             f"got mask={tuple(mask.shape)}, logits={tuple(logits.shape)}"
         )
     mask = mask[..., 0]
-    found = ops.cast(ops.sigmoid(logits[..., -1]) >= threshold, "float32")
+    counts = ops.cast(mask != IGNORED, "float32")
+    mask, found = (
+        mask * counts,
+        counts * ops.cast(ops.sigmoid(logits[..., -1]) >= threshold, "float32"),
+    )
     return tuple(ops.sum(area, axis=(1, 2)) for area in (found * mask, found, mask))

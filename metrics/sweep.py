@@ -35,12 +35,14 @@ def count_levels(truth: GroundTruth, levels: NDArray[np.uint8]) -> NDArray[np.in
         levels: `(H, W)` uint8.
 
     Returns:
-        `(4, 2, 256)`: by quadrant of the mask, background or foreground, and level.
+        `(4, 2, 256)`: by quadrant of the mask, background or foreground, and level, without the
+        pixels that are ignored.
     """
     keys = np.bitwise_or(levels, truth.mask.view(np.uint8).astype(np.uint16) << 8)
-    return np.stack(
-        [np.bincount(keys[part].ravel(), minlength=512) for part in truth.quadrants]
-    ).reshape(4, 2, 256)
+    if truth.counted is not None:
+        keys[~truth.counted] = 512
+    counts = [np.bincount(keys[part].ravel(), minlength=512)[:512] for part in truth.quadrants]
+    return np.stack(counts).reshape(4, 2, 256)
 
 
 def stretch(counts: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -93,7 +93,7 @@ class ThresholdView:
         else:
             self.probability = probability  # replaces the cached property
             self.hits = np.count_nonzero(self.mask & truth.mask)
-            self.predicted = np.count_nonzero(self.mask)
+            self.predicted = np.count_nonzero(truth.of_counted(self.mask))
 
     @cached_property
     def probability(self) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ from polypseg.commands.train import parse
 from polypseg.console.progress import TrainingProgress
 from polypseg.data.images import read_image
 from polypseg.data.loading import training_size
+from polypseg.data.mask_rule import mask_rule
 from polypseg.data.masks import read_mask
 from polypseg.data.pairs import find_pairs
 from polypseg.data.verify import verify
@@ -76,14 +77,16 @@ def test_the_given_levels_are_foreground(kind, label, rng, tmp_path):
     scale = 200 if kind == "16 bits" else 1
     given = [level * scale for level in label]
     expected = np.logical_or.reduce([values == level for level in label])
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", given), expected)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", mask_rule(given)), expected)
 
 
 def test_one_bit_has_the_labels_0_and_1(rng, tmp_path):
     values = scene(rng, 1)
     Image.fromarray(values.astype(bool)).save(tmp_path / "a.png")
     for label in (0, 1):
-        np.testing.assert_array_equal(read_mask(tmp_path / "a.png", [label]), values == label)
+        np.testing.assert_array_equal(
+            read_mask(tmp_path / "a.png", mask_rule([label])), values == label
+        )
 
 
 def test_a_label_map_without_a_label_is_refused_with_its_levels(rng, tmp_path):
@@ -94,7 +97,8 @@ def test_a_label_map_without_a_label_is_refused_with_its_levels(rng, tmp_path):
         read_mask(tmp_path / "a.png")
     assert str(raised.value) == (
         f"{tmp_path / 'a.png'}: expected a black and white mask, got the levels 0 (65.0%), "
-        "1 (10.0%), 255 (25.0%); `label` says which levels of a label map are foreground"
+        "1 (10.0%), 255 (25.0%); `label` says which levels are foreground, `ignore` which do not "
+        "count"
     )
 
 
@@ -359,7 +363,7 @@ def test_a_mask_of_twelve_bits_is_refused_with_its_levels(tmp_path, rng):
     cv2.imwrite(str(tmp_path / "a.png"), values)
     with pytest.raises(InputError, match=r"got the levels 0 \(.*%\), 4095 \(.*%\); `label`"):
         read_mask(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", [4095]), values > 0)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", mask_rule([4095])), values > 0)
 
 
 def test_a_run_keeps_its_window_wherever_it_goes(of_scanner, tmp_path, monkeypatch):

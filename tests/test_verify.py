@@ -110,9 +110,11 @@ GOOD_MASKS = {
     "noise of one level": lambda rng: np.maximum(blob(), rng.random((60, 80)) < 0.1),
 }
 BAD_MASKS = {
-    "photograph": lambda rng: cv2.resize(picture(rng, 6, 8), (80, 60)),
-    "high contrast photograph": lambda rng: cv2.resize(picture(rng, 6, 8) // 200 * 255, (80, 60)),
-    "noise": lambda rng: picture(rng),
+    "photograph": lambda rng: cv2.resize(picture(rng, 6, 8)[..., 1], (80, 60)),
+    "high contrast photograph": lambda rng: cv2.resize(
+        picture(rng, 6, 8)[..., 1] // 200 * 255, (80, 60)
+    ),
+    "noise": lambda rng: picture(rng)[..., 1],
     "dots": lambda rng: rng.choice(np.uint8([0, 128, 255]), (60, 80)),
     "soft map": lambda rng: cv2.GaussianBlur(blob(), (0, 0), 4),
     "small soft map": lambda rng: cv2.GaussianBlur(blob(scale=0.4), (0, 0), 4) * np.uint8(2),
@@ -130,11 +132,13 @@ BAD_MASKS = {
     "twenty labels and an ignored band": lambda rng: np.hstack(
         [np.full((60, 8), level, np.uint8) for level in [*range(20), 255]]
     ),
-    "red on black": lambda rng: blob()[..., None] * np.uint8([1, 0, 0]),
 }
 
 
-KIND = "mask is not black and white (`label` says which levels are foreground)"
+KIND = (
+    "mask is not black and white (`label` says which levels are foreground, `ignore` which do not "
+    "count)"
+)
 
 
 @pytest.mark.parametrize("name", GOOD_MASKS)
@@ -149,6 +153,14 @@ def test_masks_with_more_levels_do_not(tmp_path, rng, name):
     mask = BAD_MASKS[name](rng)
     add(tmp_path, "a", picture(rng, *mask.shape[:2]), mask)
     assert found(tmp_path) == [("error", "a.png", KIND)]
+
+
+@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (90, 90, 200)])
+def test_masks_in_colour_do_not(tmp_path, rng, colour):
+    mask = np.where(blob()[..., None] > 127, np.uint8(colour), 0).astype(np.uint8)
+    add(tmp_path, "a", picture(rng, *mask.shape[:2]), mask)
+    kind = "mask is in colour (`mask_color` says which colours are foreground)"
+    assert found(tmp_path) == [("error", "a.png", kind)]
 
 
 def test_the_message_about_levels_says_what_was_found(tmp_path, rng):

@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from polypseg.console.parser import given_options
 from polypseg.console.run import warn
+from polypseg.data.mask_rule import MaskRule, mask_rule
 from polypseg.errors import InputError, expect
-from polypseg.experiment.config import check_label, check_window
+from polypseg.experiment.config import check_window
 from polypseg.options import option
 from polypseg.runtime import keep_freed_memory
 
@@ -94,6 +95,19 @@ class TestOptions:
         "masks are black and white)",
         "N",
     )
+    ignore: list[int] | None = option(
+        None,
+        "scores",
+        "pixels with these levels in the mask do not count (default: the run's)",
+        "N",
+    )
+    mask_color: list[int] | None = option(
+        None,
+        "scores",
+        "the masks are in colour, and these colours are foreground, as in 255 0 0 for red "
+        "(default: the run's)",
+        "RGB",
+    )
     mask_suffix: str | None = option(
         None,
         "a network",
@@ -147,8 +161,14 @@ class TestOptions:
         expect(self.empty in ("skip", "one", "zero"), "empty", "skip, one or zero", self.empty)
         expect(not (self.stems and self.subset), "stems", "either `stems` or `subset`", "both")
         check_threshold(self.threshold)
-        check_label(self.label)
+        mask_rule(self.label, self.ignore, self.mask_color)
         check_window(self.window)
+
+    @property
+    def mask_rule(self) -> MaskRule | None:
+        """How masks are read, if an option says so; None for the rule of the run."""
+        given = self.label, self.ignore, self.mask_color
+        return None if given == (None, None, None) else mask_rule(*given)
 
     @property
     def scored_subset(self) -> str:
@@ -201,7 +221,7 @@ def main() -> None:
                 threshold=options.threshold,
                 empty=options.empty,
                 resize=options.resize,
-                label=options.label,
+                masks=options.mask_rule,
                 window=options.window,
                 input_size=options.input_size,
                 tta=options.tta,

@@ -12,6 +12,7 @@ RIM = (0, 0, 0)  # rim around outlines, so that they are visible on bright spots
 
 # People who confuse red and green can tell these apart, and they are distinct on mucosa.
 HIT, FALSE, MISSED = (18, 184, 134), (242, 183, 5), (108, 99, 255)
+IGNORED = (71, 85, 105)
 OUTLINE = (255, 255, 255)  # outline of the ground truth, drawn over these three
 
 # Curves on white. People who confuse red and green can tell these apart, too.

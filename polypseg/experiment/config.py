@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from polypseg.data.mask_rule import MaskRule, mask_rule
 from polypseg.errors import InputError, expect, nearest, reading
 from polypseg.options import option
 
@@ -74,6 +75,19 @@ class TrainConfig:
         "the masks are label maps, and these levels are foreground (default: the masks are black "
         "and white)",
         "N",
+    )
+    ignore: list[int] | None = option(
+        None,
+        "data",
+        "pixels with these levels in the mask count neither in the loss nor in the scores",
+        "N",
+    )
+    mask_color: list[int] | None = option(
+        None,
+        "data",
+        "the masks are in colour, and these colours are foreground, as in 255 0 0 for red; three "
+        "numbers for each colour",
+        "RGB",
     )
     window: list[int] | None = option(
         None,
@@ -223,6 +237,11 @@ class TrainConfig:
         _check_devices(self)
         return dataclasses.replace(self, loss=self.loss or NETWORKS[self.model].loss)
 
+    @property
+    def mask_rule(self) -> MaskRule:
+        """How mask files are read."""
+        return mask_rule(self.label, self.ignore, self.mask_color)
+
     def to_json(self) -> str:
         """The content of `config.json`."""
         values = dataclasses.asdict(self)
@@ -281,7 +300,7 @@ def _check_data(config: TrainConfig) -> None:
     expect(0 < fraction < 0.5, "data_split", "a fraction above 0 and below 0.5", fraction)
     expect(config.cache_gb >= 0, "cache_gb", "0 or more gigabytes", config.cache_gb)
     _expect_one_of(AUGMENTATIONS, "augment", config.augment)
-    check_label(config.label)
+    mask_rule(config.label, config.ignore, config.mask_color)
     check_window(config.window)
     if config.folds is not None:
         expect(config.folds >= 2, "folds", "2 or more", config.folds)
@@ -291,12 +310,6 @@ def _check_data(config: TrainConfig) -> None:
             "no `split_dir`, since the folds are drawn",
             config.split_dir,
         )
-
-
-def check_label(label: Sequence[int] | None) -> None:
-    """Raise `InputError` unless these can be levels of a label map, or there are none."""
-    good = label is None or (label and all(_fits(one, int) and 0 <= one < 2**16 for one in label))
-    expect(good, "label", "levels from 0 to 65535", _join(label or ["nothing"]))
 
 
 def check_window(window: Sequence[int] | None) -> None:

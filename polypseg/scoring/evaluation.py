@@ -14,11 +14,13 @@ import numpy as np
 
 from polypseg.data.images import Window, read_orientation
 from polypseg.data.maps import read_map
+from polypseg.data.mask_rule import BLACK_AND_WHITE, MaskRule
 from polypseg.data.masks import orientation_problem, read_mask
 from polypseg.data.pairs import Pair
 from polypseg.errors import InputError, of_argument
 from polypseg.inference.predict import predict
-from polypseg.metrics import ImageScores, overlap, score
+from polypseg.layers.types import IGNORED
+from polypseg.metrics import GroundTruth, ImageScores, overlap, score
 from polypseg.runtime import cores
 
 from .sources import Item
@@ -37,7 +39,7 @@ class Scored(NamedTuple):
         pair: the image and its mask.
         probability: `(H, W)` float32 in [0, 1], of the mask's size.
         scores: Dice, IoU, precision and recall at the threshold, as `metrics.overlap` returns them.
-        mask: `(H, W)` uint8 in {0, 1}.
+        mask: as `data.masks.read_mask` returns it.
     """
 
     pair: Pair
@@ -51,7 +53,7 @@ def evaluate(
     pairs: Sequence[Pair],
     threshold: float = 0.5,
     batch_size: int = 8,
-    label: Sequence[int] | None = None,
+    rule: MaskRule = BLACK_AND_WHITE,
 ) -> Iterator[Scored]:
     """Run a network on pairs and score each image.
 
@@ -60,7 +62,7 @@ def evaluate(
         pairs: images and masks, see `data.find_pairs`.
         threshold: from 0 to 1; a pixel is foreground if its probability is at least this.
         batch_size: images per call of the network.
-        label: the levels of the masks that are foreground, see `data.masks.read_mask`.
+        rule: what the levels of the masks mean, see `data.masks.read_mask`.
 
     Yields:
         A `Scored` for each pair, in order.
@@ -73,9 +75,10 @@ def evaluate(
     >>> [scored.scores["dice"] for scored in evaluate(predictor, pairs)]  # doctest: +SKIP
     """
     for pair, probability in zip(pairs, predict(predictor, pairs, batch_size=batch_size)):
-        mask = read_mask(pair.mask, label)
+        mask = read_mask(pair.mask, rule)
         _check_orientation(pair.image, pair.mask, mask.shape)
-        yield Scored(pair, probability, overlap(mask, probability >= threshold), mask)
+        found = (probability >= threshold) & (mask != IGNORED)
+        yield Scored(pair, probability, overlap(mask == 1, found), mask)
 
 
 class Rules(NamedTuple):
@@ -85,14 +88,14 @@ class Rules(NamedTuple):
         threshold: from 0 to 1; see `metrics.score`.
         empty: what an empty mask scores, "skip", "one" or "zero"; see `metrics.score`.
         resize: scale a map whose size differs from its mask's, instead of raising an error.
-        label: the levels of the masks that are foreground, see `data.masks.read_mask`.
+        masks: what the levels of the masks mean, see `data.masks.read_mask`.
         window: of the images with 16 bits, see `data.images.read_image`.
     """
 
     threshold: float = 0.5
     empty: str = "one"
     resize: bool = False
-    label: tuple[int, ...] | None = None
+    masks: MaskRule = BLACK_AND_WHITE
     window: Window | None = None
 
 
@@ -187,7 +190,7 @@ def score_item(item: Item, map_: np.ndarray | None, rules: Rules) -> Result:
         InputError: see `score_items`.
     """
     with of_argument("masks" if map_ is None else "data_path"):
-        mask = read_mask(item.mask, rules.label)
+        mask = read_mask(item.mask, rules.masks)
         if map_ is not None and item.image is not None:  # the network has seen the image
             _check_orientation(item.image, item.mask, mask.shape)
     name = item.image
@@ -202,7 +205,8 @@ def score_item(item: Item, map_: np.ndarray | None, rules: Rules) -> Result:
             )
         map_ = resize_map(map_, mask.shape)
     try:
-        scores = score(mask, map_, rules.threshold, rules.empty)
+        truth = GroundTruth(mask == 1, mask == IGNORED)
+        scores = score(truth, map_, rules.threshold, rules.empty)
     except ValueError as error:
         raise InputError(f"{name}: {error}") from error
     top = int(map_.max()) if map_.dtype == np.uint8 else 255

@@ -11,6 +11,7 @@ import numpy as np
 from polypseg.data.images import Window, read_image
 from polypseg.data.masks import read_mask
 from polypseg.drawing.comparison import draw_comparison
+from polypseg.layers.types import IGNORED
 
 from .evaluation import Result, Rules, resize_map
 from .sources import Item
@@ -86,12 +87,13 @@ def draw_tile(item: Item, map_: np.ndarray, rules: Rules) -> np.ndarray:
         map_: `(H, W)`, uint8 or floats in [0, 1], of the mask's size.
         rules: how the map is scored.
     """
-    mask = read_mask(item.mask, rules.label).astype(bool)
+    mask = read_mask(item.mask, rules.masks)
     values = map_ / np.float32(255) if map_.dtype == np.uint8 else map_
     background = _read_if_possible(item, rules.window)
     if background is None:
         background = np.repeat((values * 160)[..., None], 3, axis=2).astype(np.uint8)
-    tile: np.ndarray = draw_comparison(background, mask, values >= rules.threshold)
+    found = values >= rules.threshold
+    tile: np.ndarray = draw_comparison(background, mask == 1, found, mask == IGNORED)
     return tile
 
 

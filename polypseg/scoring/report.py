@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from polypseg.drawing.colours import FALSE, HIT, MISSED, OUTLINE, to_hex
+from polypseg.drawing.colours import FALSE, HIT, IGNORED, MISSED, OUTLINE, to_hex
 from polypseg.metrics.table import METRICS
 
 from .evaluation import Result
@@ -40,6 +40,7 @@ def report(rows: Sequence[SourceScores], environment: Mapping[str, str]) -> str:
         false=to_hex(FALSE),
         missed=to_hex(MISSED),
         outline=to_hex(OUTLINE),
+        ignored=_legend_of_ignored(rows),
         title=html.escape(_title(rows)),
         subtitle=html.escape(
             f"{images} images, scored at the masks' own size. {date.day} {date:%B %Y, %H:%M}."
@@ -50,6 +51,12 @@ def report(rows: Sequence[SourceScores], environment: Mapping[str, str]) -> str:
         of_pranet=html.escape(_note_on_pranet_columns()),
         data=data.replace("<", "\\u003c"),
     )
+
+
+def _legend_of_ignored(rows: Sequence[SourceScores]) -> str:
+    if not any(row.rules.masks.ignore for row in rows):
+        return ""
+    return f'<span><i style="background:{to_hex(IGNORED)}"></i>ignored</span>'
 
 
 def _title(rows: Sequence[SourceScores]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from polypseg.data.maps import read_map
+from polypseg.data.mask_rule import MASK_OPTIONS, MaskRule, mask_rule
 from polypseg.errors import of_argument
 from polypseg.experiment.config import as_window
 from polypseg.inference.predict import predict
@@ -34,7 +35,7 @@ def score_sources(
     threshold: float | None = None,
     empty: str = "one",
     resize: bool = False,
-    label: Sequence[int] | None = None,
+    masks: MaskRule | None = None,
     window: Sequence[int] | None = None,
     input_size: int | None = None,
     tta: bool = False,
@@ -48,7 +49,7 @@ def score_sources(
         threshold: from 0 to 1; default: the network's own, 0.5 for saved maps.
         empty: what an empty mask scores, see `metrics.score`.
         resize: scale a map whose size differs from its mask's.
-        label: the levels of the masks that are foreground; default: those of the run, if any.
+        masks: what the levels of the masks mean; default: as for the run, if there is one.
         window: of images with 16 bits, see `read_image`; default: that of the run, if any.
         input_size: height and width at which networks run; default: their own.
         tta: average a network's maps over the image and its three flips.
@@ -77,12 +78,11 @@ def score_sources(
             maps = maps_of(source.items)
             maps = folder.save_maps(source, maps) if folder else iter(maps)
             argument, own_threshold = "data_path", predictor.threshold
-        levels = label or (source.config or {}).get("label")
         rules = Rules(
             own_threshold if threshold is None else threshold,
             empty,
             resize,
-            tuple(levels) if levels else None,
+            masks or mask_rule(*((source.config or {}).get(name) for name in MASK_OPTIONS)),
             network.window if network else None,
         )
         results = []

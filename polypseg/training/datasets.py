@@ -83,7 +83,7 @@ def load_data(config: TrainConfig) -> Data:
             with of_argument("group_by"):
                 _check_groups(split, group_names(stems, config.group_by))
     else:
-        masks = read_masks(pairs, config.label)
+        masks = read_masks(pairs, config.mask_rule)
         groups = _groups(config, stems)
         with of_argument("group_by" if config.group_by else "data_split"):
             split = random_split(
@@ -117,7 +117,7 @@ def load_folds(config: TrainConfig) -> list[Data]:
             if config.resume:
                 splits = earlier_fold_splits(stems, folds, config.data_split, config.seed, groups)
             else:
-                masks = read_masks(pairs, config.label)
+                masks = read_masks(pairs, config.mask_rule)
                 foreground = _with_foreground(masks)
                 splits = fold_splits(
                     stems, folds, config.data_split, config.seed, groups, foreground
@@ -187,7 +187,7 @@ def _decode(
         for (_, subsets), is_done in zip(runs, done)
         for name, size in sizes.items()
     ]
-    masks = read_masks(pairs, config.label) if masks is None else masks
+    masks = read_masks(pairs, config.mask_rule) if masks is None else masks
     loaded = load(
         pairs,
         wanted,

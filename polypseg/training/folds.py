@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from polypseg.data.mask_rule import MaskRule
 from polypseg.data.pairs import Pair
 from polypseg.errors import reading
 from polypseg.experiment.checkpoint import saving
@@ -77,7 +78,8 @@ def cross_validate(
             gc.collect()
             validation.append({name: best[f"val_{name}"] for name in SCORES})
             rows += [
-                row | {"fold": number} for row in _test(target, data.subsets["test"], config.label)
+                row | {"fold": number}
+                for row in _test(target, data.subsets["test"], config.mask_rule)
             ]
         summary = _summary(validation, rows)
         with saving(folder):
@@ -99,14 +101,14 @@ def _config_of_fold(config: TrainConfig, folder: Path) -> TrainConfig:
     )
 
 
-def _test(folder: Path, pairs: Sequence[Pair], label: Sequence[int] | None) -> list[dict[str, Any]]:
+def _test(folder: Path, pairs: Sequence[Pair], rule: MaskRule) -> list[dict[str, Any]]:
     """Score the test images of a fold, and write `test.csv`; read it if it exists."""
     path = folder / "test.csv"
     rows: list[dict[str, Any]]
     if not path.exists():
         rows = [
             {"stem": scored.pair.stem, **scored.scores}
-            for scored in evaluate(Predictor.load(folder), pairs, label=label)
+            for scored in evaluate(Predictor.load(folder), pairs, rule=rule)
         ]
         with saving(folder):
             write_text(path, _csv(("stem", *SCORES), rows))

@@ -96,7 +96,7 @@ def train(
         if folder is None or not (trained and _has_best(folder, history)):
             folder, history = _train_network(config, data, folder, history, lock, progress, signals)
         if not (trained and (folder / SAMPLES).exists()):
-            write_samples(folder, data.subsets["val"], config.label)
+            write_samples(folder, data.subsets["val"], config.mask_rule)
     return folder, best_row(history)
 
 

@@ -217,6 +217,19 @@ def image(name, size=(9, 7), mode="RGB", level=0, **options):
     return prepare
 
 
+def coloured(name, *colours):
+    """A mask like those of `painted`, with a stripe of each colour on black."""
+
+    def prepare(room):
+        values = np.zeros((32, 36, 3), np.uint8)
+        for index, colour in enumerate(colours):
+            width = 24 // len(colours)
+            values[4:28, width * index : width * (index + 1)] = colour
+        Image.fromarray(values).save(room / name)
+
+    return prepare
+
+
 def painted(name, *levels, kind=np.uint8, mode=None, orientation=None):
     """An image of 36 x 32 pixels, as those of the data set, with a stripe of each level on 0.
 

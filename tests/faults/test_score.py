@@ -12,6 +12,7 @@ from .table import (
     NOISE,
     array,
     check,
+    coloured,
     copy,
     environment,
     fault,
@@ -133,14 +134,26 @@ OF_MAPS = [
     fault("--masks absent", "--masks: expected a folder, got nothing at absent"),
     fault("--masks video.mp4", "--masks: expected a folder, got a file at video.mp4"),
     fault("--masks data", "--masks: expected files ending in .jpg, ... none in data"),
-    fault("--masks data/images", "--masks: data/images/synthetic_0000...: expected a black and"),
+    fault("--masks data/images", "--masks: data/images/synthetic_0000...: expected grey levels"),
     *[
         fault("", f"--masks: {MASK}: expected a black and white", painted(MASK, *levels))
         for levels in ((1, 255), (1, 2), (128, 255), (33,))
     ],
-    fault("", f"--masks: {MASK}: expected a black", painted(MASK, 3, 9, mode="P")),
+    *[
+        fault("", f"--masks: {MASK}: expected grey levels, got the colours ... --mask-color", mask)
+        for mask in (painted(MASK, 3, 9, mode="P"), coloured(MASK, (0, 255, 0), (255, 0, 0)))
+    ],
+    fault("--label 150", f"--masks: {MASK}: expected grey levels", coloured(MASK, (0, 255, 0))),
+    right("--mask-color 0 255 0", scored(16), coloured(MASK, (0, 255, 0), (255, 0, 0))),
+    fault("", f"--predictions: {MAP}: expected grey levels", coloured(MAP, (0, 0, 255))),
     fault("", f"--masks: {MASK}: expected a black", painted(MASK, 4095, kind=np.uint16)),
     right("--label 255", scored(16), painted(MASK, 1, 255)),
+    right("--label 255 --ignore 1", scored(16), painted(MASK, 1, 255)),
+    right("--ignore 100 2", scored(16), painted(MASK, 2, 255, 100)),
+    fault("--ignore 255", "--masks: ...: expected pixels that", image(MASK, (36, 32), "L", 255)),
+    fault("--ignore -1", "--ignore: expected levels from 0 to 65535, got -1"),
+    fault("--mask-color 1 2 3 4", "--mask-color: expected three numbers from 0 to 255"),
+    fault("--mask-color 1 2 3 --ignore 4", "--ignore: expected either levels, or colours"),
     fault("--window 0 9", "--window: requires --model"),
     fault("--label 70000", "--label: expected levels from 0 to 65535, got 70000"),
     fault("--label 1 -1", "--label: expected levels from 0 to 65535, got 1 -1"),
