@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,8 +45,9 @@ def find_pairs(
         partner, files that have no suffix of `IMAGE_SUFFIXES`, and folders if not `recursive`.
 
     Raises:
-        InputError: `root` or the folders in it are missing, there are no pairs, or two
-            files in a folder have the same stem (`a.jpg` and `a.png`).
+        InputError: `root` or the folders in it are missing, there are no pairs, two files in a
+            folder have the same stem (`a.jpg` and `a.png`), or an image has several masks
+            (`a.png` and `a_1.png`).
 
     >>> pairs, orphans = find_pairs("datasets/kvasir-seg")  # doctest: +SKIP
     >>> pairs[0].mask  # doctest: +SKIP
@@ -54,15 +56,15 @@ def find_pairs(
     image_folder, mask_folder = _find_folders(Path(root))
     images = files_by_stem(image_folder, recursive=recursive)
     masks = files_by_stem(mask_folder, recursive=recursive)
-    # Some systems store "é" as one character, others as two.
+    _check_one_each(images, masks, mask_suffix)
     mask_of = {
-        unicodedata.normalize("NFC", stem.removesuffix(mask_suffix)): path
+        _composed(stem.removesuffix(mask_suffix)): path
         for stem, path in masks.items()
         if stem.endswith(mask_suffix)
     }
     pairs = []
     for stem, image in sorted(images.items()):
-        mask = mask_of.pop(unicodedata.normalize("NFC", stem), None)
+        mask = mask_of.pop(_composed(stem), None)
         if mask:
             pairs.append(Pair(stem, image, mask))
     if not pairs:
@@ -76,6 +78,52 @@ def find_pairs(
     for folder in (image_folder, mask_folder):
         orphans += unread_files(folder, recursive=recursive)
     return pairs, sorted(orphans)
+
+
+def _composed(stem: str) -> str:
+    """The stem with "é" as one character. Some systems store it as two."""
+    return unicodedata.normalize("NFC", stem)
+
+
+def _check_one_each(images: dict[str, Path], masks: dict[str, Path], mask_suffix: str) -> None:
+    """Raise `InputError` if images have several masks, such as `a_mask.png` and `a_mask_1.png`.
+
+    A mask belongs to the image with the longest stem that its own begins with, if no letter
+    follows, and no digit behind a digit. But without `mask_suffix`, `a_2` is the mask of a missing
+    image and not one of `a` if there are more images that are named so, as `a_1`.
+    """
+    image_of = {_composed(stem) + mask_suffix: path for stem, path in images.items()}
+    masks_of: dict[str, list[Path]] = {}
+    series: set[str] = set()
+    if not mask_suffix:
+        series.update(stem[:end] for stem in image_of for end in _ends(stem) if end < len(stem))
+    for stem, path in sorted(masks.items()):
+        whole = _composed(stem)
+        owner = next((whole[:end] for end in _ends(whole) if whole[:end] in image_of), None)
+        if owner is not None and (owner == whole or owner not in series):
+            masks_of.setdefault(owner, []).append(path)
+    several = {owner: paths for owner, paths in masks_of.items() if len(paths) > 1}
+    if several:
+        owner = min(several)
+        first, second, *_ = sorted(several[owner], key=lambda path: (len(path.stem), path))
+        choose = ", give a `mask_suffix` that only one of them has"
+        if mask_suffix or _composed(second.stem).startswith(_composed(first.stem)):
+            choose = ""
+        raise InputError(
+            f"expected one mask per image, got several for {len(several)} of {len(images)} images, "
+            f"such as {first.name} and {second.name} for {image_of[owner].name}; join them into "
+            f"one file each (docs/commands/train.md shows how){choose}, or move those that are "
+            f"not meant out of {first.parent.name}/"
+        )
+
+
+def _ends(stem: str) -> Iterator[int]:
+    """Where the stem of an image can end in that of its mask, from the last to the first."""
+    yield len(stem)
+    for end in range(len(stem) - 1, 0, -1):
+        before, after = stem[end - 1], stem[end]
+        if not after.isalpha() and not (before.isdigit() and after.isdigit()):
+            yield end
 
 
 def _hint(images: dict[str, Path], masks: dict[str, Path]) -> str:

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("polypseg", "pranet", "attention_unet", "layers", "losses", "metrics", "data")
 
@@ -41,6 +44,25 @@ def test_python_page_beside_modules_of_the_same_names(tmp_path):
         r"^runs/attention_unet: validation Dice 0\.\d{3} in epoch [12]$", output, flags=re.M
     )
     assert re.search(r"^mean Dice 0\.\d{3} on 24 images$", output, flags=re.M)
+
+
+def test_the_recipe_that_joins_masks(tmp_path):
+    random = np.random.default_rng(0)
+    files = {}
+    for name in ("1_mask", "1_mask_1", "1_mask_2", "11_mask"):
+        files[name] = random.integers(0, 2, (9, 7), np.uint8) * 255
+    for folder, names in (("images", ("1", "11")), ("masks", files)):
+        (tmp_path / "my-data" / folder).mkdir(parents=True)
+        for name in names:
+            Image.fromarray(files.get(name, np.zeros((9, 7), np.uint8))).save(
+                tmp_path / "my-data" / folder / f"{name}.png"
+            )
+    (code,) = blocks("commands/train.md", "python")
+    run([sys.executable, "-c", code], tmp_path)
+    joined = {p.stem: np.array(Image.open(p)) for p in (tmp_path / "my-data/joined").iterdir()}
+    np.testing.assert_array_equal(joined["11"], files["11_mask"])
+    union = files["1_mask"] | files["1_mask_1"] | files["1_mask_2"]
+    np.testing.assert_array_equal(joined["1"], union)
 
 
 def test_a_new_network_is_a_folder_and_one_line(tmp_path):

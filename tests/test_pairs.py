@@ -1,6 +1,7 @@
 import pytest
 
 from polypseg.data.pairs import Pair, find_pairs
+from polypseg.errors import InputError
 
 
 def touch(root, *names):
@@ -106,6 +107,51 @@ def test_masks_with_a_suffix_are_matched_if_it_is_given_and_else_it_is_hinted(tm
     touch(tmp_path, "masks/a1.png")
     assert find_pairs(tmp_path, mask_suffix="_mask")[1] == [tmp_path / "masks" / "a1.png"]
     assert "mask_suffix" not in refused_of(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "masks, suffix, example",
+    [
+        ("a_mask a_mask_1 b_mask", "_mask", "a_mask.png and a_mask_1.png for a.jpg"),
+        ("a_mask a_mask_1 a_mask_2 b_mask", "", "a_mask.png and a_mask_1.png for a.jpg"),
+        ("a a1 b", "", "a.png and a1.png for a.jpg"),
+        ("a a-2 b", "", "a.png and a-2.png for a.jpg"),
+        ("a b|b (1)", "", "b.png and b (1).png for b.jpg"),
+        ("a_mask b_mask b_mask2", "_mask", "b_mask.png and b_mask2.png for b.jpg"),
+        ("a_EX a_HE b_EX", "", "a_EX.png and a_HE.png for a.jpg"),
+        ("a/1 a/2 b/1", "", "1.png and 2.png for a.jpg"),
+        ("b_1 cafe\u0301 caf\u00e9_1", "", "cafe\u0301.png and caf\u00e9_1.png for caf\u00e9.jpg"),
+    ],
+)
+def test_several_masks_of_an_image_are_refused(tmp_path, masks, suffix, example):
+    touch(tmp_path, "images/a.jpg", "images/b.jpg", "images/caf\u00e9.jpg")
+    for group in masks.split("|"):
+        names = [group] if "(" in group else group.split()
+        touch(tmp_path, *(f"masks/{name}.png" for name in names))
+    with pytest.raises(InputError) as caught:
+        find_pairs(tmp_path, recursive=True, mask_suffix=suffix)
+    message = str(caught.value)
+    assert message.startswith("expected one mask per image, got several for 1 of 3 images, such as")
+    assert f"{example}; join them" in message
+    assert ("a `mask_suffix` that" in message) == (masks in ("a_EX a_HE b_EX", "a/1 a/2 b/1"))
+
+
+@pytest.mark.parametrize(
+    "images, masks, suffix",
+    [
+        ("1 2 10", "1 10 100 2 11", ""),  # numbers
+        ("a b", "a ab b", ""),
+        ("a a_1", "a a_1 a_2", ""),  # the image a_2 is missing
+        ("a a_1", "a a_1 a_mask", ""),
+        ("a b", "a_mask b_mask a_edge", "_mask"),
+        ("a a_mask", "a_mask a_mask_mask", "_mask"),
+    ],
+)
+def test_masks_of_other_images_are_not_taken_for_a_second_one(tmp_path, images, masks, suffix):
+    touch(tmp_path, *(f"images/{stem}.jpg" for stem in images.split()))
+    touch(tmp_path, *(f"masks/{stem}.png" for stem in masks.split()))
+    pairs, _ = find_pairs(tmp_path, mask_suffix=suffix)
+    assert [pair.stem for pair in pairs] == sorted(images.split())
 
 
 def refused_of(root):

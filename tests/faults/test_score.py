@@ -266,6 +266,7 @@ OF_NETWORKS = [
     fault("--data-path in", "--data-path: expected the folders images and masks"),
     fault("", "--data-path: expected the folders images and masks", gone("data/masks")),
     fault("", PAIRS, without_masks),
+    fault("", "--data-path: expected one mask per image", copy(MASK, MASK.replace(".", " (2)."))),
     fault("", "--data-path: expected one file per stem", copy(IMAGE, IMAGE.replace("png", "tif"))),
     fault("", f"--data-path: {IMAGE}: expected an image, got an empty file", put(IMAGE)),
     fault("", f"--data-path: {IMAGE}: expected a JPEG", put(IMAGE, NOISE)),

@@ -38,6 +38,7 @@ IMAGE, MASK = "data/images/synthetic_0003.png", "data/masks/synthetic_0003.png"
 TRAIN, VAL, TEST = (f"run/split/{subset}.txt" for subset in ("train", "val", "test"))
 FOLDERS = "--data-path: expected the folders images and masks"
 PAIRS = "--data-path: expected images and masks with equal stems"
+SEVERAL = "--data-path: expected one mask per image, got several for"
 TWICE = "--data-path: expected one file per stem, got "
 NAMES = "--data-path: expected names in UTF-8 without line breaks"
 BAD = "--data-path: expected readable pairs, got 1 bad files"
@@ -246,6 +247,13 @@ DATA = [
     fault("", TWICE, copy(MASK, "data/masks/synthetic_0003.jpg")),
     fault("", "--data-split: expected stems for each of train, val and test", only(2)),
     fault("--folds 3", "--folds: expected at least 2 folds and 3 images", only(2)),
+    fault("", SEVERAL, copy(MASK, "data/masks/synthetic_0003_1.png")),
+    fault(
+        "--mask-suffix _m",
+        f"{SEVERAL} 1 of 16 images, such as synthetic_0003_m.png and synthetic_0003_m_1.png",
+        renamed(lambda stem: f"{stem}_m", "data/masks"),
+        copy("data/masks/synthetic_0003_m.png", "data/masks/synthetic_0003_m_1.png"),
+    ),
     fault("", BAD, put(IMAGE)),
     fault("", BAD, put(IMAGE, NOISE)),
     fault("", BAD, half(IMAGE)),
