@@ -4,6 +4,7 @@ A split is a dict `{"train": [...], "val": [...], "test": [...]}` of sorted stem
 """
 
 import csv
+import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from polypseg.errors import InputError, reading
 from polypseg.files import csv_text, write_text
 
 from .images import IMAGE_SUFFIXES
+from .pairs import IMAGE_FOLDERS, Pair
 
 Split = dict[str, list[str]]
 SUBSETS = ("train", "val", "test")
@@ -44,7 +46,9 @@ def group_names(stems: Iterable[str], pattern: str) -> dict[str, str]:
     return groups
 
 
-def read_split(path: str | os.PathLike[str], stems: Iterable[str]) -> Split:
+def read_split(
+    path: str | os.PathLike[str], stems: Iterable[str], pairs: Iterable[Pair] = ()
+) -> Split:
     """Read a split. It may leave out some of the stems.
 
     Args:
@@ -55,21 +59,21 @@ def read_split(path: str | os.PathLike[str], stems: Iterable[str]) -> Split:
               `splits/kvasir_80_10_10_train.txt` and so on;
             - a CSV file with the header `stem,subset`.
 
-            The entries are stems or file names.
+            The entries are stems or paths, see `listed_stems`.
         stems: all stems of the data set.
+        pairs: the files of these stems, with which paths are compared.
 
     Raises:
-        InputError: `path` is none of these, an entry is not in `stems` or is listed twice, or there
-            are no entries for train or val.
+        InputError: `path` is none of these, an entry is wrong (see `listed_stems`) or listed twice,
+            or there are no entries for train or val.
     """
-    path, known = Path(path), set(stems)
+    path = Path(path)
+    known = dict.fromkeys(stems) | {pair.stem: pair for pair in pairs}
     entries = _read_csv(path) if os.path.isfile(path) else _read_lists(path)
-    split = {subset: sorted(_stem(entry, known) for entry in entries[subset]) for subset in SUBSETS}
-    listed = [stem for subset in SUBSETS for stem in split[subset]]
-    unknown = [stem for stem in listed if stem not in known]
-    if unknown:
-        raise InputError(f"split {path}: expected stems of the data, got {some(unknown)}")
+    listed = listed_stems(itertools.chain(*entries.values()), known, f"split {path}", "the data")
     check_unique(listed, f"split {path}")
+    rest = iter(listed)
+    split = {name: sorted(itertools.islice(rest, len(lines))) for name, lines in entries.items()}
     for subset in ("train", "val"):
         if not split[subset]:
             raise InputError(f"split {path}: expected stems for {subset}, got none")
@@ -150,13 +154,99 @@ def _lines(path: Path) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-def _stem(entry: str, known: set[str]) -> str:
-    if entry in known:  # a stem may begin or end with a space
-        return entry
-    entry = entry.strip()
-    suffix = Path(entry).suffix
-    is_file_name = entry not in known and suffix.lower() in IMAGE_SUFFIXES
-    return entry[: -len(suffix)] if is_file_name else entry
+def listed_stems(
+    lines: Iterable[str], pairs: Mapping[str, Pair | None], listed_in: str, data: str
+) -> list[str]:
+    """The stem that each line of a list names.
+
+    A line is a stem, the path of an image, or two paths: that of the image and, behind a space,
+    tab, comma or semicolon, that of its mask. Suffixes are not compared. Folders are compared if
+    some stems have them (`p1/a`), up to the folder of the images.
+
+    Args:
+        lines: of the list, none of them empty.
+        pairs: the known stems, with their files if these are known.
+        listed_in: the name of the list, with which messages begin.
+        data: what has these stems, for messages.
+
+    Raises:
+        InputError: a line names no known image, or another mask than that of its image.
+
+    >>> listed_stems(["images/a.jpg masks/a.png", "b"], {"a": None, "b": None}, "list", "data")
+    ['a', 'b']
+    """
+    found, unknown = [], []
+    flat = not any("/" in stem for stem in pairs)
+    for line in lines:
+        # A stem may have spaces, also at its ends, and may end like a file name.
+        stem = line if line in pairs else _stem_of_paths(line.strip(), pairs, flat, listed_in)
+        if stem is None:
+            unknown.append(line.strip())
+        else:
+            found.append(stem)
+    if unknown:
+        raise InputError(
+            f"{listed_in}: expected stems of {data}, got {some(unknown)}; a line is a stem or the "
+            "path of an image, and behind an image may be the path of its mask"
+        )
+    return found
+
+
+def _stem_of_paths(
+    line: str, pairs: Mapping[str, Pair | None], flat: bool, listed_in: str
+) -> str | None:
+    """The stem of the image whose path is the line, or begins it; None if there is none."""
+    stem = _stem_of_path(line, pairs, flat)
+    if stem is not None:
+        return stem
+    wrong = ""
+    for gap in re.finditer(r"[\s,;]+", line):
+        stem = _stem_of_path(line[: gap.start()], pairs, flat)
+        if stem is None:
+            continue
+        pair = pairs[stem]
+        if pair is None:
+            return stem
+        depth = stem.count("/") + 1
+        named, mask = _parts(line[gap.end() :]), pair.mask.with_suffix("").parts
+        if named and named[-depth:] == mask[-min(depth, len(named)) :]:
+            return stem
+        wrong = wrong or f"expected the mask of {stem} behind it, {pair.mask}, got {line}"
+    if wrong:
+        raise InputError(f"{listed_in}: {wrong}")
+    return None
+
+
+def _stem_of_path(path: str, pairs: Mapping[str, Pair | None], flat: bool) -> str | None:
+    """The stem of the image that has this path; None if there is none.
+
+    Args:
+        path: with or without a suffix.
+        pairs: as for `listed_stems`.
+        flat: whether all images are in one folder, so that folders say nothing.
+    """
+    for parts in (_parts(path, suffix=True), _parts(path)):
+        for start in range(len(parts)):
+            stem = "/".join(parts[start:])
+            if stem in pairs and _are_folders_of(parts[:start], stem, pairs[stem], flat):
+                return stem
+    return None
+
+
+def _are_folders_of(names: tuple[str, ...], stem: str, pair: Pair | None, flat: bool) -> bool:
+    """Whether these folders can lead to an image."""
+    if any(re.search(r"[\s,;]", name) for name in names):  # two paths, or a folder of this name
+        folder = Path(os.path.abspath(pair.image)).parents[stem.count("/")] if pair else Path()
+        return folder.parts[-len(names) :] == names
+    return flat or not names or names[-1].lower() in {name.lower() for name in IMAGE_FOLDERS}
+
+
+def _parts(path: str, suffix: bool = False) -> tuple[str, ...]:
+    """The folders and the name in a path, without the suffix of an image file or with it."""
+    path = path.strip("\"' ").replace("\\", "/")
+    if not suffix and Path(path).suffix.lower() in IMAGE_SUFFIXES:
+        path = path[: -len(Path(path).suffix)]
+    return tuple(part for part in path.split("/") if part not in ("", ".", ".."))
 
 
 def check_unique(stems: Iterable[str], listed_in: str) -> None:

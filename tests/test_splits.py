@@ -1,11 +1,15 @@
 import csv
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from polypseg.data.draw_splits import fold_splits, random_split
+from polypseg.data.pairs import Pair
 from polypseg.data.splits import (
     group_names,
+    listed_stems,
     read_folds,
     read_split,
     write_folds,
@@ -53,6 +57,76 @@ def test_lists_with_a_prefix_and_file_names_are_read(tmp_path):
     # A stem that ends like a file name is itself first.
     (tmp_path / "kvasir_val.txt").write_text("v1.2\nd.png\n")
     assert read_split(tmp_path / "kvasir", stems)["val"] == ["d.png", "v1.2"]
+
+
+def pairs_of(stems, suffix=""):
+    return {
+        s: Pair(s, Path("d/images", f"{s}.jpg"), Path("d/masks", f"{s}{suffix}.png")) for s in stems
+    }
+
+
+STEMS = ["a", "b c", "benign (1)", "v1.2", "x,y", "d.png", "benign", " e "]
+
+
+@pytest.mark.parametrize(
+    "line, stem",
+    [
+        ("images/a.jpg masks/a_mask.png", "a"),
+        ("./images/a.jpg\td/masks/a_mask.png", "a"),
+        ("/home/me/Train/image/a.tif,/home/me/Train/mask/a_mask.tif", "a"),
+        ('"images/a.jpg", "masks/a_mask.png"', "a"),
+        ("images\\a.jpg;masks\\a_mask.png", "a"),
+        ("images/benign (1).png masks/benign (1)_mask.png", "benign (1)"),
+        ("benign (1).png benign (1)_mask.png", "benign (1)"),
+        ("images/x,y.jpg,masks/x,y_mask.png", "x,y"),
+        ("images/v1.2 masks/v1.2_mask", "v1.2"),
+        ("images/d.png.jpg", "d.png"),
+        ("images/d.png", "d.png"),
+        ("b c", "b c"),
+        ("  train/b c.JPG  ", "b c"),
+        (" e ", " e "),
+    ],
+)
+def test_a_line_of_a_list_may_be_paths(line, stem):
+    assert listed_stems([line], pairs_of(STEMS, "_mask"), "list", "data") == [stem]
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("images/a.jpg masks/b_mask.png", "expected the mask of a behind it, d/masks/a_mask.png"),
+        ("images/a.jpg masks/a.png", "expected the mask of a behind it"),
+        ("images/a.jpg masks/a_mask.png 1", "expected the mask of a behind it"),
+        ("masks/a_mask.png", "expected stems of data, got masks/a_mask.png; a line is a stem or"),
+        ("images/z.jpg masks/a.png", "expected stems of data, got images/z.jpg masks"),
+        ("images/z masks/b c", "expected stems of data, got images/z masks"),
+        ("images/z.jpg masks/z_mask.png", "expected stems of data, got images/z.jpg masks"),
+        ("image mask", "expected stems of data, got image mask"),
+        (",", "expected stems of data, got ,"),
+        ("images/", "expected stems of data, got images/"),
+    ],
+)
+def test_a_line_that_names_no_pair_is_refused(line, message):
+    with pytest.raises(InputError, match=f"^list: {re.escape(message)}"):
+        listed_stems(["a", line], pairs_of(STEMS, "_mask"), "list", "data")
+
+
+def test_folders_of_a_list_may_have_spaces(tmp_path):
+    folder = tmp_path / "my data" / "images 1"
+    pairs = {"a": Pair("a", folder / "a.jpg", tmp_path / "my data" / "masks 1" / "a.png")}
+    lines = [str(folder / "a.jpg"), "images 1/a.jpg", "images 1/a.jpg masks 1/a.png"]
+    assert listed_stems(lines, pairs, "list", "data") == ["a"] * 3
+    with pytest.raises(InputError, match="expected stems"):
+        listed_stems(["images 2/a.jpg"], pairs, "list", "data")
+
+
+def test_folders_in_a_list_are_compared_if_stems_have_them():
+    pairs = pairs_of(["p1/a", "p2/a", "a"])
+    lines = ["p1/a.jpg masks/p1/a.png", "Data/images/p2/a.jpg", "images/a.jpg a.png"]
+    assert listed_stems(lines, pairs, "list", "data") == ["p1/a", "p2/a", "a"]
+    for line in ("images/p3/a.jpg", "p3/a", "images/p1/a.jpg masks/p2/a.png"):
+        with pytest.raises(InputError, match="expected"):
+            listed_stems([line], pairs, "list", "data")
 
 
 def test_a_csv_is_read(tmp_path):

@@ -1,24 +1,25 @@
 """Which images of a data set are scored: a subset of the run's split, or a list of stems."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from polypseg.data.pairs import Pair
-from polypseg.errors import InputError, expect, reading
+from polypseg.data.splits import listed_stems
+from polypseg.errors import InputError, expect, of_argument, reading
 from polypseg.experiment.fingerprints import FILES, fingerprints, read_fingerprints
 
 
 class StemList(NamedTuple):
-    """A text file with one stem per line.
+    """A text file with one stem per line, or a path as `data.splits.listed_stems` describes it.
 
     Attributes:
-        stems: the stems in the file.
+        lines: those of the file that are not empty.
         path: of the file.
     """
 
-    stems: set[str]
+    lines: list[str]
     path: str
 
 
@@ -46,32 +47,33 @@ def read_stem_lists(
     lists = []
     for path in paths:
         try:
-            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+            text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"expected a text file with one stem per line, got {path} ({error})", "stems"
             ) from error
-        stems = {line.strip() for line in lines} - {""}
-        expect(stems, "stems", "a text file with one stem per line", f"the empty file {path}")
-        lists.append(StemList(stems, path))
+        lines = [line for line in text.splitlines() if line.strip()]
+        expect(lines, "stems", "a text file with one stem per line", f"the empty file {path}")
+        lists.append(StemList(lines, path))
     return lists * count if len(lists) == 1 else lists
 
 
 def pairs_of_list(pairs: Sequence[Pair], listed: StemList, data_path: str) -> list[Pair]:
-    """The pairs whose stems are listed. Raises `InputError` for a stem without a pair."""
-    check_listed(listed, {pair.stem for pair in pairs}, f"pairs in {data_path}")
-    return [pair for pair in pairs if pair.stem in listed.stems]
+    """The listed pairs. Raises `InputError` for a line that names none of them."""
+    chosen = stems_of_list(listed, {pair.stem: pair for pair in pairs}, f"pairs in {data_path}")
+    return [pair for pair in pairs if pair.stem in chosen]
 
 
-def check_listed(listed: StemList, known: set[str], known_as: str) -> None:
-    """Raise `InputError` for a stem that is not known; `known_as` says what the known ones are."""
-    unknown = sorted(listed.stems - known)
-    expect(
-        not unknown,
-        "stems",
-        f"stems of {known_as}",
-        f"also {', '.join(unknown)} in {listed.path}",
-    )
+def stems_of_list(listed: StemList, pairs: Mapping[str, Pair], known_as: str) -> set[str]:
+    """The stems in a list. Raises `InputError` for a line that names none of the pairs.
+
+    Args:
+        listed: from `read_stem_lists`.
+        pairs: all pairs, by stem.
+        known_as: what the pairs are, for the message.
+    """
+    with of_argument("stems"):
+        return {*listed_stems(listed.lines, pairs, listed.path, known_as)}
 
 
 def pairs_of_split(

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from polypseg.data.images import IMAGE_SUFFIXES
 from polypseg.data.maps import MAP_SUFFIXES
-from polypseg.data.pairs import IMAGE_FOLDERS, files_by_stem, find_pairs, unread_files
+from polypseg.data.pairs import IMAGE_FOLDERS, Pair, files_by_stem, find_pairs, unread_files
 from polypseg.errors import InputError, Note, expect, of_argument
 from polypseg.experiment.run import open_run
 from polypseg.inference.formats import exported_as
 
 from .row_names import descriptive_name
-from .selection import check_listed, pairs_of_list, pairs_of_split, read_stem_lists
+from .selection import pairs_of_list, pairs_of_split, read_stem_lists, stems_of_list
 
 
 class Item(NamedTuple):
@@ -165,8 +165,9 @@ def saved_sources(
                 unread_files(folder, suffixes, recursive), f"in {folder} of a type that is not read"
             )
         if listed:
-            check_listed(listed, set(wanted), f"masks in {masks_folder}")
-            wanted = {stem: mask for stem, mask in wanted.items() if stem in listed.stems}
+            known = {stem: Pair(stem, mask, mask) for stem, mask in wanted.items()}
+            chosen = stems_of_list(listed, known, f"masks in {masks_folder}")
+            wanted = {stem: mask for stem, mask in wanted.items() if stem in chosen}
         _check_complete(maps, wanted, maps_folder, masks_folder)
         if not listed:
             extra = [maps[stem] for stem in sorted(maps.keys() - wanted.keys())]

@@ -78,7 +78,7 @@ def load_data(config: TrainConfig) -> Data:
     masks: dict[str, MaskFile] | None = None
     if split_path:
         with of_argument("resume" if config.resume else "split_dir"):
-            split = read_split(split_path, stems)
+            split = read_split(split_path, stems, pairs)
         if config.group_by:
             with of_argument("group_by"):
                 _check_groups(split, group_names(stems, config.group_by))

@@ -47,6 +47,8 @@ NUMBERS = f"--predictions: {NPY}: expected a NumPy array of numbers"
 RANGE = f"--predictions: {NPY}: expected numbers in [0, 1], got "
 SHAPE = f"--predictions: {NPY}: expected a map (H, W) of floats, uint8 or bool, got "
 STEMS = "--stems: expected a text file with one stem per line, got "
+LIST_X = put("a", "images/x.png masks/x.png")
+LIST_OTHER = put("a", "synthetic_0003.png synthetic_0004.png")
 PAIRS = "--data-path: expected images and masks with equal stems"
 
 
@@ -199,7 +201,12 @@ OF_MAPS = [
     fault("--stems a", f"{STEMS}the empty file a", put("a")),
     fault("--stems a", f"{STEMS}the empty file a", put("a", "\n \n\t\n")),
     fault("--stems a", f"{STEMS}a", put("a", "synthetic_0003".encode("utf-16"))),
-    fault("--stems notes.txt", "--stems: expected stems of masks in data/masks, got also notes"),
+    fault(
+        "--stems notes.txt", "--stems: notes.txt: expected stems of masks in data/masks, got notes"
+    ),
+    fault("--stems a", "--stems: a: expected stems of masks ... got images/x.png masks/x", LIST_X),
+    fault("--stems a", "--stems: a: expected the mask of synthetic_0003 behind", LIST_OTHER),
+    right("--stems a", scored(1), put("a", "images/synthetic_0003.png,masks/synthetic_0003.png")),
     fault("--stems a a", "--stems: expected one file, or one for each of 1"),
     right("--stems a", scored(2), put("a", "\ufeffsynthetic_0003\r\nsynthetic_0004\r\n")),
     # Where the tables go.

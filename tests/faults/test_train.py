@@ -43,6 +43,7 @@ TWICE = "--data-path: expected one file per stem, got "
 NAMES = "--data-path: expected names in UTF-8 without line breaks"
 BAD = "--data-path: expected readable pairs, got 1 bad files"
 SPLIT = "--split-dir: expected text in UTF-8, got "
+LISTS = "--split-dir: split run/split: "
 CSV = "--split-dir: split a.csv: expected "
 HEADER = "stem,subset\nsynthetic_0000,train\n"
 RUNS = "--trained-model-path: expected a writable folder, got "
@@ -143,6 +144,11 @@ def no_foreground(subset):
             image(f"data/masks/{stem}.png", (36, 32), "L")(room)
 
     return prepare
+
+
+def pair(image, mask):
+    """A list of one line, with the paths of an image and a mask."""
+    return put(VAL, f"images/synthetic_{image:04}.png\tmasks/synthetic_{mask:04}.png\n")
 
 
 def two_spaces(room):
@@ -355,6 +361,9 @@ DATA = [
     fault("--split-dir a.csv", f"{CSV}a stem and train, val or", put("a.csv", HEADER + '"a,val')),
     fault("--split-dir a.csv", "--split-dir: expected a CSV", put("a.csv", HEADER + 200_000 * "a")),
     right("--split-dir run/split", began(train=14, val=1, test=1)),
+    fault("--split-dir run/split", f"{LISTS}expected stems ...; a line is a stem or", pair(99, 4)),
+    fault("--split-dir run/split", f"{LISTS}expected the mask of synthetic_0005", pair(5, 4)),
+    right("--split-dir run/split", began(train=14, val=1, test=1), pair(5, 5)),
     right("--split-dir run/split", began(train=14, val=1, test=0), gone(TEST)),
     right("--split-dir run/split", began(val=1), put(VAL, "\ufeff synthetic_0005.png\t\r\n\r\n")),
     right("--split-dir run/split", began(train=14, val=1, test=1), two_spaces),
