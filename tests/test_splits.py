@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from polypseg.data import splits
 from polypseg.data.draw_splits import fold_splits, random_split
 from polypseg.data.pairs import Pair
 from polypseg.data.splits import (
@@ -28,12 +29,31 @@ def test_group_names_are_the_capturing_group_or_the_match():
     stems = ["PANCREAS_0001-1106", "PANCREAS_0023-7"]
     assert list(group_names(stems, r"^[^-]+").values()) == ["PANCREAS_0001", "PANCREAS_0023"]
     assert list(group_names(stems, r"_(\d+)-(\d+)").values()) == ["0001", "0023"]
-    with pytest.raises(ValueError, match=r"got p0, p1, p2, p3, p4 and 2 more"):
+    with pytest.raises(ValueError, match=r"got none in p0, p1, p2, p3, p4 and 2 more"):
         group_names(stems + [f"p{i}" for i in range(7)], r"^[^-]+-")
-    with pytest.raises(ValueError, match=r"match every stem, got PANCREAS_0023-7$"):
+    with pytest.raises(ValueError, match=r"in every stem, got none in PANCREAS_0023-7$"):
         group_names(stems, r"(1106)|7")
     with pytest.raises(ValueError, match=r"regular expression, got '\(\['"):
         group_names(stems, "([")
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(.*)*x", "(a|a)*$", "(a|aa)+$"])
+def test_a_pattern_that_never_ends_is_stopped(monkeypatch, pattern):
+    monkeypatch.setattr(splits._search, "__defaults__", (0.3,))
+    with pytest.raises(InputError, match="that is quick, got .* stopped after 0.3 seconds"):
+        group_names(["b", "a" * 60 + "!"], pattern)
+
+
+@pytest.mark.parametrize("pattern", ["(" * 20_000, "a{99999999999}", "*", "(?P<1>a)", r"\u12"])
+def test_what_is_no_pattern_is_refused(pattern):
+    with pytest.raises(InputError, match=r"expected a regular expression, got .* \(.+\)$"):
+        group_names(["a"], pattern)
+
+
+@pytest.mark.parametrize("pattern", ["", r"\d*", "(x)?a", "b|^"])
+def test_an_empty_match_is_no_group(pattern):
+    with pytest.raises(InputError, match="match some text in every stem, got none in a1$"):
+        group_names(["a1"], pattern)
 
 
 def test_a_written_split_reads_back(tmp_path):

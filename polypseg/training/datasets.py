@@ -83,8 +83,8 @@ def load_data(config: TrainConfig) -> Data:
             with of_argument("group_by"):
                 _check_groups(split, group_names(stems, config.group_by))
     else:
-        masks = read_masks(pairs, config.mask_rule)
         groups = _groups(config, stems)
+        masks = read_masks(pairs, config.mask_rule)
         with of_argument("group_by" if config.group_by else "data_split"):
             split = random_split(
                 stems, config.data_split, config.seed, groups, _with_foreground(masks)

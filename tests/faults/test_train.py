@@ -11,6 +11,7 @@ import pytest
 
 from polypseg import runtime
 from polypseg.commands import train, training_run
+from polypseg.data import splits
 
 from .table import (
     NOISE,
@@ -136,6 +137,11 @@ def filled(name, level):
     return prepare
 
 
+def impatient(room):
+    """Regular expressions are stopped early."""
+    room.patch.setattr(splits._search, "__defaults__", (0.3,))
+
+
 def no_foreground(subset):
     """The masks of a list are empty."""
 
@@ -213,7 +219,9 @@ OPTIONS = [
     fault("--folds 17", "--folds: expected at least 2 folds and 17 images"),
     fault("--group-by '['", "--group-by: expected a regular expression"),
     fault("--group-by ''", "--group-by: expected a value, got an empty one"),
-    fault("--group-by x", "--group-by: expected 'x' to match every stem"),
+    fault("--group-by x", "--group-by: expected 'x' to match some text in every stem"),
+    fault("--group-by '0*'", "--group-by: expected '0*' to match some text in every stem"),
+    fault("--group-by '(.|.|.|.|.)*!'", "--group-by: expected a regular ... quick", impatient),
     fault("--group-by synthetic", "--group-by: expected at least 3 groups, got 1"),
     fault("--folds 3 --group-by '(?P<a'", "--group-by: expected a regular expression"),
     fault("--deterministic yes", "unknown argument yes"),
@@ -439,6 +447,7 @@ FROM_FILE = [
             ("map-weights", '{"map_weights": ["1"]}'),
             ("map-weights", '{"map_weights": [NaN]}'),
             ("group-by", '{"group_by": "["}'),
+            ("group-by", '{"group_by": ""}'),
         )
     ],
     *[
