@@ -42,7 +42,7 @@ def find_pairs(
 
     Returns:
         The pairs, sorted by stem, and the sorted paths of all that is in no pair: files without a
-        partner, files that have no suffix of `IMAGE_SUFFIXES`, and folders if not `recursive`.
+        partner, files that have no suffix of `IMAGE_SUFFIXES`, and folders that are not read.
 
     Raises:
         InputError: `root` or the folders in it are missing, there are no pairs, two files in a
@@ -218,8 +218,9 @@ def unread_files(
     suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
     recursive: bool = False,
 ) -> list[Path]:
-    """What `files_by_stem` leaves out: files with another suffix and, if not `recursive`, folders.
+    """What `files_by_stem` leaves out: files with another suffix, and folders.
 
+    If `recursive`, only those folders that are symbolic links, which may lead round in circles.
     Hidden files, and those with which Windows describes a folder, are left out here too.
     """
     return [
@@ -227,7 +228,7 @@ def unread_files(
         for path in _visible(Path(folder), recursive)
         if path.suffix.lower() not in suffixes
         and path.name.lower() not in ("thumbs.db", "desktop.ini")
-        and not (recursive and path.is_dir())
+        and not (recursive and path.is_dir() and not path.is_symlink())
     ]
 
 

@@ -154,6 +154,8 @@ def _without_copies(results: Sequence[_Read]) -> list[np.ndarray | None]:
 def _why_left_out(path: Path) -> str:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return "file without a partner"
+    if path.is_dir() and path.is_symlink():
+        return "link to a folder, which is not followed"
     if path.is_dir():
         return "folder whose files are not read (`recursive` includes them)"
     return "file of a type that is not read"

@@ -1,6 +1,7 @@
 import pytest
 
 from polypseg.data.pairs import Pair, find_pairs
+from polypseg.data.verify import verify
 from polypseg.errors import InputError
 
 
@@ -66,6 +67,17 @@ def test_subfolders_are_read_if_asked_for(tmp_path):
     touch(tmp_path, "images/p1/a.png")
     with pytest.raises(ValueError, match="one file per stem, got a.jpg and a.png in .*/images/p1"):
         find_pairs(tmp_path, recursive=True)
+
+
+def test_links_to_folders_are_not_followed_and_are_told(tmp_path):
+    touch(tmp_path, "images/p1/a.jpg", "masks/p1/a.png")
+    (tmp_path / "images" / "p1" / "round").symlink_to("..")
+    (tmp_path / "masks" / "p2").symlink_to(tmp_path / "masks" / "p1")
+    pairs, orphans = find_pairs(tmp_path, recursive=True)
+    assert [pair.stem for pair in pairs] == ["p1/a"]
+    assert orphans == [tmp_path / "images/p1/round", tmp_path / "masks/p2"]
+    kinds = {p.message for p in verify(pairs, orphans).warnings}
+    assert kinds == {"link to a folder, which is not followed"}
 
 
 def test_a_wrong_root_is_told(tmp_path):
