@@ -726,5 +726,11 @@ def test_what_is_not_read_in_a_folder_is_counted_and_named(tmp_path):
         (folder / name).touch()
     result = infer("--image", folder, "--out", tmp_path / "o")
     assert result.returncode == 0, result.stderr
-    told = f"no images of a known type: 3 in {folder} (c.heic, notes.txt, old)"
-    assert told in result.stderr and result.stderr.count("\n") == 1
+    files, folders = result.stderr.splitlines()
+    assert f"no images of a known type: 2 in {folder} (c.heic, notes.txt)" in files
+    told = f"they are folders: 1 in {folder} (old); the pattern '{folder}/**/*' reads them too"
+    assert told in folders
+    (folder / "a.png").rename(folder / "old" / "b.png")
+    result = infer("--image", f"{folder}/**/*", "--out", tmp_path / "p")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [path.name for path in (tmp_path / "p" / "masks").rglob("*.png")] == ["b.png"]

@@ -66,26 +66,42 @@ def find_images(arguments: Iterable[str | os.PathLike[str]]) -> list[Path]:
                     if os.path.isdir(argument)
                     else "a file, a folder or a pattern of"
                 )
+                folders = _folders_in(argument)
                 raise InputError(
-                    f"expected {kind} images ({' '.join(IMAGE_SUFFIXES)}), got {argument}",
+                    f"expected {kind} images ({' '.join(IMAGE_SUFFIXES)}), got {argument}"
+                    + (f" with folders in it; {_pattern_of_all(argument)}" if folders else ""),
                     "image",
                 )
         if os.path.isdir(argument):
-            _note_unread(unread_files(argument), argument)
+            _note_unread(argument)
         for path in paths:
             found.setdefault(_identity(path), Path(path))
     return list(found.values())
 
 
-def _note_unread(files: Sequence[Path], folder: str) -> None:
-    if files:
-        names = ", ".join(file.name for file in files[:3]) + ", ..." * (len(files) > 3)
-        warnings.warn(
-            f"not read, because they are no images of a known type: {len(files)} in {folder} "
-            f"({names})",
-            Note,
-            stacklevel=1,
-        )
+def _folders_in(folder: str) -> list[Path]:
+    """The folders in a folder that is not read recursively; [] if it is none."""
+    return [path for path in unread_files(folder) if path.is_dir()] if os.path.isdir(folder) else []
+
+
+def _pattern_of_all(folder: str) -> str:
+    return f"the pattern '{os.path.join(glob.escape(folder), '**', '*')}' reads them too"
+
+
+def _note_unread(folder: str) -> None:
+    folders = _folders_in(folder)
+    files = [path for path in unread_files(folder) if path not in folders]
+    for kind, paths, why in (
+        ("they are no images of a known type", files, ""),
+        ("they are folders", folders, f"; {_pattern_of_all(folder)}"),
+    ):
+        if paths:
+            names = ", ".join(path.name for path in paths[:3]) + ", ..." * (len(paths) > 3)
+            warnings.warn(
+                f"not read, because {kind}: {len(paths)} in {folder} ({names}){why}",
+                Note,
+                stacklevel=1,
+            )
 
 
 def _identity(path: str) -> str:

@@ -119,7 +119,9 @@ ROWS = [
     fault("--image '[1].png'", f"{NO_FILE} ... got [1].png"),
     fault("--image 'a[1'", f"{NO_FILE} ... got a[1"),
     fault("--image run", "--image: expected a folder with images ... got run"),
-    fault("--image .", "--image: expected a folder with images"),
+    fault(
+        "--image .", "--image: expected a folder ... got . with folders in it; ...'./**/*' reads"
+    ),
     fault("--image /dev/null", f"{NO_FILE} ... got /dev/null"),
     fault("--image /dev/zero", f"{NO_FILE} ... got /dev/zero"),
     fault("--image -a.png", "--image: expected at least one argument"),
