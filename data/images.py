@@ -5,9 +5,12 @@ would round, invert or refuse some files. OpenCV decodes 16-bit colour PNG. tiff
 colour TIFF, and the published TIFFs of CVC-ClinicDB, which declare their three samples as grey.
 """
 
+import contextlib
 import io
 import logging
 import os
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -18,6 +21,7 @@ from tifffile import PHOTOMETRIC, TiffFile
 from polypseg.errors import InputError
 from polypseg.files import atomic
 from polypseg.layers.types import IGNORED
+from polypseg.runtime import ProcessLock
 
 # tifffile logs a warning about a damaged file, which is raised here anyway.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -29,7 +33,24 @@ IMAGE_SUFFIXES = (
 
 _PILLOW_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM", "JPEG2000", "AVIF")
 _PNG = b"\x89PNG\r\n\x1a\n"
+_PIXEL_CHUNKS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # beside those with a capital letter
+_TEXT_LIMIT = 2**20  # bytes; Pillow refuses longer texts
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+_LARGE = 50_000_000  # pixels; Pillow warns from 89 million on
+_max_pixels = 200_000_000
+_no_limit = ProcessLock()
+
+
+def limit_pixels(megapixels: float) -> None:
+    """Set the largest number of pixels, in millions, that an image may have. It is 200 at first.
+
+    The limit holds for the complete process. It keeps a small file, which may say that it has
+    billions of pixels, from filling the memory.
+    """
+    global _max_pixels
+    _max_pixels = round(megapixels * 1e6)
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -64,10 +85,10 @@ def read_image(
 
     Raises:
         InputError: another format, an empty or truncated file, several pages or frames, samples
-            other than unsigned integers of 1 to 16 bits, or more pixels than
-            `PIL.Image.MAX_IMAGE_PIXELS`; without `window` a file of 16 bits whose levels stay below
-            a quarter of their range, as those of scanners do, because most of their differences
-            would be lost. The message is one line that starts with the path.
+            other than unsigned integers of 1 to 16 bits, or more pixels than `limit_pixels`
+            allows; without `window` a file of 16 bits whose levels stay below a quarter of their
+            range, as those of scanners do, because most of their differences would be lost. The
+            message is one line that starts with the path.
 
     >>> read_image("images/a.jpg").shape  # doctest: +SKIP
     (531, 622, 3)
@@ -98,12 +119,11 @@ def read_grey(path: str | os.PathLike[str], data: bytes | None = None) -> np.nda
 def read_orientation(path: str | os.PathLike[str], data: bytes | None = None) -> int:
     """The EXIF (or TIFF) orientation of an image file, 1 to 8; 1 if it has none.
 
-    Only the head of the file is read. A file that cannot be read has 1.
+    A file that cannot be read has 1.
     """
     try:
-        with Image.open(
-            path if data is None else io.BytesIO(data), formats=_PILLOW_FORMATS
-        ) as image:
+        data = read_bytes(path) if data is None else data
+        with _open(_without_metadata(data)) as image:
             return _orientation(image)
     except Exception:  # decoders raise errors of many types; `read_image` reports them
         return 1
@@ -271,7 +291,7 @@ def _decode(
             samples = _decode_tiff(data, use)
         else:
             is_png = data.startswith(_PNG) and len(data) > 24
-            samples = _decode_pillow(data, data[24] if is_png else 8, use)
+            samples = _decode_pillow(_without_metadata(data), data[24] if is_png else 8, use)
         if samples.size == 0:
             raise ValueError("expected pixels, got none")
     except MemoryError:
@@ -288,23 +308,118 @@ def _reason(error: Exception) -> str:
             "or a damaged file"
         )
     text = " ".join(str(error).split()) or type(error).__name__
-    speaks_for_itself = (ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-    if isinstance(error, speaks_for_itself):
+    if isinstance(error, ValueError):
         return text
     return f"expected a complete image, got: {text}"
 
 
+@contextlib.contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Context without Pillow's limit of pixels and its warnings; `_check_pixels` has our limit.
+
+    Only one thread at a time is in it.
+    """
+    with _no_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open(data: bytes) -> Image.Image:
+    """Open an image without decoding it."""
+    with _without_pillows_limit():
+        return Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
+
+
+def _load(image: Image.Image) -> None:
+    """Decode an image that was opened. Large ones are decoded one at a time, to save memory."""
+    large = image.width * image.height > _LARGE
+    with _without_pillows_limit() if large else contextlib.nullcontext():
+        image.load()
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """`np.array(image)` of 8 bits in strips. Pillow's copies of all pixels would need more memory
+    than the pixels.
+    """
+    bands, strips = len(image.getbands()), list(_strips(image.height, image.width))
+    if len(strips) == 1:
+        return np.array(image)
+    samples = np.empty((image.height, image.width, bands)[: 2 + (bands > 1)], np.uint8)
+    for rows in strips:
+        samples[rows] = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
+    return samples
+
+
+def _strips(height: int, width: int) -> Iterator[slice]:
+    """The rows of an image in slices of about four million pixels."""
+    step = max(2**22 // max(width, 1), 1)
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))
+
+
+def _without_metadata(data: bytes, keep_turn: bool = True) -> bytes:
+    """A PNG without the chunks that do not concern its pixels; other files as they are.
+
+    Pillow refuses a file if a text in it is damaged or long, and libpng prints warnings.
+
+    Args:
+        data: content of the file.
+        keep_turn: keep chunks that may say how the image is to be turned.
+
+    Raises:
+        OSError: a chunk that concerns the pixels is damaged. Pillow does not check all of them.
+    """
+    if not data.startswith(_PNG):
+        return data
+    kept, start, view = [data[:8]], 8, memoryview(data)
+    while start + 12 <= len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4])
+        kind, body = data[start + 4 : start + 8], view[start + 8 : end - 4]
+        if end > len(data):
+            break  # a truncated file, as Pillow will say if pixels are missing
+        intact = zlib.crc32(view[start + 4 : end - 4]) == int.from_bytes(data[end - 4 : end])
+        if kind[:1].isupper() or kind in _PIXEL_CHUNKS:
+            if not intact:
+                raise OSError(f"damaged pixels (checksum of the chunk {kind.decode('latin-1')})")
+            kept.append(view[start:end])
+        elif keep_turn and intact and _may_turn(kind, bytes(body[: _TEXT_LIMIT + 1])):
+            kept.append(view[start:end])
+        start = end
+    return b"".join([*kept, view[start:]])
+
+
+def _may_turn(kind: bytes, body: bytes) -> bool:
+    """Whether a chunk of PNG can say how the image is to be turned, and Pillow will accept it."""
+    if kind == b"eXIf":
+        return True
+    name, _, text = body.partition(b"\0")
+    if len(body) > _TEXT_LIMIT or name not in (b"XML:com.adobe.xmp", b"Raw profile type exif"):
+        return False
+    if kind == b"zTXt" and text.startswith(b"\0"):
+        inflate = zlib.decompressobj()
+        try:
+            inflate.decompress(text[1:], _TEXT_LIMIT - 1)
+        except zlib.error:
+            return False
+        return not inflate.unconsumed_tail
+    return kind == b"tEXt" or (kind == b"iTXt" and text.startswith(b"\0"))  # not compressed
+
+
 def _decode_pillow(data: bytes, bits: int, use: str) -> np.ndarray:
-    image = Image.open(io.BytesIO(data), formats=_PILLOW_FORMATS)
+    image = _open(data)
     _check_pixels(image.width, image.height)
     frames = getattr(image, "n_frames", 1)
     if frames != 1 and image.format != "MPO":  # MPO: a camera's JPEG with previews behind it
         raise ValueError(f"expected one image, got {frames} frames")
-    image.load()
+    _load(image)
     orientation = _orientation(image)
     if bits == 16 and image.format == "PNG" and image.mode != "I;16":
         # Pillow has checked that the file is complete, but keeps the high byte only (value // 256).
-        samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        bare = np.frombuffer(_without_metadata(data, keep_turn=False), np.uint8)
+        samples = cv2.imdecode(bare, cv2.IMREAD_UNCHANGED)
         if samples is None:
             raise OSError("image file is truncated")
         order = cv2.COLOR_BGRA2RGBA if samples.shape[2] == 4 else cv2.COLOR_BGR2RGB
@@ -319,10 +434,10 @@ def _decode_pillow(data: bytes, bits: int, use: str) -> np.ndarray:
         samples, one = np.array(image), 255 // (2**bits - 1)
         samples = samples // one if use == "labels" or samples.max() == one else samples
     elif image.has_transparency_data:
-        samples = np.array(image.convert("RGBA"))
+        samples = _pixels(image.convert("RGBA"))
     else:
         mode = "L" if image.mode in ("1", "L") else "RGB"
-        samples = np.array(image if image.mode == mode else image.convert(mode))  # no copy
+        samples = _pixels(image if image.mode == mode else image.convert(mode))  # no copy
     return _upright(samples, orientation)
 
 
@@ -389,8 +504,11 @@ def _upright(samples: np.ndarray, orientation: int) -> np.ndarray:
 
 def _over_black(samples: np.ndarray) -> np.ndarray:
     top = np.uint32(np.iinfo(samples.dtype).max)
-    colour, alpha = samples[..., :-1].astype(np.uint32), samples[..., -1:].astype(np.uint32)
-    return ((colour * alpha + top // 2) // top).astype(samples.dtype)
+    blended = np.empty((*samples.shape[:2], samples.shape[2] - 1), samples.dtype)
+    for rows in _strips(*samples.shape[:2]):
+        colour, alpha = samples[rows, :, :-1], samples[rows, :, -1:].astype(np.uint32)
+        blended[rows] = (colour * alpha + top // 2) // top
+    return blended
 
 
 def scale_levels(
@@ -430,9 +548,11 @@ def _to_8_bits(samples: np.ndarray) -> np.ndarray:
 
 
 def _check_pixels(width: int, height: int) -> None:
-    limit = Image.MAX_IMAGE_PIXELS  # up to twice as many, Pillow only warns
-    if limit and width * height > limit:
-        raise ValueError(f"expected at most {limit} pixels, got {width} x {height}")
+    if width * height > _max_pixels:
+        raise ValueError(
+            f"expected at most {_max_pixels / 1e6:g} megapixels, got {width} x {height} pixels; "
+            "`max_megapixels` raises the limit"
+        )
 
 
 def _check_array(array: np.ndarray, name: str, colour: bool) -> None:

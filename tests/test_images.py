@@ -1,5 +1,6 @@
 import io
 import struct
+import warnings
 import zlib
 
 import cv2
@@ -8,10 +9,12 @@ import pytest
 import tifffile
 from PIL import Image
 
+from polypseg.data import images
 from polypseg.data.images import (
     binarise,
     read_grey,
     read_image,
+    read_orientation,
     resize_image,
     resize_mask,
     write_png,
@@ -33,13 +36,14 @@ def luma(rgb):
     return np.asarray(rgb, np.float64) @ (0.299, 0.587, 0.114)
 
 
+def chunk(kind, body, damaged=False):
+    """A chunk of a PNG."""
+    checksum = zlib.crc32(kind + body) ^ damaged
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+
+
 def png(rows, width, bits, colour_type):
     """A PNG written by the specification, without a library. Rows are packed bytes."""
-
-    def chunk(name, body):
-        checksum = struct.pack(">I", zlib.crc32(name + body))
-        return struct.pack(">I", len(body)) + name + body + checksum
-
     header = struct.pack(">IIBBBBB", width, len(rows), bits, colour_type, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
@@ -297,15 +301,142 @@ def test_a_camera_jpeg_with_a_preview_is_one_picture(tmp_path, rng):
     np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), read_image(tmp_path / "b.jpg"))
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("limit", [1000, 300])  # where Pillow warns (up to twice), where it raises
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_huge_pictures_are_refused(tmp_path, rng, monkeypatch, limit, suffix):
+@pytest.fixture
+def limit():
+    yield images.limit_pixels
+    images.limit_pixels(200)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".gif", ".bmp"])
+def test_the_limit_of_pixels_is_ours_and_not_pillows(tmp_path, rng, monkeypatch, limit, suffix):
     path = tmp_path / f"a{suffix}"
-    Image.fromarray(noise(rng, 30, 40, 3)).save(path)
-    read_image(path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    assert "pixels" in check_refused(read_image, path)
+    Image.fromarray(noise(rng, 40, 50, 3)).save(path)
+    monkeypatch.setattr(images, "_LARGE", 100)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # raises
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_image(path)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)  # warns
+        read_image(path)
+        limit(0.002)
+        read_image(path)
+        limit(0.001999)
+        message = check_refused(read_image, path)
+    assert "at most 0.001999 megapixels, got 50 x 40 pixels; `max_megapixels` raises" in message
+    assert Image.MAX_IMAGE_PIXELS == 1500
+
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
+    """A PNG of 60,000 x 60,000 pixels in 60 bytes or so."""
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
+    chunks = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(bytes(9))), chunk(b"IEND", b""))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    assert "got 60000 x 60000 pixels" in check_refused(read_image, tmp_path / "a.png")
+
+
+def test_large_images_are_read_in_strips(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(images, "_strips", lambda height, width: (slice(0, 7), slice(7, height)))
+    for mode, bands in (("L", 1), ("RGB", 3), ("RGBA", 4)):
+        pixels = noise(rng, 10, 13, bands)
+        Image.fromarray(pixels.squeeze(), mode).save(tmp_path / "a.png")
+        alpha = pixels[..., 3:] / 255 if bands == 4 else 1
+        expected = np.floor(pixels[..., :3] * alpha + 0.5) * np.ones(3)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
+    monkeypatch.undo()
+    strips = [np.arange(5000)[rows] for rows in images._strips(5000, 3000)]
+    np.testing.assert_array_equal(np.concatenate(strips), np.arange(5000))
+    assert max(map(len, strips)) * 3000 <= 2**22 and len(strips) > 1
+
+
+BOMB = zlib.compress(bytes(3_000_000))
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+@pytest.mark.parametrize(
+    "extra",
+    [
+        chunk(b"eXIf", b"II*\0\xff\xff\xff\x7f"),
+        chunk(b"eXIf", b"noise"),
+        chunk(b"eXIf", b"", True),
+        chunk(b"tEXt", b"a\0b", True),
+        chunk(b"tIME", b"1234567", True),
+        chunk(b"zTXt", b"a\0\0" + BOMB),
+        chunk(b"zTXt", b"Raw profile type exif\0\0" + BOMB),
+        chunk(b"zTXt", b"Raw profile type exif\0\1noise"),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + BOMB),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\xff\xff"),
+        chunk(b"iCCP", b"a\0\0" + BOMB),
+        chunk(b"iCCP", b"a\0\7noise"),
+        chunk(b"pHYs", b"a") + chunk(b"gAMA", b"") + chunk(b"cHRM", b"abc") + chunk(b"sRGB", b""),
+    ],
+)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_damaged_metadata_of_a_png_do_not_matter(tmp_path, rng, capfd, bits, extra, at_end):
+    kind = np.dtype(f"uint{bits}")
+    pixels = rng.integers(0, np.iinfo(kind).max, (9, 7, 3), kind, endpoint=True)
+    data = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
+    place = len(data) - 12 if at_end else 33
+    (tmp_path / "a.png").write_bytes(data[:place] + extra + data[place:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "Corrupt EXIF data")
+        found = read_image(tmp_path / "a.png")
+        assert read_orientation(tmp_path / "a.png") == 1
+    np.testing.assert_array_equal(found, pixels if bits == 8 else (pixels + 128.0) // 257)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_png_with_more_text_than_pillow_takes_is_read(tmp_path, rng):
+    pixels, text = noise(rng, 9, 7, 3), chunk(b"tEXt", b"a\0" + bytes(2**22))
+    data = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
+    (tmp_path / "a.png").write_bytes(data[:33] + 17 * text + data[33:])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
+
+
+@pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"])
+def test_a_damaged_chunk_that_concerns_the_pixels_is_refused(tmp_path, rng, kind):
+    image = Image.fromarray(noise(rng, 9, 7, 3)).quantize(16)
+    image.save(tmp_path / "a.png", transparency=3)
+    read_image(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    start = data.index(kind)
+    data[start + 4 + int.from_bytes(data[start - 4 : start])] ^= 1  # in the checksum
+    (tmp_path / "a.png").write_bytes(data)
+    message = check_refused(read_image, tmp_path / "a.png")
+    assert f"got: damaged pixels (checksum of the chunk {kind.decode()})" in message
+
+
+@pytest.mark.parametrize("way", ["eXIf", "XMP", "tEXt", "zTXt"])
+def test_the_orientation_of_a_png_with_damaged_text_counts(tmp_path, rng, way):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    xmp = b'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    raw = b"\nexif\n      %d\n%s\n" % (len(exif.tobytes()), exif.tobytes().hex().encode())
+    turned = {
+        "eXIf": chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")),
+        "XMP": chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp),
+        "tEXt": chunk(b"tEXt", b"Raw profile type exif\0" + raw),
+        "zTXt": chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(raw)),
+    }[way]
+    pixels = noise(rng, 9, 7, 3)
+    data = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
+    path = tmp_path / "a.png"
+    path.write_bytes(data[:33] + chunk(b"tEXt", b"a", True) + turned + data[33:])
+    assert read_orientation(path) == 6
+    np.testing.assert_array_equal(read_image(path), np.rot90(pixels, -1))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif", ".jp2", ".avif"])
+@pytest.mark.parametrize("option", ["exif", "icc_profile", "xmp"])
+def test_damaged_metadata_of_other_formats_do_not_matter(tmp_path, rng, suffix, option):
+    image, path = Image.fromarray(noise(rng, 24, 32, 3)), tmp_path / f"a{suffix}"
+    image.save(path)
+    expected = read_image(path)
+    image.save(path, **{option: b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + rng.bytes(300)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
+        np.testing.assert_array_equal(read_image(path), expected)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -13,14 +13,20 @@ from tqdm import tqdm
 
 from polypseg import __version__, inference
 from polypseg.console.parser import given_options
-from polypseg.console.run import warn
+from polypseg.console.run import warn, with_options
 from polypseg.errors import InputError, expect
 from polypseg.inference.record import SETTINGS, TABLE, Record
 from polypseg.options import REQUIRED, option
 from polypseg.outputs import claim
 from polypseg.runtime import keep_freed_memory
 
-from .network import NetworkOptions, load_predictor, settings
+from .network import (
+    NetworkOptions,
+    limit_megapixels,
+    load_predictor,
+    megapixels_option,
+    settings,
+)
 
 if TYPE_CHECKING:
     from polypseg.inference.images import Job
@@ -37,6 +43,7 @@ class ImageOptions(NetworkOptions):
         "PATH",
         "--image-path",
     )
+    max_megapixels: int = megapixels_option("input")
     out: str = option(
         "predictions",
         "output",
@@ -78,6 +85,7 @@ def parse(arguments: Sequence[str] | None = None) -> ImageOptions:
 
 def main() -> None:
     options = parse()
+    limit_megapixels(options.max_megapixels)
     keep_freed_memory()
     paths, out = inference.find_images(options.image), options.folder
     jobs = inference.plan_jobs(paths, out, options.kinds)
@@ -131,6 +139,6 @@ def segment_images(jobs: "list[Job]", options: ImageOptions) -> None:
             + (f"; {done_before} done before" if done_before else "")
         )
     for problem in problems:
-        warn(f"error: --image: {problem}")
+        warn(f"error: --image: {with_options(problem)}")
     if problems:
         sys.exit(2)

@@ -1,4 +1,4 @@
-"""What `infer_image.py` and `infer_video.py` have in common."""
+"""What `infer_image.py` and `infer_video.py` have in common, and options of several commands."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,21 @@ def check_threshold(threshold: float | None) -> None:
     """Raise `InputError` for a number that is not a probability. None is accepted."""
     good = threshold is None or 0 <= threshold <= 1
     expect(good, "threshold", "a probability from 0 to 1", threshold)
+
+
+def megapixels_option(group: str) -> Any:
+    """The option `max_megapixels` of the commands that read image files."""
+    return option(200, group, "refuse images of more than N million pixels (at most 700)", "N")
+
+
+def limit_megapixels(megapixels: int) -> None:
+    """Let the process read images of so many million pixels. Raises `InputError`."""
+    # OpenCV counts the bytes of an array with 31 bits.
+    expect(1 <= megapixels <= 700, "max_megapixels", "1 to 700", megapixels)
+
+    from polypseg.data.images import limit_pixels  # slow, so after the arguments
+
+    limit_pixels(megapixels)
 
 
 def load_predictor(options: NetworkOptions) -> "Predictor":

@@ -16,7 +16,7 @@ from polypseg.experiment.config import check_window
 from polypseg.options import option
 from polypseg.runtime import keep_freed_memory
 
-from .network import check_threshold
+from .network import check_threshold, limit_megapixels, megapixels_option
 
 if TYPE_CHECKING:
     from polypseg.scoring.source_scores import SourceScores
@@ -123,6 +123,7 @@ class TestOptions:
         "score only the images in this list, one stem per line; one file, or one for each data set",
         "FILE",
     )
+    max_megapixels: int = megapixels_option("scores")
     names: list[str] | None = option(
         None, "scores", "names of the rows, one for each of `model` or `predictions`", "NAME"
     )
@@ -187,6 +188,7 @@ def parse(arguments: Sequence[str] | None = None) -> TestOptions:
 def main() -> None:
     """Score, print the tables and, with `--out`, write everything."""
     options = parse()
+    limit_megapixels(options.max_megapixels)
     keep_freed_memory()
 
     from polypseg.scoring import run  # slow, so only after the arguments are checked

@@ -9,6 +9,8 @@ from polypseg.files import check_writable
 from polypseg.options import option
 from polypseg.runtime import keep_freed_memory, load_tensorflow
 
+from .network import limit_megapixels, megapixels_option
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(TrainConfig):
@@ -20,12 +22,15 @@ class TrainOptions(TrainConfig):
         "config.json of a run to repeat; other options on the command line override its values",
         "FILE",
     )
+    # How images are read is no property of a run, so this is not stored.
+    max_megapixels: int = megapixels_option("data")
 
 
 def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
     """The checked `TrainConfig` of a command line. Raises `InputError`."""
     description = "Train a segmentation network on a folder of images and masks."
     given = given_options(TrainOptions, description, arguments)
+    limit_megapixels(given.pop("max_megapixels", TrainOptions.max_megapixels))
 
     from polypseg.experiment.start import config_from_options  # slow, so after the arguments
 

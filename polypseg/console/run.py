@@ -60,9 +60,8 @@ def print_notes() -> None:
             show(message, category, *where, **to)
 
     warnings.showwarning = show_note
-    # Pillow's warning of a large image is not needed, because `read_image` raises an error.
-    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
-    warnings.filterwarnings("ignore", message="Corrupt EXIF data")  # the pixels are read anyway
+    # Pillow warns of damaged metadata, which do not concern the pixels; for those it raises errors.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def tolerate_encoding() -> None:

@@ -194,7 +194,7 @@ class TrainConfig:
         None,
         "run",
         "continue an interrupted run; the only other options are `data_path` (if the data have "
-        "moved), `cache_gb` and `devices`",
+        "moved), `cache_gb`, `max_megapixels` and `devices`",
         "RUN",
     )
     devices: str = option(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from polypseg.data.images import limit_pixels
 from polypseg.experiment.checkpoint import Saved
 from polypseg.experiment.run import DIGEST, LISTS, run_id
 from polypseg.files import file_digest
@@ -74,4 +75,5 @@ def room(ingredients, tmp_path, monkeypatch):
     folder = shutil.copytree(ingredients, tmp_path / "room")
     with contextlib.ExitStack() as after:
         after.callback(shutil.rmtree, folder)
+        after.callback(limit_pixels, 200)
         yield Room(folder, monkeypatch, after)

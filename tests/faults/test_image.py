@@ -2,6 +2,8 @@
 
 import csv
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +97,18 @@ def own_each(room):
 
 
 def bomb(room):
-    """A PNG of 12000 x 10000 pixels in a few bytes."""
-    image("a.png", (12000, 10000), "1")(room)
+    """A PNG of 60,000 x 60,000 pixels in a few bytes."""
+    image("a.png")(room)
+    data = (room / "a.png").read_bytes()
+    head = b"IHDR" + struct.pack(">II", 60_000, 60_000) + data[24:29]
+    changed = data[:12] + head + struct.pack(">I", zlib.crc32(head)) + data[33:]
+    (room / "a.png").write_bytes(changed)
+
+
+def damaged_text(room):
+    """A PNG with a text whose checksum is wrong."""
+    data = (room / "in" / "a.png").read_bytes()
+    (room / "in" / "a.png").write_bytes(data[:33] + b"\0\0\0\1tEXta1234" + data[33:])
 
 
 def without_size(text):
@@ -160,7 +172,21 @@ ROWS = [
     fault("--window a b", "--window: invalid int value: 'a'"),
     fault("--image a.tif", "--image: a.tif: expected one image", frames("a.tif")),
     fault("--image a.tif", "--image: a.tif: expected a flat TIFF", image("a.tif", mode="F")),
-    fault("--image a.png", "--image: a.png: expected at most", bomb),
+    fault("--image a.png", "--image: a.png: expected at most 200 megapixels, got 60000 x", bomb),
+    fault(
+        "--image a.png --max-megapixels 1",
+        "--image: a.png: expected at most 1 megapixels, got 1001 x 1000 pixels; --max-megapixels",
+        image("a.png", (1001, 1000), "1"),
+    ),
+    *[
+        fault(f"--max-megapixels {value}", "--max-megapixels: expected 1 to 700, got")
+        for value in (0, -1, 701)
+    ],
+    fault("--max-megapixels nan", "--max-megapixels: invalid int value: 'nan'"),
+    fault(f"--max-megapixels {10**30}", "--max-megapixels: expected a number below"),
+    right("--image a.png --max-megapixels 1", lists("a.png"), image("a.png", (1000, 1000), "1")),
+    right("--image in/a.png", lists("in/a.png"), damaged_text),
+    right("--image in/b.jpg", lists("in/b.jpg"), image("in/b.jpg", exif=b"Exif\0\0II*\0\xff")),
     fault("", "--image: in/bad.png: expected an image", put("in/bad.png"), new=ALL),
     right("--image a.png", lists("a.png"), image("a.png", format="TIFF")),
     right("--image a.png --panel", lists("a.png"), image("a.png", (1, 1))),

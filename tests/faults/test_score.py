@@ -193,6 +193,10 @@ OF_MAPS = [
     fault("", f"--masks: {MASK}: expected a complete image", half(MASK)),
     fault("", f"--masks: {MASK}: expected a readable file", folder(MASK)),
     fault("", "--masks: expected one file per stem", copy(MASK, "data/masks/synthetic_0003.bmp")),
+    fault(
+        "--max-megapixels 1", f"--predictions: {MAP}: ... at most", image(MAP, (1001, 1000), "1")
+    ),
+    fault("--max-megapixels 0", "--max-megapixels: expected 1 to 700, got 0"),
     # Lists of stems.
     fault("--stems absent", f"{STEMS}absent"),
     fault("--stems ''", "--stems: expected a value, got an empty one"),
@@ -282,6 +286,7 @@ OF_NETWORKS = [
     fault("", f"--data-path: {IMAGE}: expected a readable file", link(IMAGE, "nothing")),
     fault("", f"--data-path: {MASK}: expected a JPEG", put(MASK, NOISE)),
     fault("", "--data-path: expected a readable folder", unreadable("data/masks")),
+    fault("--max-megapixels 1", "--data-path: ... at most 1 meg", image(IMAGE, (1001, 1000), "1")),
     fault("", f"--data-path: {IMAGE}: expected the size of its mask, 9 x 7", image(MASK)),
     # Where the predictions go.
     fault("--save-predictions", "--out: expected a path that is not an input", masks_in_out),

@@ -291,6 +291,10 @@ DATA = [
     fault("", NAMES, renamed(lambda stem: f"{stem}\u2028大")),
     right("", began(train=14), renamed(lambda stem: f" {stem}大腸,\"'\x1b.x")),
     right("", began(train=14), image(MASK, (36, 32), "L")),
+    # Large images.
+    fault("--max-megapixels 1", BAD, image(IMAGE, (1001, 1000), "1")),
+    fault("--max-megapixels 701", "--max-megapixels: expected 1 to 700, got 701"),
+    right("--max-megapixels 1", began(train=14)),
     # Masks that are label maps.
     *[
         fault("", BAD, painted(MASK, *levels))
