@@ -374,7 +374,8 @@ def _without_metadata(data: bytes, keep_turn: bool = True) -> bytes:
     """
     if not data.startswith(_PNG):
         return data
-    kept, start, view = [data[:8]], 8, memoryview(data)
+    start, view = 8, memoryview(data)
+    kept = [view[:start]]
     while start + 12 <= len(data):
         end = start + 12 + int.from_bytes(data[start : start + 4])
         kind, body = data[start + 4 : start + 8], view[start + 8 : end - 4]
