@@ -8,7 +8,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train
 
 from polypseg.errors import InputError
 
-from .splits import Split, check_unique, some
+from .listed import check_unique, some
+from .splits import Split
 
 
 def random_split(

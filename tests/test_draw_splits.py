@@ -5,7 +5,8 @@ import pytest
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
 from polypseg.data.draw_splits import fold_splits, random_split
-from polypseg.data.splits import SUBSETS, group_names
+from polypseg.data.groups import group_names
+from polypseg.data.splits import SUBSETS
 
 
 def names(count, seed=0):

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from polypseg.data import images
+from polypseg.data import decoding, images
 from polypseg.data.images import (
     binarise,
     read_grey,
@@ -303,15 +303,15 @@ def test_a_camera_jpeg_with_a_preview_is_one_picture(tmp_path, rng):
 
 @pytest.fixture
 def limit():
-    yield images.limit_pixels
-    images.limit_pixels(200)
+    yield decoding.limit_pixels
+    decoding.limit_pixels(200)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp", ".gif", ".bmp"])
 def test_the_limit_of_pixels_is_ours_and_not_pillows(tmp_path, rng, monkeypatch, limit, suffix):
     path = tmp_path / f"a{suffix}"
     Image.fromarray(noise(rng, 40, 50, 3)).save(path)
-    monkeypatch.setattr(images, "_LARGE", 100)
+    monkeypatch.setattr(decoding, "_LARGE", 100)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)  # raises
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -335,7 +335,10 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
 
 
 def test_large_images_are_read_in_strips(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(images, "_strips", lambda height, width: (slice(0, 7), slice(7, height)))
+    for module in (decoding, images):
+        monkeypatch.setattr(
+            module, "row_slices", lambda height, width: (slice(0, 7), slice(7, height))
+        )
     for mode, bands in (("L", 1), ("RGB", 3), ("RGBA", 4)):
         pixels = noise(rng, 10, 13, bands)
         Image.fromarray(pixels.squeeze(), mode).save(tmp_path / "a.png")
@@ -343,7 +346,7 @@ def test_large_images_are_read_in_strips(tmp_path, rng, monkeypatch):
         expected = np.floor(pixels[..., :3] * alpha + 0.5) * np.ones(3)
         np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
     monkeypatch.undo()
-    strips = [np.arange(5000)[rows] for rows in images._strips(5000, 3000)]
+    strips = [np.arange(5000)[rows] for rows in decoding.row_slices(5000, 3000)]
     np.testing.assert_array_equal(np.concatenate(strips), np.arange(5000))
     assert max(map(len, strips)) * 3000 <= 2**22 and len(strips) > 1
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from polypseg.data.groups import group_names
 from polypseg.data.leaks import SERIES, image_hash
 from polypseg.data.pairs import find_pairs
-from polypseg.data.splits import group_names
 from polypseg.data.verify import read_once, verify
 from polypseg.experiment.config import TrainConfig
 from polypseg.training.datasets import load_data, load_folds

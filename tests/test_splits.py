@@ -5,17 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from polypseg.data import splits
+from polypseg.data import groups
 from polypseg.data.draw_splits import fold_splits, random_split
+from polypseg.data.groups import group_names
+from polypseg.data.listed import listed_stems
 from polypseg.data.pairs import Pair
-from polypseg.data.splits import (
-    group_names,
-    listed_stems,
-    read_folds,
-    read_split,
-    write_folds,
-    write_split,
-)
+from polypseg.data.splits import read_folds, read_split, write_folds, write_split
 from polypseg.errors import InputError
 
 
@@ -39,7 +34,7 @@ def test_group_names_are_the_capturing_group_or_the_match():
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(.*)*x", "(a|a)*$", "(a|aa)+$"])
 def test_a_pattern_that_never_ends_is_stopped(monkeypatch, pattern):
-    monkeypatch.setattr(splits._search, "__defaults__", (0.3,))
+    monkeypatch.setattr(groups._search, "__defaults__", (0.3,))
     with pytest.raises(InputError, match="that is quick, got .* stopped after 0.3 seconds"):
         group_names(["b", "a" * 60 + "!"], pattern)
 

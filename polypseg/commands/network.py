@@ -70,7 +70,7 @@ def limit_megapixels(megapixels: int) -> None:
     # OpenCV counts the bytes of an array with 31 bits.
     expect(1 <= megapixels <= 700, "max_megapixels", "1 to 700", megapixels)
 
-    from polypseg.data.images import limit_pixels  # slow, so after the arguments
+    from polypseg.data.decoding import limit_pixels  # slow, so after the arguments
 
     limit_pixels(megapixels)
 

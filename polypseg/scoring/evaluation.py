@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 import cv2
 import numpy as np
 
+from polypseg.data.decoding import limit_pixels, max_megapixels
 from polypseg.data.images import Window, read_orientation
 from polypseg.data.maps import read_map
 from polypseg.data.mask_rule import BLACK_AND_WHITE, MaskRule
@@ -163,7 +164,9 @@ def _score_in_processes(jobs: Iterator[_Job], workers: int) -> Iterator[Result]:
     if job is None:
         return
     # New interpreters, because TensorFlow's threads do not survive a fork.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_use_one_thread)
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=_prepare_worker, initargs=(max_megapixels(),)
+    )
     try:
         while job is not None or pending:
             while job is not None and len(pending) < 3 * workers:  # limits the maps in memory
@@ -174,8 +177,9 @@ def _score_in_processes(jobs: Iterator[_Job], workers: int) -> Iterator[Result]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _use_one_thread() -> None:
+def _prepare_worker(megapixels: float) -> None:
     cv2.setNumThreads(1)
+    limit_pixels(megapixels)
 
 
 def score_item(item: Item, map_: np.ndarray | None, rules: Rules) -> Result:

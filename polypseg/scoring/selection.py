@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from polypseg.data.listed import listed_stems
 from polypseg.data.pairs import Pair
-from polypseg.data.splits import listed_stems
 from polypseg.errors import InputError, expect, of_argument, reading
 from polypseg.experiment.fingerprints import FILES, fingerprints, read_fingerprints
 
 
 class StemList(NamedTuple):
-    """A text file with one stem per line, or a path as `data.splits.listed_stems` describes it.
+    """A text file with one stem per line, or a path as `data.listed.listed_stems` describes it.
 
     Attributes:
         lines: those of the file that are not empty.

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from polypseg.data.draw_splits import fold_splits, random_split
 from polypseg.data.earlier_folds import earlier_fold_splits
+from polypseg.data.groups import group_names
 from polypseg.data.loading import Arrays, load, training_size
 from polypseg.data.masks import MaskFile, read_masks
 from polypseg.data.pairs import Pair, find_pairs
 from polypseg.data.problems import Report
-from polypseg.data.splits import Split, group_names, read_folds, read_split
+from polypseg.data.splits import Split, read_folds, read_split
 from polypseg.data.verify import ONE_COLOUR, Hashes
 from polypseg.errors import InputError, of_argument, reading
 from polypseg.experiment.checkpoint import is_complete, read_history, saved_epoch

@@ -11,7 +11,7 @@ import pytest
 
 from polypseg import runtime
 from polypseg.commands import train, training_run
-from polypseg.data import splits
+from polypseg.data import groups
 
 from .table import (
     NOISE,
@@ -139,7 +139,7 @@ def filled(name, level):
 
 def impatient(room):
     """Regular expressions are stopped early."""
-    room.patch.setattr(splits._search, "__defaults__", (0.3,))
+    room.patch.setattr(groups._search, "__defaults__", (0.3,))
 
 
 def no_foreground(subset):
