@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from polypseg.errors import InputError
+from polypseg.files import from_spreadsheet
 
 from .images import IMAGE_SUFFIXES
 from .pairs import IMAGE_FOLDERS, Pair
@@ -36,7 +37,11 @@ def listed_stems(
     flat = not any("/" in stem for stem in pairs)
     for line in lines:
         # A stem may have spaces, also at its ends, and may end like a file name.
-        stem = line if line in pairs else _stem_of_paths(line.strip(), pairs, flat, listed_in)
+        stem = (
+            line
+            if line in pairs
+            else _stem_of_paths(from_spreadsheet(line.strip()), pairs, flat, listed_in)
+        )
         if stem is None:
             unknown.append(line.strip())
         else:

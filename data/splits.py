@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from polypseg.errors import InputError, reading
-from polypseg.files import csv_text, write_text
+from polypseg.files import csv_rows, csv_text, write_text
 
 from .listed import check_unique, listed_stems
 from .pairs import Pair
@@ -85,9 +85,8 @@ def read_folds(path: str | os.PathLike[str]) -> list[Split]:
     """Read the splits that `write_folds` wrote. Raises `InputError`."""
     path = Path(path)
     with reading(path, "a CSV file stem,fold-1,fold-2,..."):
-        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-            (_, *names), *rows = csv.reader(file, strict=True)
-        splits: list[Split] = [{subset: [] for subset in SUBSETS} for _ in names]
+        rows = [list(row.values()) for row in csv_rows(path)]
+        splits: list[Split] = [{subset: [] for subset in SUBSETS} for _ in rows[0][1:]]
         for stem, *subsets in rows:
             for split, subset in zip(splits, subsets, strict=True):
                 split[subset].append(stem)

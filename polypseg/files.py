@@ -5,12 +5,16 @@ import csv
 import hashlib
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from polypseg.errors import InputError, reason
+
+# Apostrophes are part of it, so that a name that begins with one and a formula is read back, too.
+_FORMULA = re.compile("'*[=+\\-@\\t\\r\\n＝＋－＠]")
 
 
 @contextlib.contextmanager
@@ -116,12 +120,49 @@ def file_digest(path: str | Path) -> str:
 
 
 def csv_text(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A table as CSV text: a line of headings, then one line per row."""
+    """A table as CSV text for `csv_rows`: a line of headings, then one line per row.
+
+    A spreadsheet would run a text that begins with `=`, `+`, `-`, `@` or a control character as a
+    formula. Such a text gets an apostrophe before it, unless it is a number.
+    """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heads)
-    writer.writerows(rows)
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in ([_as_text(cell) for cell in row] for row in (heads, *rows)):
+        # Before Python 3.13, a carriage return alone is not a reason for quotes.
+        (quoted if any("\r" in str(cell) for cell in row) else plain).writerow(row)
     return text.getvalue()
+
+
+def csv_rows(path: str | Path) -> list[dict[str, str]]:
+    """Read a table that `csv_text` made, with the texts as they were before.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError, csv.Error: a row does not have a cell for each heading.
+    """
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        heads, *rows = list(csv.reader(file, strict=True)) or [[]]
+    rows = [row for row in rows if row]  # without empty lines
+    for row in rows:
+        if len(row) != len(heads):
+            raise ValueError(f"expected {len(heads)} cells in a row, got {','.join(row)}")
+    return [dict(zip(heads, map(from_spreadsheet, row), strict=True)) for row in rows]
+
+
+def from_spreadsheet(text: str) -> str:
+    """The text without the apostrophe that `csv_text` adds to some."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def _as_text(cell: Any) -> Any:
+    if not isinstance(cell, str) or not _FORMULA.match(cell):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _replace(temporary: Path, path: str | os.PathLike[str]) -> None:

@@ -568,6 +568,19 @@ def test_maps_of_an_image_that_has_changed_go(tmp_path):
     np.testing.assert_allclose(grey / 65535, new, atol=0.51 / 65535)
 
 
+def test_a_name_that_a_spreadsheet_would_run_is_text_and_is_found_again(tmp_path):
+    for name in ("=1+1.png", "-a.png", "b.png"):
+        draw(tmp_path / name)
+    arguments = ("--image==1+1.png", "--image=-a.png", "--image=b.png", "--out", "out")
+    assert infer(*arguments, cwd=tmp_path).returncode == 0
+    written = table(tmp_path / "out")
+    assert [row["file"] for row in written] == ["'=1+1.png", "'-a.png", "b.png"]
+    draw(tmp_path / "b.png", seed=1)
+    again = infer(*arguments, cwd=tmp_path)
+    assert again.returncode == 0 and "2 " in again.stdout
+    assert table(tmp_path / "out")[:2] == written[:2]
+
+
 def test_another_network_leaves_nothing_of_the_first(tmp_path):
     for index in range(3):
         draw(tmp_path / "in" / f"{index}.png", seed=index)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from polypseg import __version__
+from polypseg.data import decoding
 from polypseg.data.images import read_image, write_png
 from polypseg.data.masks import read_mask
 from polypseg.errors import InputError, Note
@@ -337,6 +338,13 @@ def test_all_cores_give_what_one_gives_in_the_same_order(folders, monkeypatch):
     (folders / "results/second/p5.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
     with pytest.raises(ValueError, match="p5.png"):
         list(evaluation.score_items(source.items, evaluation.Rules(), workers=2))
+    Image.fromarray(np.zeros((900, 1000), np.uint8)).save(folders / "results/second/p5.png")
+    decoding.limit_pixels(0.5)
+    try:
+        with pytest.raises(ValueError, match="p5.png: expected at most 0.5 megapixels"):
+            list(evaluation.score_items(source.items, evaluation.Rules(), workers=2))
+    finally:
+        decoding.limit_pixels(200)
 
 
 class Halves:

@@ -158,6 +158,16 @@ def test_a_csv_is_read(tmp_path):
         read_split(tmp_path / "split.csv", ["a"])
 
 
+def test_stems_from_a_table_of_scores_are_read(tmp_path):
+    """There they have an apostrophe, if a spreadsheet would run them as formulas."""
+    (tmp_path / "split.csv").write_text("stem,subset\n'=a,train\n=b,train\n'-c.png,val\n'd,val\n")
+    stems = ["=a", "=b", "-c", "'d", "'=e"]
+    expected = {"train": ["=a", "=b"], "val": ["'d", "-c"], "test": []}
+    assert read_split(tmp_path / "split.csv", stems) == expected
+    (tmp_path / "split.csv").write_text("stem,subset\n'=e,train\n=a,val\n")
+    assert read_split(tmp_path / "split.csv", stems)["train"] == ["'=e"]
+
+
 def test_bad_entries_are_named_up_to_five(tmp_path):
     stems = names(30)
     split = random_split(stems, 0.2, 3)
@@ -187,14 +197,17 @@ def test_nothing_at_the_path_is_told(tmp_path):
 
 
 def test_written_folds_read_back(tmp_path):
-    stems = ["a,b", "ö", 'q"', " c", *names(30)]
+    stems = ["a,b", "ö", 'q"', " c", "=1+1", "-a", *names(30)]
     folds = fold_splits(stems, 4, 0.1, 7)
     write_folds(tmp_path / "folds.csv", folds)
     assert read_folds(tmp_path / "folds.csv") == folds
     with open(tmp_path / "folds.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["stem"] for row in rows] == sorted(stems)
-    assert [row["stem"] for row in rows if row["fold-3"] == "test"] == folds[2]["test"]
+    written = {"=1+1": "'=1+1", "-a": "'-a"}
+    assert [row["stem"] for row in rows] == [written.get(stem, stem) for stem in sorted(stems)]
+    assert [row["stem"] for row in rows if row["fold-3"] == "test"] == [
+        written.get(stem, stem) for stem in folds[2]["test"]
+    ]
 
 
 @pytest.mark.parametrize("row", ["a,train", "a,train,test,val", "a,train,other"])

@@ -6,7 +6,6 @@ not replaced yet.
 """
 
 import contextlib
-import csv
 import json
 import math
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from polypseg.errors import InputError, reading, reason
-from polypseg.files import atomic, csv_text, digest, remove, write_text
+from polypseg.files import atomic, csv_rows, csv_text, digest, remove, write_text
 from polypseg.runtime import command
 
 from .config import TrainConfig
@@ -116,15 +115,14 @@ def read_history(path: Path, argument: str = "resume") -> list[Row]:
         return []
     rows: list[Row] = []
     with reading(path, "the history of a run", argument):
-        with open(path, newline="", encoding="utf-8") as file:
-            for cells in csv.DictReader(file, strict=True):
-                row = {key: float(value) for key, value in cells.items()}
-                missing = [name for name in COLUMNS if name not in row]
-                # Other values are NaN if the run was stopped because of them.
-                broken = not math.isfinite(row.get("val_dice", math.nan))
-                if missing or broken or row["epoch"] != len(rows) + 1:
-                    raise ValueError(f"row {len(rows) + 1} is {', '.join(cells.values())}")
-                rows.append(row | {"epoch": len(rows) + 1})
+        for cells in csv_rows(path):
+            row = {key: float(value) for key, value in cells.items()}
+            missing = [name for name in COLUMNS if name not in row]
+            # Other values are NaN if the run was stopped because of them.
+            broken = not math.isfinite(row.get("val_dice", math.nan))
+            if missing or broken or row["epoch"] != len(rows) + 1:
+                raise ValueError(f"row {len(rows) + 1} is {', '.join(cells.values())}")
+            rows.append(row | {"epoch": len(rows) + 1})
     return rows
 
 

@@ -1,6 +1,5 @@
 """Hashes of the data of a run, by which later commands see whether the files have changed."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +8,7 @@ from polypseg.data.images import read_bytes
 from polypseg.data.pairs import Pair
 from polypseg.data.verify import Hashes
 from polypseg.errors import InputError, reading
-from polypseg.files import csv_text, digest, write_text
+from polypseg.files import csv_rows, csv_text, digest, write_text
 
 FILES = "files.csv"
 
@@ -39,11 +38,9 @@ def write_fingerprints(folder: Path, files: Mapping[str, Hashes]) -> None:
 
 def read_fingerprints(folder: Path, argument: str = "resume") -> dict[str, Hashes]:
     """Read the hashes that `write_fingerprints` wrote, by stem. Raises `InputError`."""
-    with (
-        reading(folder / FILES, "the list of the run's files", argument),
-        open(folder / FILES, newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        return {row["stem"]: (row["image"], row["mask"]) for row in csv.DictReader(file)}
+    with reading(folder / FILES, "the list of the run's files", argument):
+        rows = csv_rows(folder / FILES)
+        return {row["stem"]: (row["image"], row["mask"]) for row in rows}
 
 
 def check_unchanged(folder: Path, now: Mapping[str, Hashes]) -> None:

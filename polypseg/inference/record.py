@@ -1,6 +1,5 @@
 """A record of the images that `infer_image.py` has done, so that it can continue in a folder."""
 
-import csv
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -9,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.errors import InputError, reading
-from polypseg.files import cannot_write, csv_text, file_digest, remove, write_text, writing
+from polypseg.files import (
+    cannot_write,
+    csv_rows,
+    csv_text,
+    file_digest,
+    remove,
+    write_text,
+    writing,
+)
 
 TABLE, SETTINGS = "regions.csv", "settings.json"
 KINDS = ("masks", "overlays", "panels", "probabilities")
@@ -87,8 +94,7 @@ class Record:
         rows: list[dict[str, str]] = []
         if os.path.lexists(path):
             with reading(path, _EXPECTED, "out"):
-                with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-                    rows = _checked(csv.DictReader(file, strict=True))
+                rows = _checked(csv_rows(path))
         with reading(self.folder / _JOURNAL, _EXPECTED, "out"):
             return _checked([*rows, *map(json.loads, self._journal())])
 

@@ -1,6 +1,5 @@
 """Cross-validation: one run per fold, and a table with the test scores of all images."""
 
-import csv
 import dataclasses
 import gc
 import json
@@ -19,7 +18,7 @@ from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.run import START, new_run
 from polypseg.experiment.run_folder import lock_run
 from polypseg.experiment.trained import note_seen, start_path
-from polypseg.files import csv_text, write_text
+from polypseg.files import csv_rows, csv_text, write_text
 from polypseg.inference.predictor import Predictor
 from polypseg.scoring.evaluation import evaluate
 
@@ -113,11 +112,10 @@ def _test(folder: Path, pairs: Sequence[Pair], rule: MaskRule) -> list[dict[str,
         with saving(folder):
             write_text(path, _csv(("stem", *SCORES), rows))
     with reading(path, "the scores of a fold's test images", "resume"):
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [
-                {"stem": row["stem"], **{name: float(row[name]) for name in SCORES}}
-                for row in csv.DictReader(file, strict=True)
-            ]
+        rows = [
+            {"stem": row["stem"], **{name: float(row[name]) for name in SCORES}}
+            for row in csv_rows(path)
+        ]
         if [row["stem"] for row in rows] != [pair.stem for pair in pairs]:
             raise ValueError("of other images")
         if not all(0 <= row[name] <= 1 for row in rows for name in SCORES):
