@@ -92,6 +92,18 @@ def reading(
         raise InputError(f"expected {expected}, got {path} ({reason(error)})", argument) from error
 
 
+def one_line(text: str) -> str:
+    r"""Replace line breaks and other control characters by escapes such as `\n`.
+
+    >>> one_line("a\x1b[31m\n")
+    'a\\x1b[31m\\n'
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def reason(error: BaseException) -> str:
     """The text of an error, in one line of at most 160 characters."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split())

@@ -1,6 +1,8 @@
 """Names with markup in every format of a table."""
 
+import html
 import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from polypseg.scoring.report import report
 from polypseg.scoring.source_scores import SourceScores
 from polypseg.scoring.sources import saved_sources
 
-NAME = "1e5|a_b%c&d<e>f*g`h`[i](j)\\k$l#m{n}~o^p\n q"
+NAME = "1e5|a_b%c&d<e>f*g`h`[i](j)\\k$l#m{n}~o^p\n q\x1b[31m\u202e\"onload='r'"
+SHOWN = NAME.replace("\n ", " ").replace("\x1b", r"\x1b").replace("\u202e", r"\u202e")
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +41,10 @@ def numbers(rows, protocol, digits):
 
 def test_terminal(rows):
     """Columns of text begin at one position, columns of numbers end at one."""
-    (heads, first, second), _ = (
+    (heads, first), _ = (
         text.split("\n")[1:] for text in tables.terminal_tables(rows).split("\n\n")
     )
-    assert (first + second).replace(" ", "").startswith(NAME.split("\n")[0])
+    assert first.startswith(f"{SHOWN}  ")
     assert first.split()[-8:] == numbers(rows, "pranet", 4)
     assert heads.index("data") == first.index("bowel")
     ends = [[match.end() for match in re.finditer(r"\S+( \S+)*", line)] for line in (heads, first)]
@@ -54,7 +57,7 @@ def test_markdown(rows):
     cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]  # as GitHub splits them
     name = cells[0]
     # CommonMark: a backslash before punctuation makes it literal. What is left is not markup.
-    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", name) == NAME.replace("\n ", " ")
+    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", name) == SHOWN
     assert not set(re.sub(r"\\.", "", name)) & set("|_*`<>[]&$~\\")
     assert cells[1:] == ["bowel", *numbers(rows, "pranet", 3)]
     assert r"on bowel" in text.split("What was scored:")[1].split("\n")[2]
@@ -62,8 +65,10 @@ def test_markdown(rows):
 
 def test_latex(rows):
     expected = (
-        r"1e5\textbar{}a\_b\%c\&d\textless{}e\textgreater{}f*g`h`[i](j)\textbackslash{}k\$l\#m"
-        r"\{n\}\textasciitilde{}o\textasciicircum{}p q"
+        r"1e5\textbar{}a\_b\%c\&d\textless{}e\textgreater{}f{*}g`h`{[}i](j)\textbackslash{}k\$l\#m"
+        r"\{n\}\textasciitilde{}o\textasciicircum{}p q\textbackslash{}x1b{[}31m"
+        r"\textbackslash{}u202e"
+        "\"onload='r'"
     )
     text = re.sub(" +", " ", tables.latex_tables(rows))
     line = " & ".join([expected, "bowel", *numbers(rows, "pranet", 3)]) + r" \\"
@@ -71,6 +76,40 @@ def test_latex(rows):
     assert text.count(r"\begin{tabular}{llrrrrrrrr}" + "\n\\toprule\nModel & Data & Images") == 1
 
 
+class _Elements(HTMLParser):
+    """The elements of a page that can run or load something, with their attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attributes):
+        names = [name for name, _ in attributes]
+        if tag in ("img", "script", "iframe") or any(name.startswith("on") for name in names):
+            self.found.append((tag, *names))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [NAME, '"><img src=x onerror=alert(1)>', "</script><script>alert(1)</script>", "<!--<script>"],
+)
+def test_no_name_becomes_an_element_of_the_report(name, rows, monkeypatch):
+    def elements():
+        parser = _Elements()
+        parser.feed(report(rows * 2, {}))
+        parser.close()
+        return parser.found
+
+    plain = elements()
+    assert plain
+    (row, *_) = rows
+    monkeypatch.setattr(row.source, "model", name)
+    monkeypatch.setattr(row.source, "data", name)
+    monkeypatch.setattr(row, "results", [result._replace(stem=name) for result in row.results])
+    monkeypatch.setattr("sys.argv", ["test.py", name])
+    assert elements() == plain
+
+
 def test_report(rows):
     title = report(rows, {}).split("<title>")[1].split(" on bowel")[0]
-    assert title == NAME.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    assert title == html.escape(NAME)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from polypseg.errors import InputError, Note
+from polypseg.errors import InputError, Note, one_line
 
 REPORT = "This is an error in polypseg, not in your input: please report it with the lines above."
 
@@ -34,14 +34,6 @@ def with_options(message: str) -> str:
     'expected a new path (or --overwrite)'
     """
     return re.sub("`([a-z_]+)`", lambda match: option(match[1]), message)
-
-
-def one_line(text: str) -> str:
-    r"""Replace line breaks and other control characters by escapes such as `\n`."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
 
 
 def warn(text: str) -> None:

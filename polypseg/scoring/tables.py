@@ -8,6 +8,7 @@ from typing import Any
 
 from tabulate import DataRow, Line, TableFormat, tabulate
 
+from polypseg.errors import one_line
 from polypseg.files import csv_text
 from polypseg.metrics.table import METRICS, Metric
 
@@ -44,8 +45,8 @@ def cells(rows: Sequence[SourceScores], protocol: str, digits: int) -> Cells:
     """The cells of a table, as plain text: for each source its names and numbers."""
     return [
         [
-            row.source.model,
-            row.source.data,
+            _on_one_line(row.source.model),
+            _on_one_line(row.source.data),
             str(row.total["n"]),
             *(
                 _format(row.total[protocol][metric.key], digits)
@@ -159,7 +160,7 @@ def _booktabs(numbers: int) -> TableFormat:
 def escape_markdown(text: str) -> str:
     """Text for a cell of a Markdown table, on one line."""
     special = set(string.punctuation) - set("-.,:;/()+=%'\"?!@#")
-    return "".join(f"\\{letter}" if letter in special else letter for letter in _one_line(text))
+    return "".join(f"\\{letter}" if letter in special else letter for letter in _on_one_line(text))
 
 
 def escape_latex(text: str) -> str:
@@ -171,12 +172,15 @@ def escape_latex(text: str) -> str:
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
+        "[": "{[}",  # after `\\` or `\midrule`, these two would be read as its argument
+        "*": "{*}",
     }
-    return "".join(special.get(letter, letter) for letter in _one_line(text))
+    return "".join(special.get(letter, letter) for letter in _on_one_line(text))
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _on_one_line(text: str) -> str:
+    """The text without line breaks, and without what a terminal would take for a command."""
+    return one_line(" ".join(text.split()))
 
 
 def metrics_json(rows: Sequence[SourceScores]) -> str:
