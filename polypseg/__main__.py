@@ -4,7 +4,7 @@ import importlib
 import sys
 
 from polypseg import __version__
-from polypseg.console.run import one_line, run
+from polypseg.console.run import one_line, run, say
 from polypseg.errors import nearest
 
 COMMANDS = {
@@ -28,9 +28,9 @@ def main() -> None:
     """Run the command that the first argument gives."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
-        print(USAGE, end="")
+        run(lambda: say(USAGE.rstrip("\n")))
     elif name == "--version":
-        print(f"polypseg {__version__}")
+        run(lambda: say(f"polypseg {__version__}"))
     elif name in COMMANDS:
         sys.argv[:2] = [f"polypseg {name}"]
         run(importlib.import_module(f"polypseg.commands.{name}").main)

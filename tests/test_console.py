@@ -1,6 +1,7 @@
 """How errors are shown: as one line or a traceback, with which exit code, on which terminal."""
 
 import dataclasses
+import errno
 import importlib.util
 import io
 import os
@@ -16,11 +17,12 @@ import pytest
 
 from polypseg import runtime
 from polypseg.console.parser import given_options
-from polypseg.console.run import is_out_of_memory, one_line, run, tolerate_encoding, warn
+from polypseg.console.run import is_out_of_memory, one_line, run, say, tolerate_encoding, warn
 from polypseg.errors import InputError, expect, of_argument, reading, reason
 from polypseg.options import REQUIRED, option
 
 ROOT = Path(__file__).resolve().parent.parent
+SAYS = "from polypseg.console.run import run, say; run(lambda: say('done'))"
 
 
 def outcome(capsys, error, monkeypatch, name="train.py"):
@@ -227,3 +229,44 @@ def test_options_come_from_the_fields_of_a_dataclass(capsys):
 def test_mistakes_in_options(words, message):
     with pytest.raises(InputError, match=re.escape(message)):
         given_options(Everything, "", words)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["train.py", "--help"], ["-m", "polypseg"], ["-c", SAYS]])
+def test_a_full_disk_behind_stdout_is_told_in_one_line(arguments, tmp_path):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+    assert result.returncode == 2
+    expected = (
+        r"\S+: error: expected a standard output with room on the disk, got an error "
+        r"\(No space left on device\)\n"
+    )
+    assert re.fullmatch(expected, result.stderr)
+
+
+def test_the_work_goes_on_if_its_lines_cannot_be_printed(monkeypatch, capsys):
+    class Full(io.StringIO):
+        def flush(self):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    done = []
+    monkeypatch.setattr("polypseg.console.run._discard_stdout", lambda: done.append("discarded"))
+    monkeypatch.setattr(sys, "stdout", Full())
+
+    def main():
+        say("epoch 1")
+        done.append("epoch 1")
+        say("epoch 2")
+        done.append("epoch 2")
+
+    with pytest.raises(SystemExit) as stop:
+        run(main)
+    assert (stop.value.code, done) == (2, ["epoch 1", "epoch 2", "discarded"])
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_is_printed_has_lines_but_no_other_control_characters(capsys):
+    say("written: a\x1b]0;title\x07\tb.png\nnote: é 大")
+    assert capsys.readouterr().out == "written: a\\x1b]0;title\\x07\\tb.png\nnote: é 大\n"

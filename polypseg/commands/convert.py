@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polypseg.console.parser import given_options
+from polypseg.console.run import say
 from polypseg.options import REQUIRED, option
 
 
@@ -49,4 +50,4 @@ def main() -> None:
 
     from polypseg.pranet.convert import convert
 
-    print(convert(options.file, options.out, options.to_pytorch))
+    say(convert(options.file, options.out, options.to_pytorch))

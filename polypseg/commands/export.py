@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polypseg.console.parser import given_options
+from polypseg.console.run import say
 from polypseg.errors import expect
 from polypseg.inference.formats import NAMES
 from polypseg.options import REQUIRED, option
@@ -76,10 +77,10 @@ def main() -> None:
         options.all_maps,
         options.threshold,
         options.overwrite,
-        progress=lambda step: print(f"{step} ...", flush=True),
+        progress=lambda step: say(f"{step} ..."),
     )
-    print(
+    say(
         f"agrees with the Keras network: probabilities within {result.probability_difference:.1g}, "
         f"logits within {result.logit_difference:.1g} ({TOLERANCE[options.precision]:g} allowed)"
     )
-    print(f"written: {result.path} ({result.size / 1e6:.1f} MB)")
+    say(f"written: {result.path} ({result.size / 1e6:.1f} MB)")

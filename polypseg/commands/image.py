@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from polypseg import __version__, inference
 from polypseg.console.parser import given_options
-from polypseg.console.run import warn, with_options
+from polypseg.console.run import say, warn, with_options
 from polypseg.errors import InputError, expect
 from polypseg.inference.record import SETTINGS, TABLE, Record
 from polypseg.options import REQUIRED, option
@@ -126,14 +126,14 @@ def segment_images(jobs: "list[Job]", options: ImageOptions) -> None:
             bar.update(written + len(problems) - bar.n)
     record.finish()
     if times.milliseconds:
-        print(
+        say(
             f"network: {times.milliseconds:.1f} ms an image, {1e3 / times.milliseconds:.1f} "
             f"images/s (measured on {times.images} of {written} images, without the first call "
             "for each batch size)"
         )
     if written or not problems:
         done_before = len(jobs) - len(to_do)
-        print(
+        say(
             f"written: {written} image{'s' * (written != 1)} in {out}/ "
             f"({', '.join(jobs[0].targets)}), {out / TABLE}"
             + (f"; {done_before} done before" if done_before else "")

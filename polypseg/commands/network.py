@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from polypseg import inference
+from polypseg.console.run import say
 from polypseg.errors import expect
 from polypseg.experiment.config import as_window, check_window
 from polypseg.inference.advice import export_advice
@@ -79,13 +80,13 @@ def load_predictor(options: NetworkOptions) -> "Predictor":
     """Load the network. Print a line first, because this takes seconds; afterwards, print how it
     could run faster.
     """
-    print(f"loading the network {options.model} ...", flush=True)
+    say(f"loading the network {options.model} ...")
     predictor = inference.Predictor.load(options.model, options.input_size)
     if options.window:
         predictor.window = as_window(options.window)
     advice = export_advice(options.model, predictor)
     if advice:
-        print(advice, flush=True)
+        say(advice)
     return predictor
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from polypseg.console.parser import given_options
-from polypseg.console.run import warn
+from polypseg.console.run import say, warn
 from polypseg.data.mask_rule import MaskRule, mask_rule
 from polypseg.errors import InputError, expect
 from polypseg.experiment.config import check_window
@@ -230,13 +230,13 @@ def main() -> None:
                 folder=folder,
                 on_image=bar.update,
             )
-        print(run.terminal_tables(rows))
+        say(run.terminal_tables(rows))
         print_empty_masks(rows)
         warn_of_labels(rows)
         if folder:
             folder.write_tables(rows)
     if folder:
-        print(f"written: {', '.join(folder.written)}")
+        say(f"written: {', '.join(folder.written)}")
 
 
 def print_empty_masks(rows: "Sequence[SourceScores]") -> None:
@@ -248,7 +248,7 @@ def print_empty_masks(rows: "Sequence[SourceScores]") -> None:
     }
     for row in rows:
         if row.empty:
-            print(
+            say(
                 f"{row.source.data}: {row.empty} of {row.total['n']} masks are empty: "
                 f"{meaning[row.rules.empty]} (--empty {row.rules.empty})"
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.console.progress import TrainingProgress
-from polypseg.console.run import warn, with_options
+from polypseg.console.run import say, warn, with_options
 from polypseg.console.signals import Signals
 from polypseg.errors import InputError
 from polypseg.experiment.checkpoint import describe_progress
@@ -30,10 +30,10 @@ def run_training(config: TrainConfig) -> None:
 
 def verify_and_train(config: TrainConfig) -> None:
     """Check the data, train one network or one for each fold, and print the results."""
-    print(f"data: {config.data_path}", flush=True)
+    say(f"data: {config.data_path}")
     if config.start_from and not config.resume:
         network = f"{run_name(config)}, {config.input_size} px"
-        print(f"start from: {config.start_from} ({network})", flush=True)
+        say(f"start from: {config.start_from} ({network})")
     folds = load_and_report(config)
     progress = TrainingProgress()
     signals = Signals("\nstopping after this step; press Ctrl-C again to stop at once\n")
@@ -42,9 +42,9 @@ def verify_and_train(config: TrainConfig) -> None:
         print_folds(*cross_validate(config, folds, progress, signals))
         return
     counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in folds[0].subsets.items())
-    print(f"split: {counts}", flush=True)
+    say(f"split: {counts}")
     folder, best = train(config, folds[0], progress=progress, signals=signals)
-    print(
+    say(
         f"best model: {folder}/best.keras  (validation Dice {best['val_dice']:.4f}, IoU "
         f"{best['val_iou']:.4f}, epoch {best['epoch']})"
     )
@@ -55,16 +55,16 @@ def load_and_report(config: TrainConfig) -> list[Data]:
     try:
         folds = load_folds(config) if config.folds else [load_data(config)]
     except BadFiles as error:
-        print(with_options(error.report.text(None)), flush=True)
+        say(with_options(error.report.text(None)))
         raise InputError(
             f"expected readable pairs, got {len(error.report.errors)} bad files (listed above)",
             "data_path",
         ) from error
     if config.resume:
-        print("the data have not changed since the run began", flush=True)
-        print(f"resume: {config.resume}, {describe_progress(config)}", flush=True)
+        say("the data have not changed since the run began")
+        say(f"resume: {config.resume}, {describe_progress(config)}")
     else:
-        print(with_options(str(folds[0].report)), flush=True)
+        say(with_options(str(folds[0].report)))
     return folds
 
 
@@ -88,5 +88,5 @@ def print_folds(folder: Path, summary: Mapping[str, Any]) -> None:
             for name, key in (("Dice", "dice"), ("IoU", "iou"))
         )
         of_folds = f"mean and standard deviation over {summary['folds']} folds"
-        print(f"{subset:10}  {scores}  ({of_folds}; {images})")
-    print(f"test scores of each image: {folder}/out_of_fold.csv")
+        say(f"{subset:10}  {scores}  ({of_folds}; {images})")
+    say(f"test scores of each image: {folder}/out_of_fold.csv")

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from polypseg import inference
 from polypseg.console.parser import given_options
+from polypseg.console.run import say
 from polypseg.console.signals import Signals
 from polypseg.errors import InputError, expect
 from polypseg.files import write_text, writing
@@ -158,14 +159,13 @@ def draw_on_video(options: VideoOptions, started: float) -> None:
     predictor = load_predictor(options)
     network = settings(options, predictor)
     length = f"{reader.length} frames" if reader.length else "length unknown"
-    print(
+    say(
         f"{options.video}: {reader.width}x{reader.height}, {float(reader.rate):.4g} frames/s, "
-        f"{length}; {predictor.engine}, threshold {network['threshold']:g}",
-        flush=True,
+        f"{length}; {predictor.engine}, threshold {network['threshold']:g}"
     )
 
     if reader.interlaced and not options.no_deinterlace:
-        print("note: the video is interlaced, and is deinterlaced by FFmpeg's bwdif", flush=True)
+        say("note: the video is interlaced, and is deinterlaced by FFmpeg's bwdif")
     stopped = Signals()
     result = write_video(reader, predictor, options, network, stopped, started)
     print_summary(result, options)
@@ -192,7 +192,7 @@ def write_video(
     writer = inference.VideoWriter(options.target, reader.height, width, reader, sound=True)
     writers: list[FrameWriter] = [writer]
     if any(writer.padded):
-        print(
+        say(
             "note: H.264 needs even sizes: the video has "
             f"{width + writer.padded[0]}x{reader.height + writer.padded[1]} pixels; the last row "
             "or column is repeated"
@@ -308,15 +308,15 @@ def write_facts(path: Path, result: dict[str, Any]) -> None:
 
 
 def print_summary(result: dict[str, Any], options: VideoOptions) -> None:
-    print(
+    say(
         f"{result['frames']} frames in {result['seconds']:.1f} s, "
         f"{result['frames_per_second']:.1f} frames/s; the first calls of the network, which build "
         f"its graph, took {result['seconds_of_first_calls']:.1f} s"
     )
     milliseconds = result["milliseconds_per_frame"]
     each = ", ".join(f"{name} {value:.1f}" for name, value in milliseconds.items() if value)
-    print(f"milliseconds per frame, without these calls: {each}")
+    say(f"milliseconds per frame, without these calls: {each}")
     if result["joined_parts"] > 1:
-        print(f"note: {result['joined_parts']} joined parts, shown one after the other")
+        say(f"note: {result['joined_parts']} joined parts, shown one after the other")
     stopped = "stopped; " if result["stopped"] else ""
-    print(f"{stopped}written: {options.target} ({result['frames']} frames)")
+    say(f"{stopped}written: {options.target} ({result['frames']} frames)")

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from polypseg.errors import InputError, nearest
 from polypseg.options import Option
 
-from .run import option, program, with_options
+from .run import option, program, say, with_options
 
 
 def given_options(
@@ -99,6 +99,9 @@ def _with_hyphens(word: str) -> str:
 
 
 class _OneLineErrors(argparse.ArgumentParser):
+    def print_help(self, file: Any = None) -> None:
+        say(self.format_help().rstrip("\n"))  # argparse ignores a full disk
+
     def error(self, message: str) -> NoReturn:
         words = message.split(": ", 1)
         if words[0] == "unrecognized arguments":

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sized
 
 from tqdm import tqdm
 
+from .run import say
+
 
 class TrainingProgress:
     """A progress bar for the steps of an epoch, and one line per epoch and per fold.
@@ -19,10 +21,10 @@ class TrainingProgress:
     def fold_begins(self, number: int, folds: int, subsets: Mapping[str, Sized]) -> None:
         self.folds_left = folds - number
         counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in subsets.items())
-        print(f"fold {number} of {folds}: {counts}", flush=True)
+        say(f"fold {number} of {folds}: {counts}")
 
     def build_begins(self) -> None:
-        print("building the network", flush=True)
+        say("building the network")
 
     def epoch_begins(self, number: int, epochs: int, steps: int) -> None:
         self.epochs = epochs
@@ -52,10 +54,9 @@ class TrainingProgress:
         validation += f"IoU {scores['val_iou']:.4f}"
         if "val_false_alarms" in scores:
             validation += f"  false alarms {scores['val_false_alarms']:.1%}"
-        print(
+        say(
             f"{self.title}  loss {scores['loss']:.3f}  Dice {scores['dice']:.3f}  |  "
-            f"validation: {validation}  |  {seconds:.0f} s{' *' if better else ''}{estimate}",
-            flush=True,
+            f"validation: {validation}  |  {seconds:.0f} s{' *' if better else ''}{estimate}"
         )
 
 

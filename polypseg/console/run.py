@@ -1,5 +1,6 @@
 """Run a command, and end with one line and exit code 2 after a mistake of the user."""
 
+import contextlib
 import os
 import re
 import sys
@@ -8,9 +9,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from polypseg.errors import InputError, Note, one_line
+from polypseg.errors import InputError, Note, one_line, reason
 
 REPORT = "This is an error in polypseg, not in your input: please report it with the lines above."
+_unsaid: list[OSError] = []  # why something could not be printed to stdout
 
 
 def program() -> str:
@@ -36,9 +38,43 @@ def with_options(message: str) -> str:
     return re.sub("`([a-z_]+)`", lambda match: option(match[1]), message)
 
 
+def say(text: str) -> None:
+    """Print text to stdout at once, with escapes for all control characters but line breaks.
+
+    If stdout cannot be written, because its disk is full, the command continues, so that its
+    results are not lost. `run` reports it at the end.
+    """
+    try:
+        print("\n".join(map(one_line, text.split("\n"))), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _unsaid.append(error)
+
+
 def warn(text: str) -> None:
     """Print one line to stderr that begins with the command's name."""
-    print(f"{program()}: {one_line(text)}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # a full disk: there is no place left to say so
+        print(f"{program()}: {one_line(text)}", file=sys.stderr, flush=True)
+
+
+def _check_said() -> None:
+    """Raise `InputError` if something could not be printed to stdout."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _unsaid.append(error)
+    if _unsaid:
+        raise InputError(
+            f"expected a standard output with room on the disk, got an error ({reason(_unsaid[0])})"
+        )
+
+
+def _discard_stdout() -> None:
+    """Otherwise Python tries to print the rest once more when it ends, and fails again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def print_notes() -> None:
@@ -71,15 +107,22 @@ def tolerate_encoding() -> None:
 def run(main: Callable[[], object]) -> None:
     """Run a command's main function, and turn its errors into messages and exit codes.
 
-    - `InputError`, or too little memory: one line, exit code 2.
+    - `InputError`, too little memory, or a stdout on a full disk: one line, exit code 2.
     - Ctrl-C: one line, exit code 130, or the `exit_code` of the exception.
     - A closed pipe, as in `| head`: no message, exit code 141.
     - Any other error: its traceback, exit code 1.
     """
     tolerate_encoding()
     print_notes()
+    _unsaid.clear()
     try:
-        main()
+        try:
+            main()
+        except SystemExit as stop:  # of --help
+            if not stop.code:
+                _check_said()
+            raise
+        _check_said()
     except InputError as error:
         prefix = f"{option(error.argument)}: " if error.argument else ""
         warn(f"error: {prefix}{with_options(error.message)}")
@@ -88,7 +131,7 @@ def run(main: Callable[[], object]) -> None:
         warn("stopped" + (f"; {stop}" if str(stop) else ""))
         sys.exit(getattr(stop, "exit_code", 130))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _discard_stdout()
         sys.exit(141)
     except Exception as error:
         if is_out_of_memory(error):
@@ -97,6 +140,9 @@ def run(main: Callable[[], object]) -> None:
         traceback.print_exc()
         sys.stderr.write(f"\n{REPORT}\n")
         sys.exit(1)
+    finally:
+        if _unsaid:
+            _discard_stdout()
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
