@@ -1,8 +1,14 @@
 """`infer_image.py`."""
 
 import csv
+import html
+import json
+import math
 import os
+import re
 import struct
+import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -53,6 +59,37 @@ ONNX = "--model: expected a complete .onnx file of export.py, got a.onnx"
 XML = "--model: expected a complete .xml file of export.py, got "
 TFLITE = "--model: expected a complete .tflite file of export.py, got a.tflite"
 EXPORTED = "--model: expected a file written by export.py, got net.xml"
+WRITTEN = "--model: expected a file written by export.py, got "
+PROBABILITY = "expected a probability from 0 to 1, got "
+PIXELS = "input_size: expected a number of pixels, got "
+LEVELS = "window: expected two levels from 0 to 65535, the lower first, got "
+DEEP = json.loads(50 * "[" + 50 * "]")
+
+
+def described(name, key, value):
+    """Change a value of the description in an exported file; the complete one if `key` is None."""
+
+    def change(text):
+        return json.dumps(json.loads(text) | {key: value} if key else value)
+
+    def prepare(room):
+        path = room / name
+        if path.suffix == ".xml":
+            text = path.read_text()
+            (old,) = re.findall(r'<polypseg value="([^"]*)"', text)
+            path.write_text(text.replace(old, html.escape(change(html.unescape(old)))))
+        elif path.suffix == ".tflite":
+            with zipfile.ZipFile(path, "a") as attached, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the name is there already; the last one counts
+                attached.writestr("polypseg.json", change(attached.read("polypseg.json")))
+        else:
+            onnx = pytest.importorskip("onnx")
+            model = onnx.load(path)
+            (old,) = [entry for entry in model.metadata_props if entry.key == "polypseg"]
+            old.value = change(old.value) if key else ""
+            onnx.save(model, path)
+
+    return prepare
 
 
 def sizes(room):
@@ -247,6 +284,43 @@ ROWS = [
     fault("--model a.xml", XML, put("a.xml", NOISE)),
     fault("--model net.xml", EXPORTED, edit("net.xml", without_size)),
     fault("--model net.xml", EXPORTED, edit("net.xml", of_size_0)),
+    *[
+        fault(f"--model {name}", f"{WRITTEN}{name} ({says}", described(name, key, value))
+        for name, key, value, says in [
+            ("net.onnx", "threshold", math.nan, f"threshold: {PROBABILITY}NaN"),
+            ("net.onnx", "threshold", math.inf, f"threshold: {PROBABILITY}Infinity"),
+            ("net.onnx", "threshold", 1.5, f"threshold: {PROBABILITY}1.5"),
+            ("net.onnx", "threshold", -1, f"threshold: {PROBABILITY}-1"),
+            ("net.onnx", "threshold", "0.5", f'threshold: {PROBABILITY}"0.5"'),
+            ("net.onnx", "threshold", None, f"threshold: {PROBABILITY}null"),
+            ("net.onnx", "threshold", True, f"threshold: {PROBABILITY}true"),
+            ("net.onnx", "input_size", math.inf, f"{PIXELS}Infinity"),
+            ("net.onnx", "input_size", "32", f'{PIXELS}"32"'),
+            ("net.onnx", "input_size", 32.5, f"{PIXELS}32.5"),
+            ("net.onnx", "input_size", 10**400, f"{PIXELS}1000"),
+            ("net.onnx", "maps", "answer", 'maps: expected a list of names, got "answer"'),
+            ("net.onnx", "maps", [1], "maps: expected a list of names, got [1]"),
+            ("net.onnx", "window", [1], f"{LEVELS}[1]"),
+            ("net.onnx", "window", [9, 3], f"{LEVELS}[9, 3]"),
+            ("net.onnx", "window", {"a": 1}, f'{LEVELS}{{"a": 1}}'),
+            ("net.onnx", "window", [0, math.nan], f"{LEVELS}[0, NaN]"),
+            ("net.xml", "threshold", math.nan, f"threshold: {PROBABILITY}NaN"),
+            ("net.xml", "input_size", math.inf, f"{PIXELS}Infinity"),
+            ("net.tflite", "threshold", math.nan, f"threshold: {PROBABILITY}NaN"),
+            ("net.tflite", "window", [1], f"{LEVELS}[1]"),
+        ]
+    ],
+    *[
+        fault(f"--model {name}", f"{WRITTEN}{name}, whose {says}", described(name, key, value))
+        for name in ("net.onnx", "net.xml", "net.tflite")
+        for key, value, says in [
+            ("input_size", 64, "description says 64 x 64 x 3 where the network has 32 x 32 x"),
+            ("maps", ["a", "b"], "description says 32 x 32 x 2 where the network has 32 x 32 x 1"),
+        ]
+    ],
+    fault("--model net.onnx", f"{WRITTEN}net.onnx without", described("net.onnx", None, None)),
+    fault("--model net.tflite", f"{WRITTEN}net.tflite (", described("net.tflite", None, 5)),
+    fault("--model net.tflite", f"{WRITTEN}net.tflite (", described("net.tflite", None, DEEP)),
     fault("--model a.tflite", TFLITE, put("a.tflite")),
     fault("--model a.tflite", TFLITE, half("net.tflite", "a.tflite")),
     fault("--model a.tflite", TFLITE, copy("net.onnx", "a.tflite")),

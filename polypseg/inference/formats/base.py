@@ -7,7 +7,7 @@ import contextlib
 import importlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,7 @@ from polypseg.errors import InputError, expect, reading
 from polypseg.runtime import quiet
 
 KEY = "polypseg"  # key of the description in an exported file
+_WRITTEN = "a file written by export.py"
 
 
 class Engine(Protocol):
@@ -89,24 +90,91 @@ class ExportedEngine:
     def describe(self, text: str | bytes | None, path: Path) -> None:
         """Read the description (JSON) that export.py stored in the file. Raises `InputError`."""
         self.path = path
-        try:
-            description = json.loads(text or "null")
-            self.input_size = int(description["input_size"])
-            self.threshold = float(description["threshold"])
-            self.maps = tuple(description["maps"])
-            window = description.get("window")  # not in files of earlier versions
-            self.window = (int(window[0]), int(window[1])) if window else None
-            if self.input_size < 1 or not 0 <= self.threshold <= 1 or not self.maps:
-                raise ValueError("out of range")
-        except (TypeError, KeyError, ValueError) as error:
-            raise InputError(
-                f"expected a file written by export.py, got {path} without its description", "model"
-            ) from error
+        if not text:
+            raise InputError(f"expected {_WRITTEN}, got {path} without its description", "model")
+        with reading(path, _WRITTEN, "model"):
+            description = json.loads(text)
+            if not isinstance(description, dict):
+                raise ValueError("its description is no JSON object")
+            self.input_size = _checked(
+                description, "input_size", "a number of pixels", lambda size: _is_level(size, 1)
+            )
+            self.threshold = _checked(
+                description,
+                "threshold",
+                "a probability from 0 to 1",
+                lambda value: type(value) in (int, float) and 0 <= value <= 1,
+            )
+            self.maps = tuple(
+                _checked(
+                    description,
+                    "maps",
+                    "a list of names",
+                    lambda maps: (
+                        isinstance(maps, list)
+                        and maps
+                        and all(isinstance(name, str) and name for name in maps)
+                    ),
+                )
+            )
+            # The window is not in files of earlier versions.
+            window = _checked(
+                description,
+                "window",
+                "two levels from 0 to 65535, the lower first",
+                lambda window: (
+                    window is None
+                    or (
+                        isinstance(window, list)
+                        and len(window) == 2
+                        and all(map(_is_level, window))
+                        and window[0] < window[1]
+                    )
+                ),
+            )
+            self.window = (window[0], window[1]) if window else None
+
+    def check_shapes(self, takes: Iterable[Any], gives: Iterable[Any]) -> None:
+        """Compare the description with the network itself.
+
+        Args:
+            takes: shape of the network's input. A size that is no number is not compared.
+            gives: shape of its output.
+
+        Raises:
+            InputError: the network takes another size, or gives other maps.
+        """
+        size = self.input_size
+        described = ([size, size, 3], [size, size, len(self.maps)])
+        for known, shape in zip(described, (list(takes)[1:], list(gives)[1:]), strict=True):
+            fixed = [isinstance(length, int) and length > 0 for length in shape]
+            if len(shape) != 3 or any(a != b and f for a, b, f in zip(shape, known, fixed)):
+                raise InputError(
+                    f"expected {_WRITTEN}, got {self.path}, whose description says "
+                    f"{' x '.join(map(str, known))} where the network has "
+                    f"{' x '.join(map(str, shape))}",
+                    "model",
+                )
 
     def resize(self, input_size: int) -> None:
         """Raise `InputError` if the size is not that of the file."""
         exported = f"{self.input_size}, the size that {self.path} was exported with"
         expect(input_size == self.input_size, "input_size", exported, input_size)
+
+
+def _checked(
+    description: Mapping[str, Any], key: str, expected: str, good: Callable[[Any], object]
+) -> Any:
+    """A value of the description. Raises ValueError."""
+    value = description.get(key)
+    if not good(value):
+        raise ValueError(f"{key}: expected {expected}, got {json.dumps(value)}")
+    return value
+
+
+def _is_level(value: Any, lowest: int = 0) -> bool:
+    """Whether a value is an integer of 16 bits, and no bool."""
+    return type(value) is int and lowest <= value < 2**16
 
 
 def logits_of(probability: np.ndarray) -> np.ndarray:

@@ -55,7 +55,10 @@ class OnnxEngine(ExportedEngine):
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         self.describe(self._session.get_modelmeta().custom_metadata_map.get(KEY), path)
-        self._input = self._session.get_inputs()[0].name
+        with readable(path):
+            takes, gives = self._session.get_inputs()[0], self._session.get_outputs()[0]
+            self.check_shapes(takes.shape, gives.shape)
+        self._input = takes.name
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
         return logits_of(self._session.run(None, {self._input: batch})[0])

@@ -45,6 +45,8 @@ class OpenVINOEngine(ExportedEngine):
             model = core.read_model(path)
             description = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
         self.describe(description, path)
+        with readable(path):
+            self.check_shapes(*map(_lengths, (model.input(0), model.output(0))))
         if precision is None:
             capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             precision = "bfloat16" if "BF16" in capabilities else "float32"
@@ -96,6 +98,11 @@ class OpenVINOEngine(ExportedEngine):
             self._queue.start_async({0: batch[index : index + 1]}, out[index : index + 1])
         self._queue.wait_all()
         return out
+
+
+def _lengths(port: Any) -> list[int | None]:
+    """The shape of an input or output; None for a length that varies."""
+    return [length.get_length() if length.is_static else None for length in port.partial_shape]
 
 
 FORMAT = Format(

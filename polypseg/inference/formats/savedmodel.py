@@ -30,6 +30,9 @@ class SavedModelEngine(ExportedEngine):
         self.describe(sidecar.read_bytes() if sidecar.is_file() else None, path)
         with readable(path):
             self._loaded = tf.saved_model.load(path)  # keep it, because it owns the weights
+            signature = self._loaded.signatures["serving_default"]
+            takes, gives = signature.structured_input_signature[1], signature.structured_outputs
+            self.check_shapes(takes["image"].shape, gives["probability"].shape)
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
         expect_process("Keras or TensorFlow")

@@ -37,8 +37,12 @@ class LiteRTEngine(ExportedEngine):
                 self.describe(attached.read(f"{KEY}.json"), path)
             self._interpreter = litert.Interpreter(str(path), num_threads=cores())
             self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+            (takes,), (gives, *_) = (
+                self._interpreter.get_input_details(),
+                self._interpreter.get_output_details(),
+            )
+            self.check_shapes(takes["shape"].tolist(), gives["shape"].tolist())
+        self._input, self._output = takes["index"], gives["index"]
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
         out = []
