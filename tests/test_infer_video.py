@@ -677,6 +677,52 @@ def test_interlaced_frames_are_deinterlaced(keep, tmp_path):
     assert (min(combs[4:20]) > 150) if keep else (max(combs[4:20]) < 60), combs
 
 
+def transport_packets(path, pictures, damage):
+    """The bytes of a transport stream, without the packets of some pictures, or damaged in them."""
+    data = path.read_bytes()
+    packets = [data[place : place + 188] for place in range(0, len(data), 188)]
+    with av.open(str(path)) as file:
+        identifier = file.streams.video[0].id
+    found, index = [], -1
+    for packet in packets:
+        if (packet[1] & 31) << 8 | packet[2] == identifier:
+            index += packet[1] >> 6 & 1  # 1 where a picture begins
+            if index in pictures:
+                if damage == "lost":
+                    continue
+                packet = packet[:60] + bytes(128)
+        found.append(packet)
+    return b"".join(found)
+
+
+@pytest.mark.parametrize("damage", [None, "lost", "zeros"])
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_transport_streams_that_are_joined_interlaced_and_damaged(
+    interlaced, parts, damage, tmp_path
+):
+    """Lost packets are told by their counters, which are not complete any more."""
+    options = {"x264-params": "tff=1:bframes=0" if interlaced else "bframes=0", "crf": "4"}
+    with av.open(str(tmp_path / "a.ts"), "w") as out:
+        stream = out.add_stream(
+            "libx264", rate=25, width=96, height=64, pix_fmt="yuv420p", options=options
+        )
+        for image in pictures(24, 64, 96):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        out.mux(stream.encode(None))
+    first = transport_packets(tmp_path / "a.ts", {9, 10} if damage else {}, damage)
+    (tmp_path / "b.ts").write_bytes(first + (tmp_path / "a.ts").read_bytes() * (parts - 1))
+    reader = VideoReader(str(tmp_path / "b.ts"))
+    times = [frame.pts * reader.time_base for frame in reader]
+    assert reader.interlaced == interlaced and reader.parts == parts
+    lost = 2 if damage == "lost" else 0
+    assert 24 * parts - lost - 2 * bool(damage) <= len(times) <= 24 * parts - lost
+    assert abs(times[-1] - (24 * parts - 1) / 25) < 0.1 and min(np.diff(times)) > 0.01
+    assert bool(reader.problem) == bool(damage), reader.problem
+    if damage:
+        assert reader.problem.startswith("damaged packets in it: ")
+
+
 @pytest.mark.parametrize("sends", [b"", b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\n\r\n"])
 def test_a_server_that_sends_nothing_ends_in_an_error(sends, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
