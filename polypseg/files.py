@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import hashlib
 import io
 import os
@@ -13,17 +14,28 @@ from typing import Any
 
 from polypseg.errors import InputError, reason
 
+# What errors of TensorFlow and OpenVINO say if a file cannot be written.
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "iostream error")
+
 # Apostrophes are part of it, so that a name that begins with one and a formula is read back, too.
 _FORMULA = re.compile("'*[=+\\-@\\t\\r\\n＝＋－＠]")
 
 
 @contextlib.contextmanager
 def writing(path: Path, argument: str) -> Iterator[None]:
-    """Turn an `OSError` while `path` is written into an `InputError` that names the argument."""
+    """Turn an `OSError` while `path` is written into an `InputError` that names the argument.
+
+    An error of another class that speaks of a full disk is one, too: compiled code raises those.
+    """
     try:
         yield
     except OSError as error:
         raise cannot_write(path, error, argument) from error
+    except Exception as error:
+        for full in _FULL:
+            if full in str(error):
+                raise cannot_write(path, OSError(None, full), argument) from error
+        raise
 
 
 def cannot_write(path: Path, error: BaseException, argument: str) -> InputError:

@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import IO, Any
 
 from polypseg.errors import InputError, expect
 
@@ -115,7 +115,7 @@ def quiet() -> Iterator[None]:
     """
     sys.stderr.flush()
     stderr = os.dup(2)
-    with tempfile.TemporaryFile() as log:
+    with _temporary_log() as log:
         os.dup2(log.fileno(), 2)
         try:
             yield
@@ -128,6 +128,14 @@ def quiet() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+def _temporary_log() -> IO[bytes]:
+    """A temporary file; if the disk has no room for one, a file that forgets what is written."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return open(os.devnull, "w+b")
 
 
 @cache

@@ -62,6 +62,21 @@ def test_the_disk_is_named_with_the_argument(tmp_path):
             write_text(tmp_path / "file" / "a.txt", "text")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a/variables; No space left on device",  # TensorFlow's, of the class for too little memory
+        "basic_ios::clear: iostream error",  # OpenVINO's
+    ],
+)
+def test_a_full_disk_is_one_whatever_the_class_of_the_error(text, tmp_path):
+    with pytest.raises(InputError, match=r"^out: expected a writable place .*, got .*a \("):
+        with writing(tmp_path / "a", "out"):
+            raise RuntimeError(text)
+    with pytest.raises(RuntimeError, match="another"), writing(tmp_path / "a", "out"):
+        raise RuntimeError("another")
+
+
 def test_a_table_comes_back_whatever_is_in_it(tmp_path):
     random = np.random.default_rng(3)
     letters = list("abc,\"\n\r é日;='")

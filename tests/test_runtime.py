@@ -2,7 +2,9 @@
 
 import ctypes
 import importlib
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from polypseg import Predictor
 from polypseg.commands import train
 from polypseg.data.images import write_png
-from polypseg.runtime import load_tensorflow
+from polypseg.runtime import load_tensorflow, quiet
 
 BEFORE = Path(__file__).resolve().parent / "data" / "before_rooms"
 
@@ -75,3 +77,17 @@ def test_a_command_keeps_freed_memory_before_its_network_is_loaded(
         importlib.import_module(f"polypseg.commands.{command}").main()
     # The numbers of M_TRIM_THRESHOLD and M_MMAP_MAX in malloc.h.
     assert mallopt == [(-1, 2**31 - 1), (-4, 0)]
+
+
+def test_text_of_compiled_code_is_hidden_without_a_temporary_folder(monkeypatch, capfd):
+    """As in a container whose disk is full or read-only."""
+
+    def full():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    for change in (lambda: None, lambda: monkeypatch.setattr(tempfile, "TemporaryFile", full)):
+        change()
+        with quiet():
+            os.write(2, b"noise")
+        os.write(2, b"text")
+        assert capfd.readouterr().err == "text"

@@ -149,6 +149,8 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether NumPy, OpenCV, TensorFlow, JAX or PyTorch ran out of memory, on a GPU or not."""
     while error is not None:
         name, text = type(error).__name__, str(error)
+        if "No space left" in text:  # TensorFlow has one error for a full disk and full memory
+            return False
         if isinstance(error, MemoryError) or name in ("ResourceExhaustedError", "OutOfMemoryError"):
             return True
         if "RESOURCE_EXHAUSTED" in text or "DefaultCPUAllocator: can't allocate memory" in text:
