@@ -9,6 +9,7 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,15 @@ import pytest
 
 from polypseg import runtime
 from polypseg.console.parser import given_options
-from polypseg.console.run import is_out_of_memory, one_line, run, say, tolerate_encoding, warn
+from polypseg.console.run import (
+    is_out_of_memory,
+    last_words,
+    one_line,
+    run,
+    say,
+    tolerate_encoding,
+    warn,
+)
 from polypseg.errors import InputError, expect, of_argument, reading, reason
 from polypseg.options import REQUIRED, option
 
@@ -81,6 +90,10 @@ def test_a_lack_of_memory_suggests_smaller_numbers(capsys, monkeypatch):
         assert (code, text.count("\n")) == (2, 1)
         assert "out of memory; try a smaller --batch-size or --input-size" in text
     assert not is_out_of_memory(ValueError("memory"))
+    import tensorflow as tf
+
+    full_disk = tf.errors.ResourceExhaustedError(None, None, "a/b; No space left on device")
+    assert not is_out_of_memory(full_disk)
 
 
 @pytest.mark.parametrize(
@@ -270,3 +283,26 @@ def test_the_work_goes_on_if_its_lines_cannot_be_printed(monkeypatch, capsys):
 def test_what_is_printed_has_lines_but_no_other_control_characters(capsys):
     say("written: a\x1b]0;title\x07\tb.png\nnote: é 大")
     assert capsys.readouterr().out == "written: a\\x1b]0;title\\x07\\tb.png\nnote: é 大\n"
+
+
+@pytest.mark.parametrize("end", ["os.abort()", "os._exit(0)", "os.kill(os.getpid(), 9)"])
+def test_last_words_are_printed_where_compiled_code_ends_the_process(end, tmp_path):
+    program = (
+        "import os, sys; sys.argv = ['train.py']; from polypseg.console.run import last_words\n"
+        f"with last_words('error: it\\nended'): {end}"
+    )
+    with open(tmp_path / "log", "w+") as log:
+        ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stderr=log)
+        deadline = time.monotonic() + 20  # another process prints it, a little later
+        while not (said := (tmp_path / "log").read_text()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert said == "train.py: error: it\\nended\n"
+    assert ended.returncode == {"os.abort()": -6, "os._exit(0)": 0}.get(end, -9)
+
+
+def test_last_words_are_not_printed_after_an_exception(capfd):
+    with last_words("error: ended"):
+        pass
+    with pytest.raises(KeyError), last_words("error: ended"):
+        raise KeyError
+    assert capfd.readouterr() == ("", "")

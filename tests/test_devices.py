@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -19,7 +20,7 @@ from polypseg.data.pairs import find_pairs
 from polypseg.data.pipeline import evaluation_batches, training_batches
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
-from polypseg.training.devices import connect_processes, distribute
+from polypseg.training.devices import PeerLost, Share, connect_processes, distribute, expect_peers
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
@@ -69,6 +70,18 @@ def start(data, runs, *arguments, program="tiny.py", backend="jax", **environmen
     )
 
 
+def start_two(data, folder, *arguments):
+    """Two processes that train a network together."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    connection = ("--devices", "all", "--coordinator", f"127.0.0.1:{port}", "--num-processes", 2)
+    return [
+        start(data, folder / f"process-{index}", *arguments, *connection, "--process-id", index)
+        for index in range(2)
+    ]
+
+
 def finish(*processes):
     """What the processes printed."""
     printed = [process.communicate(timeout=300) for process in processes]
@@ -102,25 +115,8 @@ def weights(runs):
 
 def test_two_processes_under_jax_train_as_one_does(data, tmp_path):
     pytest.importorskip("jax")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     alone = start(data, tmp_path / "alone")
-    both = [
-        start(
-            data,
-            tmp_path / f"process-{index}",
-            "--devices",
-            "all",
-            "--coordinator",
-            f"127.0.0.1:{port}",
-            "--num-processes",
-            2,
-            "--process-id",
-            index,
-        )
-        for index in range(2)
-    ]
+    both = start_two(data, tmp_path)
     first, second = finish(*both)
     finish(alone)
     assert_same(history(tmp_path / "alone"), history(tmp_path / "process-0"))
@@ -229,3 +225,41 @@ def test_what_cannot_be_distributed_is_refused(monkeypatch):
         distribute(config),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "UNKNOWN: Gloo AllGather failed: [pair.cc:547] Connection closed by peer [127.0.0.1]:5904",
+        "INTERNAL: NCCL operation ncclAllReduce failed: remote process exited",
+        "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats)",
+    ],
+)
+def test_the_error_about_a_lost_process_says_how_to_resume(text, monkeypatch):
+    def fails():
+        with expect_peers(lambda: "resume with: train.py --resume runs/net"):
+            raise ValueError(text)
+
+    with pytest.raises(ValueError, match="UN|INT"):
+        fails()
+    monkeypatch.setattr("polypseg.training.devices.process_share", lambda: Share(0, 2))
+    with pytest.raises(PeerLost, match=r"one that has ended; .* resume with: train.py --resume"):
+        fails()
+    with pytest.raises(ValueError, match="^shapes$"), expect_peers(str):
+        raise ValueError("shapes")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_process_whose_peer_was_killed_says_so_and_ends(lost, data, tmp_path):
+    pytest.importorskip("jax")
+    both = start_two(data, tmp_path, "--epochs", 9999, "--patience", 9999)
+    for line in both[0].stdout:
+        if line.startswith("epoch"):
+            break
+    both[lost].kill()
+    killed = time.monotonic()
+    errors = both[1 - lost].communicate(timeout=200)[1]
+    both[lost].communicate()
+    assert time.monotonic() - killed < 60 and "--resume" in errors and "Traceback" not in errors
+    assert both[1 - lost].returncode == 2 or lost == 0  # without the first one, JAX aborts

@@ -1,5 +1,6 @@
 """What `train.py` does after its options are checked: check the data, train, print the results."""
 
+import contextlib
 import importlib.util
 import logging
 from collections.abc import Mapping
@@ -7,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.console.progress import TrainingProgress
-from polypseg.console.run import say, warn, with_options
+from polypseg.console.run import last_words, say, warn, with_options
 from polypseg.console.signals import Signals
 from polypseg.errors import InputError
 from polypseg.experiment.checkpoint import describe_progress
 from polypseg.experiment.config import TrainConfig
 from polypseg.training.datasets import BadFiles, Data, load_data, load_folds
-from polypseg.training.devices import connect_processes, one_run_folder
+from polypseg.training.devices import connect_processes, one_run_folder, process_share
 from polypseg.training.folds import cross_validate
 from polypseg.training.train import run_name, train
+
+ABORTED = (
+    "error: this process of the run was killed, or JAX ended it because another one is lost; end "
+    "all of them and start them again with --resume RUN"
+)
 
 
 def run_training(config: TrainConfig) -> None:
@@ -24,8 +30,10 @@ def run_training(config: TrainConfig) -> None:
         note = "nothing is written there without the package tensorboard (pip install tensorboard)"
         warn(f"note: --logdir: {note}")
     connect_processes(config)
-    with one_run_folder(config) as config:
-        verify_and_train(config)
+    several = process_share().parts > 1
+    with last_words(ABORTED) if several else contextlib.nullcontext():
+        with one_run_folder(config) as config:
+            verify_and_train(config)
 
 
 def verify_and_train(config: TrainConfig) -> None:

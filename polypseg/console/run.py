@@ -3,10 +3,11 @@
 import contextlib
 import os
 import re
+import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from polypseg.errors import InputError, Note, one_line, reason
@@ -56,6 +57,24 @@ def warn(text: str) -> None:
     """Print one line to stderr that begins with the command's name."""
     with contextlib.suppress(OSError):  # a full disk: there is no place left to say so
         print(f"{program()}: {one_line(text)}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def last_words(text: str) -> Iterator[None]:
+    """Context for a process that may end without leaving it: then another one prints `text`.
+
+    Compiled code can end a process without any further Python code.
+    """
+    script = 'read -r left || printf "%s\\n" "$0" >&2'  # `read` fails when this process ends
+    line = f"{program()}: {one_line(text)}"
+    # In a session of its own, the terminal's Ctrl-C does not end it.
+    with subprocess.Popen(
+        ["sh", "-c", script, line], stdin=subprocess.PIPE, text=True, start_new_session=True
+    ) as waiting:
+        try:
+            yield
+        finally:
+            waiting.communicate("left\n")
 
 
 def _check_said() -> None:

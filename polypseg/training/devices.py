@@ -1,11 +1,14 @@
 """Divide each batch among the devices of a machine, or among the processes on several machines."""
 
+import atexit
 import contextlib
 import dataclasses
 import os
+import re
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +16,12 @@ import keras
 import tensorflow as tf
 
 from polypseg.errors import InputError, expect, reason
+from polypseg.experiment.checkpoint import SaveError
 from polypseg.experiment.config import TrainConfig
+from polypseg.files import writing
 
+# What JAX says when it cannot reach another process.
+_LOST = "(?i)gloo|nccl|closed by peer|reset by peer|broken pipe|heartbeat|coordination service"
 CONNECTION = ("coordinator", "num_processes", "process_id")
 
 
@@ -81,25 +88,71 @@ def process_share() -> Share:
     return Share(jax.process_index(), jax.process_count())
 
 
+class PeerLost(InputError):
+    """Another process of the run has ended, so this one cannot train either."""
+
+
+@contextlib.contextmanager
+def expect_peers(how_to_resume: Callable[[], str]) -> Iterator[None]:
+    """Context that turns the error of JAX about another process that has ended into `PeerLost`.
+
+    Args:
+        how_to_resume: function that says what is saved, and how to resume.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (RuntimeError, ValueError) as error:  # JAX raises both
+        if process_share().parts > 1 and re.search(_LOST, str(error)):
+            raise PeerLost(
+                "expected all processes of the run to stay, got one that has ended; end all of "
+                f"them and start them again with `resume`; {how_to_resume()}"
+            ) from error
+        raise
+
+
+def _leave() -> None:
+    """End this process without JAX's shutdown, which waits minutes for all others, then aborts."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2)
+
+
 @contextlib.contextmanager
 def one_run_folder(config: TrainConfig) -> Iterator[TrainConfig]:
     """Context in which only the first process writes to the run folder of `config`.
 
     All processes of a run do the same work and write the same files. The other ones write to
-    temporary folders, which are removed at the end, and print nothing.
+    temporary folders, which are removed at the end, and print nothing. After an error that only
+    this process has, it ends without waiting for the others, which would wait for it.
 
     Yields:
         The configuration with which this process trains.
+
+    Raises:
+        InputError: there is no room for a temporary folder.
     """
+    try:
+        with _folder_of_process(config) as own:
+            yield own
+    except (PeerLost, SaveError):
+        if process_share().parts > 1:
+            atexit.register(_leave)  # runs before what JAX has registered
+        raise
+
+
+@contextlib.contextmanager
+def _folder_of_process(config: TrainConfig) -> Iterator[TrainConfig]:
     if process_share().part == 0:
         _wait_for_all()
         yield config
         return
     with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w") as nowhere:
         if config.resume:
-            config = dataclasses.replace(
-                config, resume=str(shutil.copytree(config.resume, Path(scratch, "run")))
-            )
+            with writing(Path(scratch), "resume"):
+                copy = shutil.copytree(config.resume, Path(scratch, "run"))
+            config = dataclasses.replace(config, resume=str(copy))
         _wait_for_all()
         with contextlib.redirect_stdout(nowhere):
             yield dataclasses.replace(config, trained_model_path=scratch)

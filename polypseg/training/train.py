@@ -33,7 +33,7 @@ from polypseg.runtime import command
 from .build import build_model, saved_model
 from .callbacks import ReportProgress, RunFolder, SeedEpoch, StopOnNonFinite
 from .datasets import Data, load_data
-from .devices import distribute, process_share
+from .devices import distribute, expect_peers, process_share
 from .ema import ValidateAverages
 from .interrupt import Interrupted, Signals, StopWhenAsked
 from .progress import Progress, Silent
@@ -69,6 +69,7 @@ def train(
         InputError: an option or the data cannot be used.
         NonFiniteLoss: the loss became NaN or infinite.
         SaveError: a file could not be written.
+        PeerLost: another process of the run has ended.
         Interrupted: Ctrl-C or SIGTERM came.
 
     After each of these errors the epochs that were finished before are still saved.
@@ -280,7 +281,10 @@ def _fit(
     epochs = len(writer.history)
     best = best_row(writer.history)["val_dice"] if writer.history else -1.0
     try:
-        with contextlib.nullcontext() if signals is None else signals:
+        with (
+            contextlib.nullcontext() if signals is None else signals,
+            expect_peers(lambda: _how_to_resume(writer)),
+        ):
             model.fit(
                 batches[0],
                 validation_data=batches[1],
