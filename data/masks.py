@@ -144,7 +144,7 @@ def _nearest_is_given(image: np.ndarray, given: Sequence[Colour]) -> np.ndarray:
         given: colours of the foreground.
     """
     known = np.array([*given, (0, 0, 0)], np.float64)
-    codes = np.ascontiguousarray(image >> 4).astype(np.uint16) @ np.uint16([256, 16, 1])
+    codes = (image >> 4).astype(np.uint16) @ np.array([256, 16, 1], np.uint16)
     inside = cv2.erode(codes, _block(5)) == cv2.dilate(codes, _block(5))
     _, area, sizes = np.unique(codes[inside], return_inverse=True, return_counts=True)
     sums = [np.bincount(area, channel) for channel in image[inside].T]

@@ -4,8 +4,8 @@ import importlib
 import sys
 
 from polypseg import __version__
-from polypseg.console.run import one_line, run, say
-from polypseg.errors import nearest
+from polypseg.console.run import run, say
+from polypseg.errors import nearest, one_line
 
 COMMANDS = {
     "train": "train a network on a folder of images and masks",
