@@ -8,12 +8,12 @@ import numpy as np
 
 from polypseg.data.maps import read_map
 from polypseg.data.mask_rule import MASK_OPTIONS, MaskRule, mask_rule
-from polypseg.errors import of_argument
+from polypseg.errors import expect, of_argument
 from polypseg.experiment.config import as_window
 from polypseg.inference.predict import predict
 from polypseg.inference.predictor import Predictor
 
-from .evaluation import Rules, score_items
+from .evaluation import Result, Rules, score_items
 from .gallery import draw_examples
 from .results_folder import ResultsFolder
 from .source_scores import NetworkFacts, SourceScores
@@ -90,11 +90,23 @@ def score_sources(
             for result in score_items(source.items, rules, maps):
                 results.append(result)
                 on_image()
+        _check_rule_fits(rules, results)
         examples = (
             draw_examples(source.items, results, rules, maps_of, len(sources)) if folder else ()
         )
         rows.append(SourceScores(source, rules, results, network, examples))
     return rows
+
+
+def _check_rule_fits(rules: Rules, results: Sequence[Result]) -> None:
+    """Raise `InputError` if no mask has the levels or colours that are foreground."""
+    given = rules.masks.label or rules.masks.color
+    expect(
+        not given or any(result.scores.area for result in results),
+        "label" if rules.masks.label else "mask_color",
+        f"masks with {' or '.join(map(str, given))}",
+        f"{len(results)} without",
+    )
 
 
 def _saved_maps(items: Sequence[Item]) -> Iterable[np.ndarray]:

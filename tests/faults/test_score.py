@@ -157,6 +157,8 @@ OF_MAPS = [
     fault("--mask-color 1 2 3 4", "--mask-color: expected three numbers from 0 to 255"),
     fault("--mask-color 1 2 3 --ignore 4", "--ignore: expected either levels, or colours"),
     fault("--window 0 9", "--window: requires --model"),
+    fault("--label 7 9", "--label: expected masks with 7 or 9, got 16 without"),
+    fault("--mask-color 9 9 200", "--mask-color: expected masks with (9, 9, 200), got 16"),
     fault("--label 70000", "--label: expected levels from 0 to 65535, got 70000"),
     fault("--label 1 -1", "--label: expected levels from 0 to 65535, got 1 -1"),
     fault("--label a", "--label: invalid int value: 'a'"),
