@@ -8,16 +8,26 @@ import runpy
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from in_process import run_script
+
+from polypseg.inference.predictor import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 class Stub:
     input_size, threshold, maps, engine = 32, 0.5, ("global map", "answer"), "stub"
-    digest = os.environ.get("STUB_DIGEST", "stub")
     window = None
+
+    @property
+    def digest(self):
+        return os.environ.get("STUB_DIGEST", "stub")
 
     def __call__(self, images):
         time.sleep(float(os.environ.get("STUB_SECONDS", 0)))
@@ -28,10 +38,14 @@ class Stub:
         return [image[..., [2, 0]].astype(np.float32) / np.float32(255) for image in images]
 
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
-    from polypseg.inference.predictor import Predictor
+def run_with_stub(script, *arguments, **options):
+    """The script in this process, with `Stub` in place of a network."""
+    load = staticmethod(lambda path, input_size=None: Stub())
+    with mock.patch.object(Predictor, "load", load):
+        return run_script(ROOT / script, "--model", "stub", *arguments, **options)
 
+
+if __name__ == "__main__":
     Predictor.load = staticmethod(lambda path, input_size=None: Stub())
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -1,5 +1,6 @@
 """`infer_image.py`, run for real on pictures that the tests draw; and what it is made of."""
 
+import contextlib
 import csv
 import json
 import os
@@ -8,12 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from stub_predictor import run_with_stub
 
 from polypseg.data.images import read_image
 from polypseg.data.masks import read_mask
@@ -34,6 +37,10 @@ COMMAND = [
 
 
 def infer(*arguments, **options):
+    return run_with_stub("infer_image.py", *arguments, **options)
+
+
+def infer_in_new_process(*arguments, **options):
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options
     )
@@ -303,7 +310,9 @@ def test_a_full_disk_leaves_no_broken_file(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 
-    result = infer("--image", tmp_path / "in", "--out", tmp_path / "o", preexec_fn=limit)
+    result = infer_in_new_process(
+        "--image", tmp_path / "in", "--out", tmp_path / "o", preexec_fn=limit
+    )
     assert result.returncode == 2
     assert (
         result.stderr.startswith("infer_image.py: error: --out") and result.stderr.count("\n") == 1
@@ -373,7 +382,7 @@ def infer_until(folder, count, out):
     command = [*COMMAND, "--image", folder, "--out", out, "--batch-size", "1"]
     process = subprocess.Popen([*map(str, command)], env=os.environ | {"STUB_SECONDS": "0.1"})
     while process.poll() is None and len(list(out.glob("masks/*.png"))) < count:
-        pass
+        time.sleep(0.01)
     process.kill()
     process.wait()
 
@@ -721,8 +730,13 @@ def test_overwrite_killed_after_damage_goes_on(name, tmp_path):
         env=os.environ | {"STUB_SECONDS": "0.2"},
     )
     journal = tmp_path / "o" / ".regions.jsonl"
-    while process.poll() is None and not (journal.exists() and '"mask"' in journal.read_text()):
-        pass
+
+    def begun():
+        with contextlib.suppress(FileNotFoundError):  # it is replaced once
+            return '"mask"' in journal.read_text()
+
+    while process.poll() is None and not begun():
+        time.sleep(0.01)
     process.kill()
     process.wait()
     result = infer(*arguments)

@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from stub_predictor import run_with_stub
 
 from polypseg.drawing.overlay import overlay
 from polypseg.inference.timeline import rate_of
@@ -40,6 +41,10 @@ TURNED = {
 
 
 def infer(*arguments, **options):
+    return run_with_stub("infer_video.py", *arguments, **options)
+
+
+def infer_in_new_process(*arguments, **options):
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=120, **options
     )
@@ -525,7 +530,7 @@ def test_a_full_disk_leaves_nothing_broken(masks, tmp_path):
             resource.RLIMIT_FSIZE, (20000 if not masks else 300 if masks[1] == "m" else 6000,) * 2
         )
 
-    result = infer(
+    result = infer_in_new_process(
         "--video", video, "--out", "out.mp4", "--overwrite", *masks, cwd=tmp_path, preexec_fn=limit
     )
     assert result.returncode == 2, result.stderr
@@ -736,7 +741,7 @@ def test_a_server_that_sends_nothing_ends_in_an_error(sends, tmp_path):
 
         threading.Thread(target=accept, daemon=True).start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}/a.mp4"
-        result = infer("--video", url, "--out", tmp_path / "out.mp4", "--timeout", 1)
+        result = infer_in_new_process("--video", url, "--out", tmp_path / "out.mp4", "--timeout", 1)
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert f"--video: expected a video, got {url}" in result.stderr
     assert list(tmp_path.iterdir()) == []
