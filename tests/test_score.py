@@ -3,17 +3,15 @@
 import csv
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from datetime import datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from in_process import run_script
 from PIL import Image
 
 from polypseg import __version__
@@ -30,14 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BEFORE = ROOT / "tests" / "data" / "before_rooms"
 
 
-def score_py(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, ROOT / "test.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""} | environment,
-    )
+def score_py(*arguments):
+    return run_script(ROOT / "test.py", *arguments)
 
 
 @pytest.fixture()

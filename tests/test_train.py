@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tiny
+from in_process import run_script
 from opened import images_among, images_in, opened
 
 from polypseg.commands import training_run
@@ -147,28 +148,15 @@ def test_history_is_what_the_saved_model_scores(trained, data):
     assert best == pytest.approx(np.mean(dices), abs=1e-4)
 
 
-def test_same_seed_same_split_order_and_first_losses(data, tmp_path):
+def test_same_seed_same_split_order_and_first_losses(data, tmp_path, monkeypatch):
+    """In this process and in a new one."""
+    tiny.install(monkeypatch.setitem)
     runs = tmp_path / "one", tmp_path / "other"
-    assert (
-        script(
-            "tests/tiny.py",
-            "--data-path",
-            data,
-            "--trained-model-path",
-            runs[0],
-            *SMALL,
-            "--seed",
-            7,
-        ).returncode
-        == 0
-    )
+    first = ("--data-path", data, "--trained-model-path", runs[0], *SMALL, "--seed", 7)
+    assert run_script(ROOT / "train.py", *first).returncode == 0
     run, again = (folder / "attention_unet" for folder in runs)
-    assert (
-        script(
-            "tests/tiny.py", "--config", run / "config.json", "--trained-model-path", runs[1]
-        ).returncode
-        == 0
-    )
+    second = ("--config", run / "config.json", "--trained-model-path", runs[1])
+    assert script("tests/tiny.py", *second).returncode == 0
     for part in ("train", "val", "test"):
         assert (again / "split" / f"{part}.txt").read_text() == (
             run / "split" / f"{part}.txt"
@@ -200,12 +188,8 @@ def test_scores_of_a_run(trained, data, tmp_path):
             found = probability >= 0.5
             dices.append(2 * (truth & found).sum() / (truth.sum() + found.sum()))
     assert scores["threshold"]["dice"] == pytest.approx(np.mean(dices), abs=1e-6)
-    assert (
-        script(
-            "test.py", "--model", run / "best.keras", "--data-path", data, "--subset", "all"
-        ).returncode
-        == 0
-    )
+    arguments = ("--model", run / "best.keras", "--data-path", data, "--subset", "all")
+    assert run_script(ROOT / "test.py", *arguments).returncode == 0
 
 
 def test_given_lists_that_divide_a_patient_are_refused(data, tmp_path):
@@ -238,14 +222,8 @@ def other_size(folder):
 def test_bad_files_are_named_and_nothing_is_written(spoil, tmp_path):
     write_dataset(tmp_path / "data", 20, size=(40, 40), seed=2)
     name = spoil(tmp_path / "data")
-    result = script(
-        "train.py",
-        "--data-path",
-        tmp_path / "data",
-        "--trained-model-path",
-        tmp_path / "runs",
-        *SMALL,
-    )
+    arguments = ("--data-path", tmp_path / "data", "--trained-model-path", tmp_path / "runs")
+    result = run_script(ROOT / "train.py", *arguments, *SMALL)
     assert result.returncode == 2
     assert name in result.stdout
     assert (

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polypseg.data.images import limit_pixels
+from polypseg.data.decoding import limit_pixels
 from polypseg.experiment.checkpoint import Saved
 from polypseg.experiment.run import DIGEST, LISTS, run_id
 from polypseg.files import file_digest
