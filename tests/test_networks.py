@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from contract import LARGE, NETWORKS, REGISTERED
+from contract import LARGE, LONG_UNDER_JAX, NETWORKS, REGISTERED
 
 from polypseg.attention_unet import AttentionUNet
 from polypseg.attention_unet.layers import AttentionGate
@@ -26,31 +26,32 @@ HERE = Path(__file__).resolve().parent
 SMALL = sorted(set(NETWORKS) - set(LARGE))
 
 
-def run_contract(network, backend, folder):
+def run_contract(backend, networks, folder, *options):
+    """Logits by (network, backend). One process for all networks: it takes seconds to start."""
     result = subprocess.run(
-        [sys.executable, HERE / "contract.py", network, folder],
+        [sys.executable, HERE / "contract.py", folder, *networks, *options],
         capture_output=True,
         text=True,
-        env=os.environ | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""},
+        # The images are so small that threads would mostly wait for one another.
+        env=os.environ
+        | {"KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    return dict(np.load(folder / f"{network}_{backend}.npz"))
+    return {
+        (network, backend): dict(np.load(folder / f"{network}_{backend}.npz"))
+        for network in networks
+    }
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """Logits by (network, backend), and the folder with the saved models. Two processes at a
-    time.
-    """
+    """Logits by (network, backend), and the folder with the saved models."""
     folder = tmp_path_factory.mktemp("contract")
+    results = run_contract("tensorflow", list(NETWORKS), folder)
     others = [backend for backend in ("jax", "torch") if importlib.util.find_spec(backend)]
-    results = {}
     with ThreadPoolExecutor(2) as pool:
-        for runs in (
-            [(n, "tensorflow") for n in NETWORKS],
-            [(n, b) for n in SMALL for b in others],
-        ):
-            results |= zip(runs, pool.map(lambda run: run_contract(*run, folder), runs))
+        for found in pool.map(lambda backend: run_contract(backend, SMALL, folder), others):
+            results |= found
     return folder, results
 
 
@@ -90,6 +91,15 @@ def test_contract_under_other_backends(network, backend, outputs):
             expected[size],
             atol=2e-4 * np.abs(expected[size]).max(),
         )
+
+
+@pytest.mark.slow
+def test_a_training_step_under_jax_of_networks_that_it_compiles_long(outputs):
+    pytest.importorskip("jax")
+    found = run_contract("jax", LONG_UNDER_JAX, outputs[0], "--all-steps")
+    for network in LONG_UNDER_JAX:
+        before, after = found[network, "jax"]["losses"]
+        assert 0 < after < before
 
 
 def test_saved_models_load_in_a_new_process_without_our_arguments(outputs):
