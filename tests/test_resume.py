@@ -366,7 +366,7 @@ def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch)
 def test_what_cannot_be_resumed_is_refused_in_one_line(interrupted, tmp_path):
     with pytest.raises(
         InputError,
-        match="epochs: cannot be given with `resume`, .* only `data_path`, `cache_gb` and `dev",
+        match="epochs: cannot be given with `resume`, .* only `data_path`, `cache_gb`, `max_m",
     ):
         parse_train(["--resume", str(interrupted), "--epochs", "9"])
     with pytest.raises(InputError, match="resume: expected a run folder .* none inside"):
