@@ -1,6 +1,5 @@
 """`infer_image.py`."""
 
-import csv
 import html
 import json
 import math
@@ -15,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from polypseg.files import csv_rows
 
 from .table import (
     NOISE,
@@ -103,10 +104,7 @@ def three(room):
 
 
 def listed(room):
-    with open(
-        room / "out" / "regions.csv", newline="", encoding="utf-8", errors="surrogateescape"
-    ) as file:
-        return [row["file"] for row in csv.DictReader(file)]
+    return [row["file"] for row in csv_rows(room / "out" / "regions.csv")]
 
 
 def lists(*names):
