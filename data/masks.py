@@ -116,7 +116,7 @@ _HINT_COLOURS = "`mask_color` says which colours are foreground"
 def _decode(path: str | os.PathLike[str], data: bytes, rule: MaskRule) -> tuple[np.ndarray, str]:
     """The mask in a file, and its levels in words if they do not fit the rule, else `""`."""
     if rule.color:
-        return _nearest_is_given(read_image(path, data), rule.color).astype(np.uint8), ""
+        return _nearest_is_given(path, read_image(path, data), rule.color).astype(np.uint8), ""
     wrong = ""
     stored = read_levels(path, data) if rule.label or rule.ignore else np.empty(0)
     if rule.label:
@@ -133,27 +133,43 @@ def _decode(path: str | os.PathLike[str], data: bytes, rule: MaskRule) -> tuple[
     return mask, wrong
 
 
-def _nearest_is_given(image: np.ndarray, given: Sequence[Colour]) -> np.ndarray:
+def _nearest_is_given(
+    path: str | os.PathLike[str], image: np.ndarray, given: Sequence[Colour]
+) -> np.ndarray:
     """Where the nearest of the colours that a mask file uses is a given one, `(H, W)` bool.
 
     It uses black, the given colours, and those of its areas: the blocks of 5 x 5 pixels with nearly
-    one colour. So the blurred edges of a JPEG are divided in their middle.
+    one colour. So the blurred edges of a JPEG are divided in their middle. A pixel that is further
+    than 128 from a given colour does not have it.
 
     Args:
+        path: of the file, for a message.
         image: `(H, W, 3)` uint8 RGB.
         given: colours of the foreground.
+
+    Raises:
+        InputError: more than 32 colours, and less than 70 % of the pixels in areas, as in a
+            photograph.
     """
     known = np.array([*given, (0, 0, 0)], np.float64)
     codes = (image >> 4).astype(np.uint16) @ np.array([256, 16, 1], np.uint16)
     inside = cv2.erode(codes, _block(5)) == cv2.dilate(codes, _block(5))
+    packed, index = np.unique(image @ np.array([65536, 256, 1]), return_inverse=True)
+    colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1)
+    in_areas = cv2.dilate(inside.astype(np.uint8), _block(5)).mean()
+    if len(colours) > 32 and in_areas < 0.7:
+        raise InputError(
+            f"{path}: expected a mask in few colours, got {len(colours)} colours and only "
+            f"{in_areas:.0%} of the pixels in areas of one colour"
+        )
     _, area, sizes = np.unique(codes[inside], return_inverse=True, return_counts=True)
     sums = [np.bincount(area, channel) for channel in image[inside].T]
     means = np.stack(sums, axis=1) / sizes[:, None]
     is_new = (np.abs(means[:, None] - known).max(axis=2) > 16).all(axis=1)
     known = np.concatenate([known, means[is_new]])
-    colours, index = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True)
-    nearest = ((colours[:, None] - known) ** 2).sum(axis=2).argmin(axis=1)
-    return (nearest < len(given))[index].reshape(image.shape[:2])
+    squares = ((colours[:, None] - known) ** 2).sum(axis=2)
+    found = (squares.argmin(axis=1) < len(given)) & (squares.min(axis=1) <= 128**2)
+    return found[index].reshape(image.shape[:2])
 
 
 def orientation_problem(image: int, mask: int, shape: tuple[int, ...]) -> str:

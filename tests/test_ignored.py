@@ -306,6 +306,19 @@ def test_colours_of_a_lossless_file_are_told_apart_exactly(kind, rng, tmp_path):
         np.testing.assert_array_equal(read_mask(tmp_path / "a.png", rule), np.isin(labels, chosen))
 
 
+def test_thin_lines_of_other_colours_and_photographs_are_no_foreground(rng, tmp_path):
+    image = np.zeros((50, 60, 3), np.uint8)
+    image[5:20, 5:30], image[30], image[40, 10:50] = (255, 255, 0), (0, 255, 0), (255, 0, 0)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    found = read_mask(tmp_path / "a.png", mask_rule(mask_color=[255, 255, 0]))
+    np.testing.assert_array_equal(found, (image == (255, 255, 0)).all(axis=2))
+    photo = cv2.resize(rng.integers(0, 256, (9, 9, 3), np.uint8), (90, 80))
+    for suffix in ("png", "jpg"):
+        Image.fromarray(photo).save(tmp_path / f"b.{suffix}")
+        with pytest.raises(InputError, match="expected a mask in few colours, got"):
+            read_mask(tmp_path / f"b.{suffix}", mask_rule(mask_color=[255, 0, 0]))
+
+
 @pytest.mark.parametrize("quality", [75, 95])
 def test_blurred_edges_of_a_jpeg_are_divided_in_their_middle(quality, tmp_path):
     rows, columns = np.ogrid[:300, :400]
