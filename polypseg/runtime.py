@@ -198,24 +198,18 @@ def load_tensorflow() -> None:
         tensorflow.constant(0)
 
 
-def keep_freed_memory(one_arena: bool = False) -> None:
+def keep_freed_memory() -> None:
     """Make glibc keep freed memory for the next step. Without glibc, do nothing.
 
     By default, glibc returns each large block to the system. The system has to fill its pages with
     zeros again one step later. This takes a fifth of a training step on small images. Peak memory
     stays the same.
 
-    Args:
-        one_arena: whether all threads share one arena of memory. Images of many sizes leave gaps in
-            each arena, so memory grows slowly with their number if each thread has its own.
-
     The setting holds for the complete process, so only commands call this, never a library.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # a system without glibc
             libc = ctypes.CDLL("libc.so.6")
-            trim_threshold, mmap_max, arena_max = -1, -4, -8
+            trim_threshold, mmap_max = -1, -4
             libc.mallopt(trim_threshold, 2**31 - 1)
             libc.mallopt(mmap_max, 0)
-            if one_arena:
-                libc.mallopt(arena_max, 1)

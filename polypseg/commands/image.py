@@ -86,7 +86,7 @@ def parse(arguments: Sequence[str] | None = None) -> ImageOptions:
 def main() -> None:
     options = parse()
     limit_megapixels(options.max_megapixels)
-    keep_freed_memory(one_arena=True)
+    keep_freed_memory()
     paths, out = inference.find_images(options.image), options.folder
     jobs = inference.plan_jobs(paths, out, options.kinds)
     outputs = [out / TABLE, *(path for job in jobs for path in job.targets.values())]

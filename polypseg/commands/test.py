@@ -189,7 +189,7 @@ def main() -> None:
     """Score, print the tables and, with `--out`, write everything."""
     options = parse()
     limit_megapixels(options.max_megapixels)
-    keep_freed_memory(one_arena=True)
+    keep_freed_memory()
 
     from polypseg.scoring import run  # slow, so only after the arguments are checked
 
