@@ -84,7 +84,7 @@ def test_a_network_loads(name, images, expected):
 def test_an_export_loads(kind, exports, images, expected):
     form = format_of(kind)
     for module in form.packages:
-        if module not in ("onnx", "tf2onnx", "scipy"):  # which only write
+        if module not in ("onnx", "tf2onnx"):  # which only write
             pytest.importorskip(module)
     name = f"attention_unet{form.suffix or '_savedmodel'}"
     predictor = Predictor.load(exports / name)

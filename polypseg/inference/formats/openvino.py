@@ -110,6 +110,6 @@ FORMAT = Format(
     write=write_network,
     open=OpenVINOEngine,
     open_exact=partial(OpenVINOEngine, precision="float32"),
-    packages={"openvino": "openvino", "scipy": "scipy"},
+    packages={"openvino": "openvino"},
     beside=(".bin",),
 )
