@@ -85,6 +85,20 @@ class GroundTruth:
                 raise ValueError("expected pixels that count, got only ignored ones")
         self.area = int(np.count_nonzero(self.mask))
 
+    def counted_prediction(self, prediction: ArrayLike) -> NDArray[np.bool_]:
+        """A binary prediction `(H, W)` without the pixels that are ignored, bool.
+
+        Raises:
+            ValueError: another shape than the mask's, or other values than 0 and 1.
+        """
+        prediction = as_binary(prediction, "prediction")
+        if prediction.shape != self.mask.shape:
+            raise ValueError(
+                f"expected a prediction of the mask's size {self.mask.shape}, "
+                f"got {prediction.shape}"
+            )
+        return prediction if self.counted is None else prediction & self.counted
+
     def of_counted(self, array: np.ndarray) -> np.ndarray:
         """The values of an array `(H, W)` at the pixels that count, `(pixels,)` if some do not."""
         return array if self.counted is None else array[self.counted]
