@@ -41,9 +41,10 @@ wheel-test: .venv/dev ## use the wheel and an editable installation
 	$(BIN)/python -m pytest -m slow tests/test_wheel.py
 
 # With nothing else installed that could fill a gap in what an extra lists.
-extras: extra-export extra-ct extra-app extra-torch ## install and use each extra alone (gigabytes)
+extras: extra-export extra-boundary extra-ct extra-app extra-torch ## install and use each extra alone (gigabytes)
 
 USE_export = -m pytest -o addopts=-q tests/test_export.py tests/test_formats.py
+USE_boundary = -m pytest -o addopts=-q tests/test_boundary.py
 USE_torch = -m pytest -o addopts=-q -k 'torch or checkpoint' tests/test_convert.py tests/test_losses.py tests/test_layers.py
 USE_ct = -c 'import nibabel, SimpleITK, highdicom'
 USE_app = -c 'import gradio'
