@@ -6,19 +6,27 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Offsets of all pixels at a distance of at most sqrt(18), nearest first. A background pixel within
-# 3 rows and 3 columns of the foreground has its nearest foreground pixel at one of these
-# offsets. If several are equally near, the leftmost counts, and of these the topmost, as in SciPy.
-_RADIUS = 4
-_OFFSETS = sorted(
-    (
-        (y, x)
-        for y in range(-_RADIUS, _RADIUS + 1)
-        for x in range(-_RADIUS, _RADIUS + 1)
-        if 0 < y * y + x * x <= 18
-    ),
-    key=lambda offset: (offset[0] ** 2 + offset[1] ** 2, offset[1], offset[0]),
-)
+# A background pixel within 3 rows and 3 columns of the foreground is at most at the squared
+# distance 18 from it, so its nearest foreground pixel is at most 4 rows and columns away.
+_NEAR, _RADIUS = 18, 4
+
+
+def _offsets() -> NDArray[np.intp]:
+    """`(19, 8, 2)`: for each squared distance, the offsets (rows, columns) at this distance.
+
+    If several of these pixels are foreground, the leftmost counts, and of these the topmost, as in
+    SciPy. So this is their order. Where there are fewer than eight, the last one is repeated.
+    """
+    offsets = np.zeros((_NEAR + 1, 8, 2), np.intp)
+    steps = range(-_RADIUS, _RADIUS + 1)
+    for square in range(_NEAR + 1):
+        found = [(y, x) for x in steps for y in steps if y * y + x * x == square]
+        if found:  # no whole numbers have the sum of squares 3, 6 or 7
+            offsets[square] = found + found[-1:] * (8 - len(found))
+    return offsets
+
+
+_OFFSETS = _offsets()
 # The weights 2 - 0.5 ** (distance / 5), by squared distance. In float64, they are 2 from a distance
 # of 300 on.
 _MAX_SQUARE = 300**2
@@ -109,22 +117,41 @@ class GroundTruth:
         return ~self.mask if self.counted is None else self.counted & ~self.mask
 
     @cached_property
+    def centroid(self) -> tuple[int, int]:
+        """Numbers of rows and of columns up to the foreground's centroid; half of all rows and
+        columns for an empty mask.
+        """
+        inside = self.mask[self.box]
+        # As in MATLAB: positions count from 1, and a half is rounded up. The division
+        # (2 s + n) // (2 n) rounds s / n without a rounding error of floats.
+        y, x = (
+            (2 * int(line @ np.arange(box.start + 1, box.start + 1 + line.size)) + self.area)
+            // (2 * self.area)
+            if self.area
+            else (size + 1) // 2
+            for line, box, size in zip(
+                (np.count_nonzero(inside, axis=axis) for axis in (1, 0)), self.box, self.mask.shape
+            )
+        )
+        return y, x
+
+    @cached_property
     def quadrants(self) -> tuple[tuple[slice, slice], ...]:
         """Rows and columns of the four parts that meet at the foreground's centroid: top left, top
         right, bottom left, bottom right. Some may be empty. (Fan et al., ICCV 2017.)
         """
-        height, width = self.mask.shape
-        rows, columns = (np.count_nonzero(self.mask, axis=axis) for axis in (1, 0))
-        # As in MATLAB: positions count from 1, and a half is rounded up. The division
-        # (2 s + n) // (2 n) rounds s / n without a rounding error of floats.
-        y, x = (
-            (2 * int(line @ np.arange(1, line.size + 1)) + self.area) // (2 * self.area)
-            if self.area
-            else (line.size + 1) // 2
-            for line in (rows, columns)
-        )
-        top, bottom, left, right = slice(0, y), slice(y, height), slice(0, x), slice(x, width)
-        return (top, left), (top, right), (bottom, left), (bottom, right)
+        return quarters(*self.centroid)
+
+    @cached_property
+    def squared_distances(self) -> NDArray[np.int32]:
+        """`(H, W)`: squared distance in pixels to the nearest foreground pixel. The mask must not
+        be empty.
+        """
+        background = np.logical_not(self.mask).view(np.uint8)
+        distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        # A squared distance is a whole number, so rounding removes the error of OpenCV's float32.
+        squares = cv2.multiply(distance, distance, dtype=cv2.CV_32S)
+        return squares.astype(np.int32, copy=False)
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
@@ -134,48 +161,50 @@ class GroundTruth:
         """
         if not self.area:
             return np.where(self.background, 2.0, 0.0)
-        background = np.logical_not(self.mask).view(np.uint8)
-        distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        # A squared distance is a whole number, so rounding removes the error of OpenCV's float32.
-        np.multiply(distance, distance, out=distance)
-        np.rint(distance, out=distance)
-        np.minimum(distance, _MAX_SQUARE, out=distance)
-        weights = _WEIGHT_BY_SQUARE.take(distance.astype(np.int32))
+        weights = _WEIGHT_BY_SQUARE.take(self.squared_distances, mode="clip")
         return weights if self.counted is None else weights * self.counted
 
     @cached_property
-    def box(self) -> tuple[slice, ...]:
+    def weight(self) -> float:
+        """The sum of `weights`."""
+        return float(self.weights.sum())
+
+    @cached_property
+    def box(self) -> tuple[slice, slice]:
         """Rows and columns of the foreground's bounding box with a margin of three pixels, or less
-        at the image's border. The mask must not be empty.
+        at the image's border. For an empty mask, a box at the top left.
         """
-        ends = []
-        for axis in (1, 0):
-            found = np.flatnonzero(self.mask.any(axis=axis))
-            ends.append(slice(max(int(found[0]) - 3, 0), int(found[-1]) + 4))
-        return tuple(ends)
+        x, y, width, height = cv2.boundingRect(self.mask.view(np.uint8))
+        return slice(max(y - 3, 0), y + height + 3), slice(max(x - 3, 0), x + width + 3)
 
     @cached_property
     def nearest_foreground(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Two arrays of the same length, with flat positions in `mask[box]`: the background pixels
-        within 3 rows and 3 columns of the foreground, and the foreground pixel nearest to each.
+        within 3 rows and 3 columns of the foreground (and some more), and the foreground pixel
+        nearest to each. The mask must not be empty.
         """
-        mask = np.ascontiguousarray(self.mask[self.box])
-        near = cv2.dilate(mask.view(np.uint8), np.ones((7, 7), np.uint8), borderValue=0).view(bool)
-        padded = np.pad(mask, _RADIUS)
-        rows, columns = np.nonzero(near & ~mask)
+        mask, squares = self.mask[self.box], self.squared_distances[self.box]
+        height, width = mask.shape
+        stride = width + 2 * _RADIUS
+        padded = np.zeros((height + 2 * _RADIUS, stride), bool)
+        padded[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS] = mask
+        rows, columns = np.nonzero((squares <= _NEAR) & ~mask)
         # In the padded mask, no offset leaves the array. So an offset adds a constant to the flat
         # position.
-        start = (rows + _RADIUS) * padded.shape[1] + columns + _RADIUS
+        start = (rows + _RADIUS) * stride + columns + _RADIUS
+        steps, square = _OFFSETS @ (stride, 1), squares[rows, columns]
         nearest, pending = np.empty_like(start), np.arange(start.size)
         padded = padded.ravel()
-        stride = mask.shape[1] + 2 * _RADIUS
-        for y, x in _OFFSETS:
-            candidates = start[pending] + (y * stride + x)
-            hit = padded[candidates]
-            nearest[pending[hit]] = candidates[hit]
+        for candidate in range(8):
+            positions = start[pending] + steps[square[pending], candidate]
+            hit = padded[positions]
+            nearest[pending[hit]] = positions[hit]
             pending = pending[~hit]
-            if not pending.size:
-                break
         row, column = np.divmod(nearest, stride)
-        width = mask.shape[1]
         return rows * width + columns, (row - _RADIUS) * width + column - _RADIUS
+
+
+def quarters(y: int, x: int) -> tuple[tuple[slice, slice], ...]:
+    """Slices of an array's four parts that meet after `y` rows and `x` columns."""
+    top, bottom, left, right = slice(0, y), slice(y, None), slice(0, x), slice(x, None)
+    return (top, left), (top, right), (bottom, left), (bottom, right)

@@ -5,15 +5,14 @@ scores can be compared with the papers. `docs/metrics.md` has the formulas, and 
 programs differ.
 """
 
-from collections.abc import Sequence
+from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .ground_truth import GroundTruth, as_binary
-
-EPS = np.finfo(np.float64).eps  # MATLAB's eps
+from .ground_truth import GroundTruth, as_binary, quarters
+from .structure import EPS, Cell, cell_of, s_measure_of_cells
 
 _GAUSSIAN = np.exp(-(np.arange(-3.0, 4.0) ** 2) / (2 * 5.0**2))
 _GAUSSIAN /= _GAUSSIAN.sum()  # its outer product with itself is fspecial("gaussian", 7, 5)
@@ -35,12 +34,7 @@ def mae(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
     >>> mae([[0, 1]], [[0.25, 1.0]])
     0.125
     """
-    return mae_of_map(*check_pair(mask, probability))
-
-
-def mae_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`mae` of arguments that `check_pair` has checked."""
-    return float(truth.of_counted(np.abs(probability - truth.mask)).mean())
+    return FloatMap(*check_pair(mask, probability)).mae
 
 
 def e_measure(mask: ArrayLike | GroundTruth, prediction: ArrayLike) -> float:
@@ -119,16 +113,7 @@ def weighted_f(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
     Raises:
         ValueError: shapes that differ, or other values.
     """
-    truth, probability = check_pair(mask, probability)
-    return weighted_f_of_map(truth, probability) if truth.area else float("nan")
-
-
-def weighted_f_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`weighted_f` of arguments that `check_pair` has checked, for a mask that is not empty."""
-    # No dot product: NumPy would start threads for it in each process of a pool.
-    false_positives = float((probability * truth.weights).sum())
-    in_box = np.ascontiguousarray(probability[truth.box])
-    return weighted_f_of_sums(truth, false_positives, in_box)
+    return FloatMap(*check_pair(mask, probability)).weighted_f
 
 
 def weighted_f_of_sums(
@@ -176,83 +161,90 @@ def s_measure(mask: ArrayLike | GroundTruth, probability: ArrayLike) -> float:
     Raises:
         ValueError: shapes that differ, or other values.
     """
-    return s_measure_of_map(*check_pair(mask, probability))
+    return FloatMap(*check_pair(mask, probability)).s_measure
 
 
-def s_measure_of_map(truth: GroundTruth, probability: NDArray[np.float64]) -> float:
-    """`s_measure` of arguments that `check_pair` has checked."""
-    if truth.area in (0, truth.pixels):
-        return 1.0 - mae_of_map(truth, probability)
-    inside = probability[truth.mask]
-    objects = [_moments(values) for values in (inside, probability[truth.background])]
-    regions = []
-    for part in truth.quadrants:
-        values, mask = probability[part], truth.mask[part]
-        if truth.counted is not None:
-            counted = truth.counted[part]
-            values, mask = values[counted], mask[counted]
-        if values.size:
-            mean, squares = _moments(values)
-            area = int(np.count_nonzero(mask))
-            products = float((values[mask] - mean).sum()) if squares else 0.0
-            regions.append((values.size, area, mean, squares, products))
-    return s_measure_of_moments(truth, objects, regions)
-
-
-def s_measure_of_counts(
-    truth: GroundTruth, counts: NDArray[np.intp], values: NDArray[np.float64]
-) -> float:
-    """Compute `s_measure` from the histogram of a map of 256 levels.
+class FloatMap:
+    """A map of floats and its errors |probability - mask|, for the scores of the map as it is.
 
     Args:
-        truth: a `GroundTruth` that is neither empty nor full.
-        counts: `(4, 2, 256)`, number of pixels by quadrant, background or foreground, and level.
-        values: `(256,)` float64, the probability of each level.
+        truth: the mask.
+        probability: `(H, W)` in [0, 1], as `check_pair` returns it.
     """
-    background, foreground = counts.sum(axis=0)
-    objects = [_level_moments(foreground, values), _level_moments(background, values)]
-    regions = []
-    for background, foreground in counts:
-        both = background + foreground
-        size = int(both.sum())
-        if size:
-            mean, squares = _level_moments(both, values)
-            products = float(foreground @ (values - mean)) if squares else 0.0
-            regions.append((size, int(foreground.sum()), mean, squares, products))
-    return s_measure_of_moments(truth, objects, regions)
+
+    def __init__(self, truth: GroundTruth, probability: NDArray[np.floating]):
+        self._truth, self._probability = truth, probability
+
+    @property
+    def mae(self) -> float:
+        """Mean absolute error."""
+        total = 0.0
+        for background, foreground in self._cells:
+            total += background.pixels * background.mean
+            total += foreground.pixels * (1.0 - foreground.mean)
+        return total / self._truth.pixels
+
+    @property
+    def s_measure(self) -> float:
+        """S-measure."""
+        if self._truth.area in (0, self._truth.pixels):
+            return 1.0 - self.mae
+        return s_measure_of_cells(self._truth, self._cells)
+
+    @property
+    def weighted_f(self) -> float:
+        """Weighted F; nan for an empty mask."""
+        if not self._truth.area:
+            return float("nan")
+        # No dot product: NumPy would start threads for it in each process of a pool.
+        false_positives = float(np.einsum("ij,ij", self._probability, self._truth.weights))
+        return weighted_f_of_sums(self._truth, false_positives, self._in_box)
+
+    @cached_property
+    def _in_box(self) -> NDArray[np.float64]:
+        return self._probability[self._truth.box].astype(np.float64)
+
+    @cached_property
+    def _cells(self) -> list[tuple[Cell, Cell]]:
+        """The cells of the S-measure, (background, foreground) of each quadrant."""
+        truth = self._truth
+        inside, rows, columns = truth.mask[truth.box], *truth.box
+        false_positives = self._probability * truth.background
+        missed = (1.0 - self._in_box) * inside
+        y, x = truth.centroid
+        in_boxes = quarters(y - rows.start, x - columns.start)
+        return [
+            (
+                _cell(self._probability[part], truth.background[part], false_positives[part], 0.0),
+                _cell(self._in_box[in_box], inside[in_box], missed[in_box], 1.0),
+            )
+            for part, in_box in zip(truth.quadrants, in_boxes)
+        ]
 
 
-def s_measure_of_moments(
-    truth: GroundTruth,
-    objects: Sequence[tuple[float, float]],
-    regions: Sequence[tuple[int, int, float, float, float]],
-) -> float:
-    """Compute `s_measure` from means and sums of squared deviations.
+def _cell(
+    probability: NDArray[np.floating],
+    of_class: NDArray[np.bool_],
+    errors: NDArray[np.floating],
+    label: float,
+) -> Cell:
+    """One class of a quadrant.
 
     Args:
-        truth: a `GroundTruth` that is neither empty nor full.
-        objects: (mean, squares) of the map in the foreground and in the background, with
-            squares = sum (map - mean)^2.
-        regions: (pixels, foreground pixels, mean, squares, products) of each quadrant that is not
-            empty, with products = sum (map - mean) (mask - mean of the mask).
+        probability: `(h, w)`, the map.
+        of_class: `(h, w)`, the pixels of the class.
+        errors: `(h, w)`, the errors of these pixels, 0 at the others.
+        label: of the class in the mask, 0 or 1.
     """
-    share = truth.area / truth.pixels
-    score = 0.0
-    for (mean, squares), count, weight, inverted in zip(
-        objects, (truth.area, truth.pixels - truth.area), (share, 1 - share), (False, True)
-    ):
-        mean = 1 - mean if inverted else mean
-        deviation = np.sqrt(squares / max(count - 1, 1))
-        score += float(0.5 * weight * 2 * mean / (mean * mean + 1 + deviation + EPS))
-    for size, area, mean, squares, products in regions:
-        mask_mean = area / size
-        mask_squares = area * (size - area) / size  # sum (mask - its mean)^2
-        n = max(size - 1, 1)
-        alpha = 4 * mean * mask_mean * products / n
-        beta = (mean * mean + mask_mean * mask_mean) * (squares + mask_squares) / n
-        similarity = alpha / (beta + EPS) if alpha else float(beta == 0)
-        score += float(0.5 * size / truth.pixels * similarity)
-    return max(score, 0.0)
+    pixels = int(np.count_nonzero(of_class))
+    if not pixels:
+        return Cell(0, 0.0, 0.0)
+    # OpenCV's sums are float64, also those of float32.
+    total, of_squares = cv2.sumElems(errors)[0], cv2.norm(errors, cv2.NORM_L2SQR)
+    squares = of_squares - total * total / pixels
+    if squares < 0.01 * of_squares:  # too few digits are left, so subtract the mean first
+        return cell_of(probability[of_class])
+    return Cell(pixels, abs(label - total / pixels), squares)
 
 
 def as_ground_truth(mask: ArrayLike | GroundTruth) -> GroundTruth:
@@ -268,7 +260,7 @@ def check_shapes(truth: GroundTruth, array: np.ndarray) -> None:
 
 def check_pair(
     mask: ArrayLike | GroundTruth, probability: ArrayLike
-) -> tuple[GroundTruth, NDArray[np.float64]]:
+) -> tuple[GroundTruth, NDArray[np.floating]]:
     """Check the two arguments of a score.
 
     Args:
@@ -276,7 +268,7 @@ def check_pair(
         probability: `(H, W)` of floats in [0, 1], or bool.
 
     Returns:
-        the `GroundTruth` and the map as float64.
+        the `GroundTruth` and the map, float32 or float64, contiguous.
 
     Raises:
         ValueError: shapes that differ, another dtype, or other values.
@@ -285,34 +277,11 @@ def check_pair(
     check_shapes(truth, probability)
     if probability.dtype.kind not in "fb":
         raise ValueError(f"expected a map of floats in [0, 1], got dtype {probability.dtype}")
-    probability = probability.astype(np.float64, order="C")
+    dtype = np.float32 if probability.dtype == np.float32 else np.float64
+    probability = np.ascontiguousarray(probability, dtype)
     low, high = probability.min(), probability.max()
     if not (low >= 0 and high <= 1):  # true for nan, too
         raise ValueError(
             f"expected a map of numbers in [0, 1], got values from {low:g} to {high:g}"
         )
     return truth, probability
-
-
-def _moments(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean of `values` and sum of their squared deviations from it."""
-    mean = float(values.mean())
-    deviations = values - mean
-    squares = float(np.square(deviations, out=deviations).sum())
-    # Because the mean is rounded, constant values would seem to vary a little. But the S-measure
-    # treats a constant part differently.
-    if squares < 1e-20 and values.min() == values.max():
-        return float(values.flat[0]), 0.0
-    return mean, squares
-
-
-def _level_moments(counts: NDArray[np.intp], values: NDArray[np.float64]) -> tuple[float, float]:
-    """`_moments` of values that occur `counts` times each; zeros if all counts are 0."""
-    total = counts.sum()
-    if not total:
-        return 0.0, 0.0
-    levels = np.flatnonzero(counts)
-    if levels.size == 1:
-        return float(values[levels[0]]), 0.0
-    mean = float(counts @ values / total)
-    return mean, float(counts @ (values - mean) ** 2)

@@ -24,7 +24,9 @@ def to_levels(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
     >>> to_levels(np.array([0.0, 0.4999, 0.5, 1.0]))
     array([  0, 127, 128, 255], dtype=uint8)
     """
-    return np.floor(probability * 255.0 + 0.5).astype(np.uint8)
+    scaled = np.multiply(probability, 255.0, dtype=np.float64)
+    scaled += 0.5
+    return scaled.astype(np.uint8)
 
 
 def count_levels(truth: GroundTruth, levels: NDArray[np.uint8]) -> NDArray[np.intp]:

@@ -12,13 +12,11 @@ from . import sweep
 from .ground_truth import GroundTruth
 from .overlap import empty_score, overlap_of_counts
 from .saliency import (
+    FloatMap,
     e_measure_of_counts,
-    mae_of_map,
-    s_measure_of_counts,
-    s_measure_of_map,
-    weighted_f_of_map,
     weighted_f_of_sums,
 )
+from .structure import cells_of_counts, s_measure_of_cells
 
 
 class MapLevels:
@@ -35,21 +33,33 @@ class MapLevels:
         self.counts = self.by_quadrant.sum(axis=0)  # (2, 256): background, foreground
 
     @cached_property
-    def _weight_by_level(self) -> NDArray[np.float64]:
-        weights = np.bincount(self.levels.ravel(), self.truth.weights.ravel(), minlength=256)
-        return weights.astype(np.float64, copy=False)
+    def _weighted(self) -> tuple[int, int, float]:
+        """The smallest level, the largest, and the sum of level - smallest level, times
+        `truth.weights`.
+        """
+        present = np.flatnonzero(self.counts.sum(axis=0))
+        low, high = int(present[0]), int(present[-1])
+        # Ignored pixels may be below the smallest level, but their weight is 0.
+        total = float(np.einsum("ij,ij", self.levels - np.uint8(low), self.truth.weights))
+        return low, high, total
 
     def weighted_f(self, values: NDArray[np.float64]) -> float:
-        """Weighted F if level i means the probability `values[i]`; nan for an empty mask."""
+        """Weighted F if level i means the probability `values[i]`, at equal steps; nan for an empty
+        mask.
+        """
         if not self.truth.area:
             return np.nan
-        in_box = values.take(self.levels[self.truth.box])
-        return weighted_f_of_sums(self.truth, float(self._weight_by_level @ values), in_box)
+        low, high, total = self._weighted
+        step = (values[high] - values[low]) / max(high - low, 1)
+        false_positives = values[low] * self.truth.weight + step * total
+        return weighted_f_of_sums(
+            self.truth, float(false_positives), values.take(self.levels[self.truth.box])
+        )
 
     def s_measure(self, values: NDArray[np.float64]) -> float:
         """S-measure, with `values` as in `weighted_f`."""
         if 0 < self.truth.area < self.truth.pixels:
-            return s_measure_of_counts(self.truth, self.by_quadrant, values)
+            return s_measure_of_cells(self.truth, cells_of_counts(self.by_quadrant, values))
         return 1.0 - self.mae(values)
 
     def mae(self, values: NDArray[np.float64]) -> float:
@@ -64,7 +74,7 @@ class ThresholdView:
     Args:
         truth: the mask.
         prediction: `(H, W)`, the map as it was given to `score`.
-        probability: the same map as float64, or None if the map has grey levels.
+        probability: the same map as `check_pair` returns it, or None if the map has grey levels.
         map_levels: the same map in grey levels.
         threshold: a pixel is foreground if its probability is at least this.
         empty: as in `score`.
@@ -79,31 +89,32 @@ class ThresholdView:
         self,
         truth: GroundTruth,
         prediction: np.ndarray,
-        probability: NDArray[np.float64] | None,
+        probability: NDArray[np.floating] | None,
         map_levels: MapLevels,
         threshold: float,
         empty: str,
     ):
         self.truth, self.empty, self._threshold = truth, empty, threshold
         self._prediction, self._levels = prediction, map_levels
-        self._is_grey = probability is None
+        self._floats = None if probability is None else FloatMap(truth, probability)
         if probability is None:
             false_positives, self.hits = map_levels.counts[:, sweep.LEVELS >= threshold].sum(axis=1)
             self.predicted = self.hits + false_positives
         else:
-            self.probability = probability  # replaces the cached property
             self.hits = np.count_nonzero(self.mask & truth.mask)
             self.predicted = np.count_nonzero(truth.of_counted(self.mask))
 
     @cached_property
     def probability(self) -> NDArray[np.float64]:
         """`(H, W)` float64 in [0, 1]."""
-        return sweep.LEVELS.take(self._prediction)
+        if self._floats is None:
+            return sweep.LEVELS.take(self._prediction)
+        return self._prediction.astype(np.float64)
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """`(H, W)` bool: the predicted foreground."""
-        return (self.probability if self._is_grey else self._prediction) >= self._threshold
+        return (self.probability if self._floats is None else self._prediction) >= self._threshold
 
     @cached_property
     def overlap(self) -> dict[str, NDArray[np.float64]]:
@@ -119,21 +130,21 @@ class ThresholdView:
     def weighted_f(self) -> float:
         if not self.truth.area:
             return float(empty_score(self.empty, self.predicted == 0))
-        if self._is_grey:
+        if self._floats is None:
             return self._levels.weighted_f(sweep.LEVELS)
-        return weighted_f_of_map(self.truth, self.probability)
+        return self._floats.weighted_f
 
     @property
     def s_measure(self) -> float:
-        if self._is_grey:
+        if self._floats is None:
             return self._levels.s_measure(sweep.LEVELS)
-        return s_measure_of_map(self.truth, self.probability)
+        return self._floats.s_measure
 
     @property
     def mae(self) -> float:
-        if self._is_grey:
+        if self._floats is None:
             return self._levels.mae(sweep.LEVELS)
-        return mae_of_map(self.truth, self.probability)
+        return self._floats.mae
 
 
 class PranetView:
