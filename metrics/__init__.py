@@ -5,8 +5,9 @@ that scoring saved maps does not import Keras.
 """
 
 from polypseg.metrics.ground_truth import GroundTruth
+from polypseg.metrics.image_scores import ImageScores
 from polypseg.metrics.overlap import overlap
-from polypseg.metrics.protocols import DataSetScores, ImageScores, score
+from polypseg.metrics.protocols import DataSetScores, score
 from polypseg.metrics.saliency import e_measure, mae, s_measure, weighted_f
 from polypseg.runtime import lazy
 

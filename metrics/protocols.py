@@ -1,6 +1,5 @@
 """The two protocols: all scores of one image, and their means over a data set."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import sweep
 from .ground_truth import GroundTruth
+from .image_scores import ImageScores
+from .means import Layout
 from .overlap import check_empty
 from .saliency import as_ground_truth, check_pair, check_shapes
 from .sweep import CURVES
@@ -15,33 +16,14 @@ from .table import METRICS
 from .views import MapLevels, PranetView, ThresholdView
 
 
-@dataclass
-class ImageScores:
-    """The scores of one image.
-
-    Attributes:
-        threshold, pranet: the scores of each protocol, with the keys of `METRICS`; nan where a
-            score is not defined.
-        threshold_curves: scores of the map at the thresholds 0, 1/255, ..., 1, with the keys
-            `CURVES`, each `(256,)`.
-        pranet_curves: the same scores of the map that is stretched to [0, 1].
-        area: share of the mask that is foreground, in [0, 1].
-        size: height and width of the image in pixels.
-    """
-
-    threshold: dict[str, float]
-    pranet: dict[str, float]
-    threshold_curves: dict[str, NDArray[np.float64]]
-    pranet_curves: dict[str, NDArray[np.float64]]
-    area: float
-    size: tuple[int, int]
-
-
 def score(
     mask: ArrayLike | GroundTruth,
     prediction: ArrayLike,
     threshold: float = 0.5,
     empty: str = "one",
+    lesion_iou: float = 0.1,
+    lesion_pixels: int = 10,
+    boundary: float | None = None,
 ) -> ImageScores:
     """All scores of one image, under both protocols.
 
@@ -64,11 +46,17 @@ def score(
         empty: the value of Dice, IoU, precision, recall (sensitivity), specificity and weighted F
             for a mask without foreground: `"skip"` gives nan, `"one"` gives 1 if nothing is found,
             else 0, and `"zero"` gives 0. S-measure, E-measure and MAE are defined for such a mask.
+        lesion_iou, lesion_pixels: a lesion is found if its IoU with a predicted component is above
+            the first; smaller components of the mask than the second are no lesions. See
+            `lesions.count_lesions`.
+        boundary: tolerance in pixels of the surface Dice; with it, HD95 and surface Dice are scored
+            too, see `boundary.boundary_scores`.
 
     Returns:
         `ImageScores`.
 
     Raises:
+        InputError: with `boundary`, the package surface-distance is not installed.
         ValueError: shapes that differ, a map with nan or with values outside [0, 1], a mask with
             other values than 0 and 1, an unknown `empty`, a threshold outside [0, 1].
 
@@ -87,19 +75,41 @@ def score(
         levels = sweep.to_levels(probability)
     map_levels = MapLevels(truth, levels)
     stretched = PranetView(truth, map_levels, empty)
-    views = {
-        "threshold": ThresholdView(truth, prediction, probability, map_levels, threshold, empty),
-        "pranet": stretched,
+    as_it_is = ThresholdView(
+        truth,
+        prediction,
+        probability,
+        map_levels,
+        threshold,
+        empty,
+        lesion_iou,
+        lesion_pixels,
+        boundary,
+    )
+    views: dict[str, Any] = {"threshold": as_it_is, "pranet": stretched, "lesions": as_it_is}
+    given = {"boundary"} if boundary is not None else set()
+    metrics = {
+        protocol: [metric for metric in of_protocol if not metric.needs or metric.needs in given]
+        for protocol, of_protocol in METRICS.items()
     }
     numbers = {
-        protocol: {metric.key: float(metric.function(views[protocol])) for metric in metrics}
-        for protocol, metrics in METRICS.items()
+        protocol: {metric.key: float(metric.function(views[protocol])) for metric in of_protocol}
+        for protocol, of_protocol in metrics.items()
+    }
+    arrays = {
+        protocol: {
+            metric.key: metric.array(views[protocol]) for metric in of_protocol if metric.array
+        }
+        for protocol, of_protocol in metrics.items()
     }
     return ImageScores(
         numbers["threshold"],
         numbers["pranet"],
+        numbers["lesions"],
         sweep.sweep(map_levels.counts, sweep.LEVELS, sweep.LEVELS, empty),
         stretched.curves,
+        arrays,
+        as_it_is.lesions,
         truth.area / truth.pixels,
         truth.mask.shape,
     )
@@ -127,7 +137,9 @@ class DataSetScores:
     def reset_state(self) -> None:
         """Forget all images."""
         self.n = 0
-        self._sums: dict[tuple[str, str], tuple[NDArray[np.float64], NDArray[np.intp]]] = {}
+        self._layout: Layout | None = None
+        self._means = _Means()
+        self._curves = {protocol: _Means() for protocol in ("threshold", "pranet")}
 
     def update_state(self, scores: ImageScores) -> None:
         """Add one image.
@@ -137,11 +149,11 @@ class DataSetScores:
                 mean of this score. The other scores of the image count.
         """
         self.n += 1
-        for part in ("threshold", "pranet", "threshold_curves", "pranet_curves"):
-            for name, value in getattr(scores, part).items():
-                total, count = self._sums.get((part, name), (0.0, 0))
-                defined = ~np.isnan(value)
-                self._sums[part, name] = total + np.where(defined, value, 0.0), count + defined
+        self._layout = self._layout or Layout(scores)
+        self._means.add(self._layout.row(scores))
+        for protocol, means in self._curves.items():
+            curves = getattr(scores, f"{protocol}_curves")
+            means.add(np.stack([curves[name] for name in CURVES]))
 
     add = update_state  # the name that the documentation used before version 0.2
 
@@ -154,37 +166,43 @@ class DataSetScores:
         Returns:
             dict with the keys `CURVES`, each `(256,)`.
         """
-        return {name: self._mean(f"{protocol}_curves", name) for name in CURVES}
+        return dict(zip(CURVES, self._curves[protocol].result()))
 
     def result(self) -> dict[str, Any]:
         """The means over the images.
 
         Under the `pranet` protocol, `max_dice`, `max_iou` and `max_e_measure` are the maxima of the
         mean curves, as in the authors' code. They are never larger than the mean of the maxima of
-        the images.
+        the images. The shares of lesions are shares of all lesions, and the calibration error is
+        that of all pixels.
 
         Returns:
-            `{"n": number of images, "threshold": {...}, "pranet": {...}}` with the keys of
-            `METRICS`; nan for a score that is not defined for any image.
+            `{"n": number of images, "threshold": {...}, "pranet": {...}, "lesions": {...}}` with
+            the keys of `METRICS`; nan for a score that is not defined for any image.
 
         Raises:
             ValueError: no images.
         """
-        if not self.n:
+        if self._layout is None:
             raise ValueError("expected at least one image, got n=0")
-        result: dict[str, Any] = {"n": self.n}
-        for protocol, metrics in METRICS.items():
-            curves = self.curves(protocol)
-            result[protocol] = {
-                metric.key: float(
-                    curves[metric.max_of_curve].max()
-                    if metric.max_of_curve
-                    else self._mean(protocol, metric.key)
-                )
-                for metric in metrics
-            }
-        return result
+        values = self._layout.values(self._means.result())
+        return {"n": self.n} | {
+            protocol: {key: float(value) for key, value in of_protocol.items()}
+            for protocol, of_protocol in values.items()
+        }
 
-    def _mean(self, part: str, name: str) -> NDArray[np.float64]:
-        total, count = self._sums[part, name]
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+class _Means:
+    """Means of arrays of one shape, element by element, over those that are not nan."""
+
+    def __init__(self) -> None:
+        self._total: Any = 0.0
+        self._count: Any = 0
+
+    def add(self, array: NDArray[np.float64]) -> None:
+        defined = ~np.isnan(array)
+        self._total = self._total + np.where(defined, array, 0.0)
+        self._count = self._count + defined
+
+    def result(self) -> NDArray[np.float64]:
+        return np.where(self._count > 0, self._total / np.maximum(self._count, 1), np.nan)

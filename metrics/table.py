@@ -7,6 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .calibration import calibration_error
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -18,12 +23,15 @@ class Metric:
         latex: heading in LaTeX.
         better: whether a `"higher"` or a `"lower"` value is better.
         words: explanation in a sentence or two, for the report's glossary.
-        function: function from a `ThresholdView` or `PranetView` of one image to the score; nan
-            where the score is not defined.
+        function: function from a view of one image to the score: a `PranetView` for the protocol
+            `pranet`, else a `ThresholdView`; nan where the score is not defined.
         column: whether the tables have a column for it.
         per_image: whether the report lists it for each image.
-        max_of_curve: None if the value for a data set is the mean over images. Otherwise the name
-            of a curve in `CURVES`: the curve is averaged over images, and the value is its maximum.
+        array: None if the value for a data set is the mean over images. Otherwise a function from
+            the view to an array, which is averaged over the images that define it.
+        reduce: function from this mean, `(..., size of the array)`, to the value for the data set,
+            `(...)`.
+        needs: an option of `score` without which it is left out.
     """
 
     key: str
@@ -34,7 +42,9 @@ class Metric:
     function: Callable[[Any], float]
     column: bool = True
     per_image: bool = True
-    max_of_curve: str | None = None
+    array: Callable[[Any], NDArray[np.float64]] | None = None
+    reduce: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+    needs: str | None = None
 
 
 def _overlap(key: str) -> Callable[[Any], float]:
@@ -45,8 +55,30 @@ def _mean(curve: str) -> Callable[[Any], float]:
     return lambda view: view.curves[curve].mean()
 
 
-def _max(curve: str) -> Callable[[Any], float]:
-    return lambda view: view.curves[curve].max()
+def _max(curve: str) -> dict[str, Any]:
+    """The maximum of a curve: of an image's own, and of the mean curve of a data set."""
+    return {
+        "function": lambda view: view.curves[curve].max(),
+        "array": lambda view: view.curves[curve],
+        "reduce": lambda means: means.max(axis=-1),
+    }
+
+
+def _share(counts: Callable[[Any], tuple[int, int]]) -> dict[str, Any]:
+    """A share of all lesions or components: in an image, and in a data set.
+
+    Args:
+        counts: function from a view to two numbers: how many of how many.
+    """
+
+    def array(view: Any) -> NDArray[np.float64]:
+        some, of_all = counts(view)
+        return np.array([some, of_all], np.float64) if of_all else np.full(2, np.nan)
+
+    def share(means: NDArray[np.float64]) -> NDArray[np.float64]:
+        return means[..., 0] / means[..., 1]
+
+    return {"function": lambda view: share(array(view)), "array": array, "reduce": share}
 
 
 _DICE = "Twice the area that mask and prediction share, divided by the sum of their areas."
@@ -63,6 +95,7 @@ _E = (
 _MAE = "Mean absolute difference between map and mask, over all pixels."
 _MEAN = " Mean over 256 thresholds."
 _MAX = " The highest point of the mean curve over 256 thresholds."
+
 
 THRESHOLD = (
     Metric("dice", "Dice", "Dice", "higher", _DICE, _overlap("dice")),
@@ -87,6 +120,38 @@ THRESHOLD = (
         "The share of the mask that was found; also called sensitivity.",
         _overlap("recall"),
     ),
+    Metric(
+        "calibration_error",
+        "ECE",
+        "ECE",
+        "lower",
+        "Expected calibration error: how far probabilities and frequencies of the foreground are "
+        "apart, over all pixels in 15 bins (Naeini et al., AAAI 2015).",
+        lambda view: calibration_error(view.calibration),
+        per_image=False,
+        array=lambda view: view.calibration.ravel(),
+        reduce=lambda means: calibration_error(means.reshape(*means.shape[:-1], 3, -1)),
+    ),
+    Metric(
+        "hd95",
+        "HD95",
+        "HD95",
+        "lower",
+        "The distance in pixels within which 95 % of the outlines of mask and prediction have the "
+        "other outline; the image's diagonal if nothing is found.",
+        lambda view: view.boundary.hd95,
+        needs="boundary",
+    ),
+    Metric(
+        "surface_dice",
+        "sDice",
+        "sDice",
+        "higher",
+        "Surface Dice: the share of both outlines that is within the tolerance of the other one "
+        "(Nikolov et al., JMIR 2021).",
+        lambda view: view.boundary.surface_dice,
+        needs="boundary",
+    ),
 )
 
 
@@ -104,11 +169,9 @@ def _pranet(
 
 PRANET = (
     _pranet("mean_dice", "mDice", _DICE + _MEAN, _mean("dice"), column=True, per_image=True),
-    _pranet(
-        "max_dice", "max Dice", _DICE + _MAX, _max("dice"), per_image=True, max_of_curve="dice"
-    ),
+    _pranet("max_dice", "max Dice", _DICE + _MAX, **_max("dice"), per_image=True),
     _pranet("mean_iou", "mIoU", _IOU + _MEAN, _mean("iou"), column=True),
-    _pranet("max_iou", "max IoU", _IOU + _MAX, _max("iou"), max_of_curve="iou"),
+    _pranet("max_iou", "max IoU", _IOU + _MAX, **_max("iou")),
     _pranet("wfb", "wFb", _WFB, lambda view: view.weighted_f, column=True, latex=r"$F_\beta^w$"),
     _pranet("s_measure", "Sm", _S, lambda view: view.s_measure, column=True, latex=r"$S_\alpha$"),
     _pranet(
@@ -123,10 +186,9 @@ PRANET = (
         "max_e_measure",
         "max E",
         _E + _MAX,
-        _max("e_measure"),
+        **_max("e_measure"),
         column=True,
         latex=r"max $E_\phi$",
-        max_of_curve="e_measure",
     ),
     _pranet("mae", "MAE", _MAE, lambda view: view.mae, column=True, better="lower"),
     _pranet(
@@ -143,4 +205,58 @@ PRANET = (
     ),
 )
 
-METRICS: dict[str, tuple[Metric, ...]] = {"threshold": THRESHOLD, "pranet": PRANET}
+
+def _lesions(
+    key: str,
+    heading: str,
+    words: str,
+    function: Callable[[Any], float],
+    better: str = "higher",
+    **options: Any,
+) -> Metric:
+    return Metric(key, heading, heading, better, words, function, per_image=False, **options)
+
+
+LESIONS = (
+    _lesions(
+        "sensitivity",
+        "found",
+        "The share of the lesions that were found, over all images. A lesion is a connected "
+        "component of the mask, and is found if its IoU with a predicted component is above the "
+        "limit.",
+        **_share(lambda view: (view.lesions.found, view.lesions.lesions)),
+    ),
+    _lesions(
+        "precision",
+        "components right",
+        "The share of the predicted components that find a lesion, over all images.",
+        **_share(lambda view: (view.lesions.true_positives, view.lesions.predicted)),
+    ),
+    _lesions(
+        "false_positives",
+        "false positives",
+        "Predicted components that find no lesion, in an image.",
+        lambda view: view.lesions.false_positives,
+        better="lower",
+    ),
+    _lesions(
+        "false_alarm_rate",
+        "false alarms",
+        "The share of the images without a lesion in which anything is predicted.",
+        lambda view: np.nan if view.truth.area else view.predicted > 0,
+        better="lower",
+    ),
+    _lesions(
+        "false_alarm_area",
+        "their area",
+        "The share of the pixels that is predicted in images without a lesion.",
+        lambda view: np.nan if view.truth.area else view.predicted / view.truth.pixels,
+        better="lower",
+    ),
+)
+
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "threshold": THRESHOLD,
+    "pranet": PRANET,
+    "lesions": LESIONS,  # of the map as it is, like "threshold"
+}

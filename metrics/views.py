@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import sweep
+from .boundary import BoundaryScores, boundary_scores
+from .calibration import calibration_counts
 from .ground_truth import GroundTruth
+from .lesions import LesionCounts, count_lesions
 from .overlap import empty_score, overlap_of_counts
 from .saliency import (
     FloatMap,
@@ -77,7 +80,7 @@ class ThresholdView:
         probability: the same map as `check_pair` returns it, or None if the map has grey levels.
         map_levels: the same map in grey levels.
         threshold: a pixel is foreground if its probability is at least this.
-        empty: as in `score`.
+        empty, lesion_iou, lesion_pixels, boundary: as in `score`.
 
     Attributes:
         truth, empty: as given.
@@ -93,8 +96,12 @@ class ThresholdView:
         map_levels: MapLevels,
         threshold: float,
         empty: str,
+        lesion_iou: float = 0.1,
+        lesion_pixels: int = 10,
+        boundary: float | None = None,
     ):
         self.truth, self.empty, self._threshold = truth, empty, threshold
+        self._lesion_rule, self._tolerance = (lesion_iou, lesion_pixels), boundary
         self._prediction, self._levels = prediction, map_levels
         self._floats = None if probability is None else FloatMap(truth, probability)
         if probability is None:
@@ -120,6 +127,21 @@ class ThresholdView:
     def overlap(self) -> dict[str, NDArray[np.float64]]:
         """dice, iou, precision, recall."""
         return overlap_of_counts(self.hits, self.predicted, self.truth.area, self.empty)
+
+    @cached_property
+    def lesions(self) -> LesionCounts:
+        """Connected components of mask and prediction."""
+        return count_lesions(self.truth, self.mask, *self._lesion_rule)
+
+    @cached_property
+    def boundary(self) -> BoundaryScores:
+        """HD95 and surface Dice. Raises `InputError` if surface-distance is not installed."""
+        return boundary_scores(self.truth, self.mask, self._tolerance or 0.0, self.empty)
+
+    @cached_property
+    def calibration(self) -> NDArray[np.float64]:
+        """`(3, 15)`, the sums of `calibration_counts`, of the map in 256 grey levels."""
+        return calibration_counts(self._levels.counts)
 
     @property
     def e_measure(self) -> float:

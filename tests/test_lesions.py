@@ -10,6 +10,13 @@ from polypseg.metrics import GroundTruth
 from polypseg.metrics.lesions import count_lesions
 
 
+def counts_of(truth, prediction, iou=0.1):
+    """Without `specks`, of lesions that have any size."""
+    counts = count_lesions(truth, prediction, iou, pixels=1)
+    assert counts.specks == 0
+    return tuple(counts[:4])
+
+
 def drawn(*boxes, shape=(41, 53)):
     """Rectangles, each (top, left, height, width)."""
     image = np.zeros(shape, bool)
@@ -48,7 +55,7 @@ def test_equals_pairs_of_scipys_components(seed, iou):
     prediction = np.roll(mask, rng.integers(-2, 3, 2), (0, 1)) ^ blobs(rng, shape, 1.0, 0.03)
     expected = expected_counts(mask, prediction, iou)
     assert expected[0] > 3 and expected[2] > 3
-    assert count_lesions(GroundTruth(mask), prediction, float(iou)) == expected
+    assert counts_of(GroundTruth(mask), prediction, float(iou)) == expected
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -59,29 +66,29 @@ def test_noise_equals_pairs_of_scipys_components(seed):
     expected = expected_counts(mask, prediction, "0.1")
     assert expected[0] * expected[2] > mask.size
     assert 0 < expected[1] < expected[0]
-    assert count_lesions(GroundTruth(mask), prediction) == expected
+    assert counts_of(GroundTruth(mask), prediction) == expected
 
 
 def test_one_blob_over_two_lesions_finds_both():
     mask = drawn((5, 5, 10, 10), (5, 17, 10, 10))
     blob = drawn((5, 5, 10, 22))  # IoU with each lesion 100 / 220
-    assert count_lesions(GroundTruth(mask), blob) == (2, 2, 1, 0)
-    assert count_lesions(GroundTruth(mask), blob, 0.46) == (2, 0, 1, 1)
+    assert counts_of(GroundTruth(mask), blob) == (2, 2, 1, 0)
+    assert counts_of(GroundTruth(mask), blob, 0.46) == (2, 0, 1, 1)
 
 
 def test_a_lesion_split_in_two_is_found_once_without_false_positives():
     mask = drawn((5, 5, 10, 21))
     halves = drawn((5, 5, 10, 10), (5, 16, 10, 10))  # IoU of each half 100 / 210
-    assert count_lesions(GroundTruth(mask), halves) == (1, 1, 2, 0)
+    assert counts_of(GroundTruth(mask), halves) == (1, 1, 2, 0)
     # Together they cover 200 of 210 pixels, but it is single components that count.
-    assert count_lesions(GroundTruth(mask), halves, 0.5) == (1, 0, 2, 2)
+    assert counts_of(GroundTruth(mask), halves, 0.5) == (1, 0, 2, 2)
 
 
 def test_a_small_part_of_a_lesion_does_not_find_it():
     mask = drawn((5, 5, 20, 20))
     part = drawn((5, 5, 6, 6))  # 36 / 400
-    assert count_lesions(GroundTruth(mask), part) == (1, 0, 1, 1)
-    assert count_lesions(GroundTruth(mask), part, 0.0) == (1, 1, 1, 0)
+    assert counts_of(GroundTruth(mask), part) == (1, 0, 1, 1)
+    assert counts_of(GroundTruth(mask), part, 0.0) == (1, 1, 1, 0)
 
 
 def test_pixels_that_touch_at_a_corner_are_connected():
@@ -89,7 +96,7 @@ def test_pixels_that_touch_at_a_corner_are_connected():
     prediction = drawn((2, 2, 3, 3), (20, 34, 4, 4), (24, 30, 2, 4))
     # One lesion of 18 pixels, with 9 in common, and one that the prediction only touches. That
     # prediction is two boxes that meet at a corner: one component.
-    assert count_lesions(GroundTruth(mask), prediction) == (2, 1, 2, 1)
+    assert counts_of(GroundTruth(mask), prediction) == (2, 1, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -99,18 +106,18 @@ def test_pixels_that_touch_at_a_corner_are_connected():
 def test_an_iou_exactly_at_the_limit_does_not_count(iou, area, shared):
     mask = np.arange(121) < area
     at, above = (np.arange(121) < pixels for pixels in (shared, shared + 1))
-    assert count_lesions(GroundTruth([mask]), at[None], iou) == (1, 0, 1, 1)
-    assert count_lesions(GroundTruth([mask]), above[None], iou) == (1, 1, 1, 0)
+    assert counts_of(GroundTruth([mask]), at[None], iou) == (1, 0, 1, 1)
+    assert counts_of(GroundTruth([mask]), above[None], iou) == (1, 1, 1, 0)
 
 
 def test_empty_images():
     nothing, boxes = np.zeros((41, 53), bool), drawn((3, 4, 5, 6), (20, 20, 7, 7), (40, 52, 1, 1))
-    assert count_lesions(GroundTruth(nothing), nothing) == (0, 0, 0, 0)
-    assert count_lesions(GroundTruth(nothing), boxes) == (0, 0, 3, 3)
-    assert count_lesions(GroundTruth(boxes), nothing) == (3, 0, 0, 0)
-    assert count_lesions(GroundTruth(boxes), boxes) == (3, 3, 3, 0)
+    assert counts_of(GroundTruth(nothing), nothing) == (0, 0, 0, 0)
+    assert counts_of(GroundTruth(nothing), boxes) == (0, 0, 3, 3)
+    assert counts_of(GroundTruth(boxes), nothing) == (3, 0, 0, 0)
+    assert counts_of(GroundTruth(boxes), boxes) == (3, 3, 3, 0)
     full = np.ones((41, 53), bool)
-    assert count_lesions(GroundTruth(full), full) == (1, 1, 1, 0)
+    assert counts_of(GroundTruth(full), full) == (1, 1, 1, 0)
 
 
 def test_ignored_pixels_are_removed_before_components_are_counted():
@@ -119,14 +126,14 @@ def test_ignored_pixels_are_removed_before_components_are_counted():
     prediction = drawn((5, 5, 10, 10), (5, 22, 5, 5), (30, 30, 4, 20))
     prediction[32:, 8:10] = True
     # The lesion is 10 x 3 and 10 x 5, and so is what is predicted there.
-    assert count_lesions(GroundTruth(mask, ignored), prediction) == (2, 2, 3, 1)
+    assert counts_of(GroundTruth(mask, ignored), prediction) == (2, 2, 3, 1)
 
 
 def test_ignored_pixels_are_not_part_of_the_union():
     mask, ignored = drawn((5, 5, 10, 10)), drawn((5, 15, 10, 30))
     prediction = drawn((5, 10, 10, 35))  # counted: 50 pixels, all in the lesion
-    assert count_lesions(GroundTruth(mask, ignored), prediction, 0.49) == (1, 1, 1, 0)
-    assert count_lesions(GroundTruth(mask), prediction, 0.49) == (1, 0, 1, 1)
+    assert counts_of(GroundTruth(mask, ignored), prediction, 0.49) == (1, 1, 1, 0)
+    assert counts_of(GroundTruth(mask), prediction, 0.49) == (1, 0, 1, 1)
 
 
 def test_thousands_of_specks():
@@ -137,7 +144,7 @@ def test_thousands_of_specks():
     prediction[::3, ::3] = True
     prediction[::6] = False
     prediction[1::6, ::3] = True  # every other row is one pixel lower, and so touches no lesion
-    assert count_lesions(GroundTruth(mask), prediction) == (65_040, 32_520, 65_040, 32_520)
+    assert counts_of(GroundTruth(mask), prediction) == (65_040, 32_520, 65_040, 32_520)
 
 
 @pytest.mark.parametrize(
@@ -153,3 +160,17 @@ def test_thousands_of_specks():
 def test_rejects(prediction, iou, words):
     with pytest.raises(ValueError, match=words):
         count_lesions(GroundTruth(np.eye(3, 5)), prediction, iou)
+
+
+def test_small_components_of_the_mask_are_no_lesions():
+    """Areas 9 and 12: with the default of 10 pixels only the second one is a lesion."""
+    mask, prediction = np.zeros((2, 20, 30), bool)
+    mask[2:5, 3:6] = True  # 9 pixels, found
+    mask[10:13, 5:9] = True  # 12 pixels, missed
+    prediction[2:5, 3:6] = prediction[17, 20] = True
+    truth = GroundTruth(mask)
+    assert count_lesions(truth, prediction) == (1, 0, 2, 2, 1)
+    assert count_lesions(truth, prediction, pixels=9) == (2, 1, 2, 1, 0)
+    assert count_lesions(truth, mask, pixels=13) == (0, 0, 2, 2, 2)
+    with pytest.raises(ValueError, match="pixels=0"):
+        count_lesions(truth, prediction, pixels=0)

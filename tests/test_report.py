@@ -85,7 +85,9 @@ def test_it_holds_the_numbers_of_the_tables(page):
     ):
         section = text.split(f"Protocol {protocol}</h2>")[1].split("</section>")[0]
         for name in names:
-            assert f"<td>{row.total[protocol][name]:.3f}</td>" in section
+            low, high = row.intervals[protocol][name]
+            cell = f"{row.total[protocol][name]:.3f}<small>[{low:.3f}, {high:.3f}]</small>"
+            assert f"<td>{cell}</td>" in section
     assert "Empty masks: 1, scored with --empty skip." in text
     assert [image["dice"] for image in data["images"]] == [
         None

@@ -91,7 +91,7 @@ def test_files_and_table_of_saved_maps(folders):
     got, want = json.loads((out / "metrics.json").read_text()), expected(folders, "first")
     assert (
         got["n"] == 7
-        and list(got["threshold"]) == [metric.key for metric in THRESHOLD]
+        and list(got["threshold"]) == [metric.key for metric in THRESHOLD if not metric.needs]
         and list(got["pranet"]) == [metric.key for metric in PRANET]
     )
     assert got["threshold"] == pytest.approx(want["threshold"], abs=1e-12)
@@ -129,9 +129,15 @@ def test_files_and_table_of_saved_maps(folders):
         )
     ]
     assert lines[2].split() == ["first", "bowel", "7", *(f"{value:.4f}" for value in paper)]
-    numbers = [f"{value:.3f}" for value in paper]
-    assert f"| first | bowel | 7 | {' | '.join(numbers)} |" in words_of(out / "table.md")
-    assert rf"first & bowel & 7 & {' & '.join(numbers)} \\" in words_of(out / "table.tex")
+    shown = [metric.key for metric in PRANET if metric.column]
+    intervals = [
+        "[{:.3f}, {:.3f}]".format(*got["intervals"]["pranet"][key]) for key in shown
+    ]
+    pairs = [(f"{value:.3f}", interval) for value, interval in zip(paper, intervals)]
+    line = " | ".join(" ".join(pair) for pair in pairs)
+    assert f"| first | bowel | 7 | {line} |" in words_of(out / "table.md")
+    line = " & ".join(rf"{value} {{\scriptsize {interval}}}" for value, interval in pairs)
+    assert rf"first & bowel & 7 & {line} \\" in words_of(out / "table.tex")
 
 
 def test_several_programs_in_one_table(folders):
@@ -169,9 +175,13 @@ def test_several_programs_in_one_table(folders):
     ]
     dice = [row["pranet"]["mean_dice"] for row in got]
     better = f"{max(dice):.3f}"
+    low, high = got[0]["intervals"]["pranet"]["mean_dice"]
+    between = f"[{low:.3f}, {high:.3f}]"
     assert dice[0] > dice[1]
-    assert rf"| PraNet\_v2 | bowel | 7 | **{better}** |" in words_of(out / "table.md")
-    assert rf"PraNet\_v2 & bowel & 7 & \textbf{{{better}}}" in words_of(out / "table.tex")
+    assert rf"| PraNet\_v2 | bowel | 7 | **{better}** {between} |" in words_of(out / "table.md")
+    assert rf"PraNet\_v2 & bowel & 7 & \textbf{{{better}}} {{\scriptsize {between}}}" in words_of(
+        out / "table.tex"
+    )
 
 
 def test_every_missing_map_is_named_and_nothing_is_written(folders):
@@ -508,6 +518,9 @@ def test_json_table_and_report_say_what_was_scored(network, tmp_path):
         "ignore": None,
         "mask_color": None,
         "empty_masks": 0,
+        "lesion_iou": 0.1,
+        "lesion_pixels": 10,
+        "intervals": "95 % bootstrap, 10000 resamples by image",
         "protocols": ["threshold", "pranet"],
         "polypseg": __version__,
     }
@@ -527,6 +540,9 @@ def test_json_table_and_report_say_what_was_scored(network, tmp_path):
         "ignored in the masks": "none",
         "colour in the masks": "none",
         "empty masks": "0",
+        "a lesion is found above an IoU of": "0.1",
+        "smallest size of a lesion in pixels": "10",
+        "intervals": settings["intervals"],
         "protocols": "threshold, pranet",
         "polypseg version": __version__,
         "date": date,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from polypseg.data.images import write_png
+from polypseg.metrics.table import METRICS
 from polypseg.scoring import tables
 from polypseg.scoring.evaluation import Rules, score_items
 from polypseg.scoring.report import report
@@ -33,22 +34,35 @@ def rows(tmp_path_factory):
     return [SourceScores(source, Rules(), list(score_items(source.items, Rules())))]
 
 
-def numbers(rows, protocol, digits):
+def numbers(rows, protocol, digits, interval=""):
     """What a line of the protocol's table says after the names."""
-    values = [rows[0].total[protocol][metric.key] for metric in tables.shown_metrics(protocol)]
-    return ["2", *(f"{value:.{digits}f}" for value in values)]
+    keys = [metric.key for metric in METRICS[protocol] if metric.column and not metric.needs]
+    return [
+        "2",
+        *(
+            f"{rows[0].total[protocol][key]:.{digits}f}"
+            + interval.format(*(f"{end:.3f}" for end in rows[0].intervals[protocol][key]))
+            for key in keys
+        ),
+    ]
 
 
 def test_terminal(rows):
     """Columns of text begin at one position, columns of numbers end at one."""
-    (heads, first), _ = (
-        text.split("\n")[1:] for text in tables.terminal_tables(rows).split("\n\n")
-    )
+    heads, first, below = tables.terminal_tables(rows).split("\n\n")[0].split("\n")[1:]
     assert first.startswith(f"{SHOWN}  ")
     assert first.split()[-8:] == numbers(rows, "pranet", 4)
     assert heads.index("data") == first.index("bowel")
-    ends = [[match.end() for match in re.finditer(r"\S+( \S+)*", line)] for line in (heads, first)]
-    assert ends[0][2:] == ends[1][2:]
+    ends = [
+        [match.end() for match in re.finditer(r"\S+( \S+)*", line)]
+        for line in (heads, first, below)
+    ]
+    assert ends[0][2:] == ends[1][2:] and ends[2] == ends[0][3:]
+    assert below.split() == [
+        "-".join(f"{end:.3f}".removeprefix("0") for end in rows[0].intervals["pranet"][metric.key])
+        for metric in METRICS["pranet"]
+        if metric.column
+    ]
 
 
 def test_markdown(rows):
@@ -59,7 +73,7 @@ def test_markdown(rows):
     # CommonMark: a backslash before punctuation makes it literal. What is left is not markup.
     assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", name) == SHOWN
     assert not set(re.sub(r"\\.", "", name)) & set("|_*`<>[]&$~\\")
-    assert cells[1:] == ["bowel", *numbers(rows, "pranet", 3)]
+    assert cells[1:] == ["bowel", *numbers(rows, "pranet", 3, " [{}, {}]")]
     assert r"on bowel" in text.split("What was scored:")[1].split("\n")[2]
 
 
@@ -71,7 +85,10 @@ def test_latex(rows):
         "\"onload='r'"
     )
     text = re.sub(" +", " ", tables.latex_tables(rows))
-    line = " & ".join([expected, "bowel", *numbers(rows, "pranet", 3)]) + r" \\"
+    line = (
+        " & ".join([expected, "bowel", *numbers(rows, "pranet", 3, r" {{\scriptsize [{}, {}]}}")])
+        + r" \\"
+    )
     assert f"\\midrule\n{line}\n\\bottomrule\n\\end{{tabular}}" in text
     assert text.count(r"\begin{tabular}{llrrrrrrrr}" + "\n\\toprule\nModel & Data & Images") == 1
 

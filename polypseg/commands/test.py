@@ -1,6 +1,7 @@
 """Score a network, or saved maps: `python test.py --model RUN`; `--help` lists the options."""
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,31 @@ class TestOptions:
         "score only the images in this list, one stem per line; one file, or one for each data set",
         "FILE",
     )
+    group_by: str | None = option(
+        None,
+        "scores",
+        "regular expression that finds the patient or sequence in a name: intervals are by these "
+        "groups (default: the run's)",
+        "REGEX",
+    )
+    strata: str | None = option(
+        None,
+        "scores",
+        "CSV file with properties of the images (first column: their names): scores for each value",
+        "FILE",
+    )
+    lesion_iou: float = option(
+        0.1, "scores", "a lesion is found if its IoU with a predicted component is above T", "T"
+    )
+    lesion_pixels: int = option(
+        10, "scores", "smaller connected components of a mask are no lesions", "N"
+    )
+    boundary: float | None = option(
+        None,
+        "scores",
+        "also HD95 and surface Dice, with this tolerance (needs: pip install surface-distance)",
+        "PX",
+    )
     max_megapixels: int = megapixels_option("scores")
     names: list[str] | None = option(
         None, "scores", "names of the rows, one for each of `model` or `predictions`", "NAME"
@@ -132,6 +158,9 @@ class TestOptions:
         "scores",
         "folder for report.html, metrics.json, per_image.csv, table.md and table.tex",
         "DIR",
+    )
+    csv_long: bool = option(
+        False, "scores", "write long.csv too, with a row for each image, model and score, to `out`"
     )
 
     def __post_init__(self) -> None:
@@ -157,6 +186,13 @@ class TestOptions:
                 raise InputError(f"requires `{other}`", name)
         expect(self.model or self.masks, "masks", "a folder of masks for `predictions`")
         expect(self.out or not self.save_predictions, "save_predictions", "a folder in `out`")
+        expect(self.out or not self.csv_long, "csv_long", "a folder in `out`")
+        expect(
+            0 <= self.lesion_iou < 1, "lesion_iou", "a number from 0 to below 1", self.lesion_iou
+        )
+        expect(self.lesion_pixels >= 1, "lesion_pixels", "1 or more", self.lesion_pixels)
+        if self.boundary is not None:
+            expect(0 <= self.boundary < math.inf, "boundary", "0 or more", self.boundary)
         scored = self.scored_subset
         expect(scored in SUBSETS, "subset", ", ".join(SUBSETS), scored)
         expect(self.empty in ("skip", "one", "zero"), "empty", "skip, one or zero", self.empty)
@@ -211,11 +247,14 @@ def main() -> None:
             options.names,
             options.recursive,
         )
+    run.divide(sources, options.group_by, options.strata)
     images = sum(len(source.items) for source in sources)
     with contextlib.ExitStack() as stack:
         folder = None
         if options.out:
-            folder = run.ResultsFolder(Path(options.out), sources, options.save_predictions)
+            folder = run.ResultsFolder(
+                Path(options.out), sources, options.save_predictions, options.csv_long
+            )
             stack.enter_context(folder)
         with tqdm(total=images, unit=" images", leave=False, disable=None) as bar:
             rows = run.score_sources(
@@ -227,6 +266,9 @@ def main() -> None:
                 window=options.window,
                 input_size=options.input_size,
                 tta=options.tta,
+                lesion_iou=options.lesion_iou,
+                lesion_pixels=options.lesion_pixels,
+                boundary=options.boundary,
                 folder=folder,
                 on_image=bar.update,
             )

@@ -91,6 +91,9 @@ class Rules(NamedTuple):
         resize: scale a map whose size differs from its mask's, instead of raising an error.
         masks: what the levels of the masks mean, see `data.masks.read_mask`.
         window: of the images with 16 bits, see `data.images.read_image`.
+        lesion_iou: a lesion is found if its IoU with a predicted component is above this.
+        lesion_pixels: the smallest size of a lesion; smaller components of the mask do not count.
+        boundary: tolerance in pixels of the surface Dice; None leaves the boundary scores out.
     """
 
     threshold: float = 0.5
@@ -98,6 +101,9 @@ class Rules(NamedTuple):
     resize: bool = False
     masks: MaskRule = BLACK_AND_WHITE
     window: Window | None = None
+    lesion_iou: float = 0.1
+    lesion_pixels: int = 10
+    boundary: float | None = None
 
 
 class Result(NamedTuple):
@@ -210,7 +216,17 @@ def score_item(item: Item, map_: np.ndarray | None, rules: Rules) -> Result:
         map_ = resize_map(map_, mask.shape)
     try:
         truth = GroundTruth(mask == 1, mask == IGNORED)
-        scores = score(truth, map_, rules.threshold, rules.empty)
+        scores = score(
+            truth,
+            map_,
+            rules.threshold,
+            rules.empty,
+            rules.lesion_iou,
+            rules.lesion_pixels,
+            rules.boundary,
+        )
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{name}: {error}") from error
     top = int(map_.max()) if map_.dtype == np.uint8 else 255

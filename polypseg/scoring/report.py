@@ -15,9 +15,27 @@ import numpy as np
 from polypseg.drawing.colours import FALSE, HIT, IGNORED, MISSED, OUTLINE, to_hex
 from polypseg.metrics.table import METRICS
 
+from .cells import (
+    NAMES,
+    best_cells,
+    cells,
+    headings,
+    interval_cells,
+    lesion_cells,
+    lesion_headings,
+    strata_cells,
+    strata_headings,
+    strata_names,
+)
+from .data_files import without_nan
 from .evaluation import Result
-from .source_scores import SourceScores
-from .tables import NAMES, PROTOCOLS, best_cells, cells, headings, protocol_words, without_nan
+from .source_scores import PROTOCOLS, SourceScores
+from .words import (
+    comparison_sentences,
+    interval_note,
+    lesion_words,
+    protocol_words,
+)
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _SHORT = {"precision": "prec."}  # headings that are too long for the page
@@ -46,9 +64,10 @@ def report(rows: Sequence[SourceScores], environment: Mapping[str, str]) -> str:
             f"{images} images, scored at the masks' own size. {date.day} {date:%B %Y, %H:%M}."
         ),
         headline="\n".join(_headline(rows, protocol) for protocol in PROTOCOLS),
-        glossary=_glossary(),
-        columns=json.dumps(_image_columns()),
-        of_pranet=html.escape(_note_on_pranet_columns()),
+        parts=_lesion_card(rows) + _strata_card(rows),
+        glossary=_glossary(rows),
+        columns=json.dumps(_image_columns(rows)),
+        of_pranet=html.escape(_note_on_pranet_columns(rows)),
         data=data.replace("<", "\\u003c"),
     )
 
@@ -78,29 +97,95 @@ def _headline(rows: Sequence[SourceScores], protocol: str) -> str:
     mark = ' class="name"'
     heads = "".join(
         f"<th scope='col'{mark if index < NAMES else ''}>{html.escape(_SHORT.get(head, head))}</th>"
-        for index, head in enumerate(headings(protocol))
+        for index, head in enumerate(headings(protocol, rows))
         if index >= skip
     )
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td{mark if column < NAMES else ''}>{_bold(cell, (row, column) in best)}</td>"
-            for column, cell in enumerate(line)
+            f"<td{mark if column < NAMES else ''}>{_bold(cell, (row, column) in best)}"
+            f"{_small(below)}</td>"
+            for column, (cell, below) in enumerate(zip(line, intervals))
             if column >= skip
         )
         + "</tr>"
-        for row, line in enumerate(lines)
+        for row, (line, intervals) in enumerate(zip(lines, interval_cells(rows, protocol, 3)))
     )
     name, words = protocol_words(protocol, rows).split(": ", 1)
     kind = "single" if skip else "several"
     empty = sum(row.empty for row in rows)
     note = f" Empty masks: {empty}, scored with --empty {rows[0].rules.empty}." if empty else ""
+    sentences = "".join(
+        f"<li>{html.escape(line)}.</li>" for line in comparison_sentences(rows, protocol)
+    )
     return (
         f'<section class="card"><h2>{html.escape(name)}</h2>'
         f'<p class="soft">{html.escape(words[0].upper() + words[1:])}.{html.escape(note)}</p>'
         f'<div class="scroll"><table class="headline {kind}"><thead><tr>{heads}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
-        "</section>"
+        + (f'<ul class="sentences">{sentences}</ul>' if sentences else "")
+        + f'<p class="soft below">{_on_intervals(rows)}</p></section>'
+    )
+
+
+def _on_intervals(rows: Sequence[SourceScores]) -> str:
+    lines = ["Small numbers: 95 % intervals, from 10,000 bootstrap resamples", *interval_note(rows)]
+    return html.escape("".join(f"{line}. " for line in lines).strip())
+
+
+def _small(interval: str) -> str:
+    return f"<small>{html.escape(interval)}</small>" if interval else ""
+
+
+def _lesion_card(rows: Sequence[SourceScores]) -> str:
+    lines = [
+        [f"{html.escape(cell)}{_small(below)}" for cell, below in zip(line, intervals)]
+        for line, intervals in zip(*lesion_cells(rows, 3))
+    ]
+    name, words = lesion_words(rows).split(": ", 1)
+    table = _plain_table(lesion_headings(rows), lines, NAMES, len(rows) == 1)
+    return (
+        f'<section class="card"><h2>{name}</h2>'
+        f'<p class="soft">{html.escape(words[0].upper() + words[1:])}.</p>{table}</section>'
+    )
+
+
+def _strata_card(rows: Sequence[SourceScores]) -> str:
+    tables = "".join(
+        f"<h3>By {html.escape(name)}</h3>"
+        + _plain_table(
+            strata_headings(rows),
+            [[html.escape(cell) for cell in line] for line in strata_cells(rows, name, 3)],
+            NAMES + 1,
+            len(rows) == 1,
+        )
+        for name in strata_names(rows)
+    )
+    return (
+        '<section class="card"><h2>Parts of the data</h2><p class="soft">Size: the images with '
+        "foreground in three equal parts, with the smallest and largest share of foreground.</p>"
+        f"{tables}</section>"
+    )
+
+
+def _plain_table(
+    heads: Sequence[str], lines: Sequence[Sequence[str]], names: int, single: bool
+) -> str:
+    """A table of cells that are HTML already; of one source, without its names."""
+    skip = NAMES if single else 0
+
+    def row(line: Sequence[str], tag: str) -> str:
+        return "".join(
+            f"<{tag}{' class=name' if index < names else ''}>{cell}</{tag.split()[0]}>"
+            for index, cell in enumerate(line)
+            if index >= skip
+        )
+
+    head = row([html.escape(head) for head in heads], "th scope=col")
+    body = "".join(f"<tr>{row(line, 'td')}</tr>" for line in lines)
+    return (
+        f'<div class="scroll"><table class="parts"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 
@@ -109,41 +194,44 @@ def _bold(text: str, best: bool) -> str:
     return f"<b>{text}</b>" if best else text
 
 
-def _glossary() -> str:
+def _glossary(rows: Sequence[SourceScores]) -> str:
     """The scores as a definition list. A score of both protocols is listed once, or twice if its
     two descriptions differ.
     """
     entries = dict.fromkeys(
         (metric.heading, f"{metric.words} {metric.better.capitalize()} is better.")
-        for protocol in PROTOCOLS
+        for protocol in (*PROTOCOLS, "lesions")
         for metric in METRICS[protocol]
+        if metric.key in rows[0].total[protocol]
     )
     return "".join(
         f"<dt>{html.escape(heading)}</dt><dd>{html.escape(text)}</dd>" for heading, text in entries
     )
 
 
-def _image_scores(protocol: str) -> Iterator[tuple[str, str, str]]:
+def _image_scores(protocol: str, rows: Sequence[SourceScores]) -> Iterator[tuple[str, str, str]]:
     """Scores in the table of all images: heading, key in the page, key in `ImageScores`."""
     others = {metric.heading for metric in METRICS["threshold"]} if protocol == "pranet" else set()
     prefix = "pranet_" if protocol == "pranet" else ""  # as in per_image.csv
     for metric in METRICS[protocol]:
-        if metric.per_image:
+        if metric.per_image and metric.key in rows[0].total[protocol]:
             heading = _SHORT.get(metric.heading, metric.heading)
             if metric.heading in others:
                 heading = f"{heading} (pranet)"
             yield heading, prefix + metric.key, metric.key
 
 
-def _image_columns() -> list[tuple[str | int, ...]]:
+def _image_columns(rows: Sequence[SourceScores]) -> list[tuple[str | int, ...]]:
     """The columns of the table of all images: key, heading and, if not 3, the number of digits."""
-    scores = [(key, heading) for protocol in METRICS for heading, key, _ in _image_scores(protocol)]
+    scores = [
+        (key, heading) for protocol in METRICS for heading, key, _ in _image_scores(protocol, rows)
+    ]
     return [("stem", "image"), ("size", "size %", 2), *scores]
 
 
-def _note_on_pranet_columns() -> str:
+def _note_on_pranet_columns(rows: Sequence[SourceScores]) -> str:
     """A note on which columns of the table of all images belong to the protocol `pranet`."""
-    names = [heading for heading, _, _ in _image_scores("pranet")]
+    names = [heading for heading, _, _ in _image_scores("pranet", rows)]
     return f"; {', '.join(names)}: protocol pranet" if names else ""
 
 
@@ -165,7 +253,7 @@ def _source_data(row: SourceScores, environment: Mapping[str, str]) -> dict[str,
             protocol: {short: _rounded(of_protocol[name]) for short, name in curves.items()}
             for protocol, of_protocol in row.curves.items()
         },
-        "images": [_image_data(result) for result in row.results],
+        "images": [_image_data(result, row) for result in row.results],
         "gallery": [example._asdict() for example in row.examples],
         "config": [
             [title, [[key, "–" if value is None else str(value)] for key, value in part.items()]]
@@ -174,12 +262,12 @@ def _source_data(row: SourceScores, environment: Mapping[str, str]) -> dict[str,
     }
 
 
-def _image_data(result: Result) -> dict[str, Any]:
+def _image_data(result: Result, row: SourceScores) -> dict[str, Any]:
     scores = result.scores
     numbers = {
         key: round(getattr(scores, protocol)[name], 5)
-        for protocol in METRICS
-        for _, key, name in _image_scores(protocol)
+        for protocol in PROTOCOLS
+        for _, key, name in _image_scores(protocol, [row])
     }
     return {"stem": result.stem, "size": round(100 * scores.area, 4)} | numbers
 

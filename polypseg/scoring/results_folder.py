@@ -14,12 +14,14 @@ from polypseg.files import atomic, writing
 from polypseg.metrics.sweep import to_levels
 from polypseg.outputs import claim
 
+from .data_files import long_csv, metrics_json, per_image_csv
 from .report import report
 from .source_scores import SourceScores
 from .sources import Source
-from .tables import latex_tables, markdown_tables, metrics_json, per_image_csv
+from .tables import latex_tables, markdown_tables
 
 FILES = ("report.html", "metrics.json", "per_image.csv", "table.md", "table.tex")
+LONG = "long.csv"
 
 
 class ResultsFolder:
@@ -32,19 +34,23 @@ class ResultsFolder:
         out: the folder; it is made if there is none.
         sources: what is scored.
         save_maps: whether the networks' maps are saved too, in `predictions/`.
+        long: whether there is a file with a row for each image, model and score, too.
 
     Raises:
         InputError: on entering or leaving the context, and on writing: the folder cannot be
             written to, or contains an input.
     """
 
-    def __init__(self, out: Path, sources: Sequence[Source], save_maps: bool = False) -> None:
+    def __init__(
+        self, out: Path, sources: Sequence[Source], save_maps: bool = False, long: bool = False
+    ) -> None:
+        self._files = (*FILES, *((LONG,) if long else ()))
         self._out, self._sources, self._save_maps = out, sources, save_maps
         self._maps = out / "predictions"
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "ResultsFolder":
-        targets = [self._out / name for name in FILES]
+        targets = [self._out / name for name in self._files]
         if self._save_maps:
             targets += [
                 self._map_path(source, item.stem)
@@ -73,7 +79,9 @@ class ResultsFolder:
     @property
     def written(self) -> list[str]:
         """The paths of the files, and of the folder of maps."""
-        return [str(self._out / name) for name in FILES] + [f"{self._maps}/"] * self._save_maps
+        return [str(self._out / name) for name in self._files] + [
+            f"{self._maps}/"
+        ] * self._save_maps
 
     def save_maps(self, source: Source, maps: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Write each map as an 8-bit PNG and pass it on; without `save_maps` only pass it on."""
@@ -93,9 +101,10 @@ class ResultsFolder:
             per_image_csv(rows),
             markdown_tables(rows),
             latex_tables(rows),
+            *([long_csv(rows)] if LONG in self._files else []),
         )
         # The file that is written last gets its final name first: the report, before the maps.
-        for name, text in reversed(list(zip(FILES, texts, strict=True))):
+        for name, text in reversed(list(zip(self._files, texts, strict=True))):
             self._write(self._out / name, text.encode("utf-8", "surrogateescape"), durable=True)
 
     def _map_path(self, source: Source, stem: str) -> Path:

@@ -12,16 +12,19 @@ from polypseg.errors import expect, of_argument
 from polypseg.experiment.config import as_window
 from polypseg.inference.predict import predict
 from polypseg.inference.predictor import Predictor
+from polypseg.metrics.boundary import surface_distance_version
 
 from .evaluation import Result, Rules, score_items
 from .gallery import draw_examples
 from .results_folder import ResultsFolder
 from .source_scores import NetworkFacts, SourceScores
 from .sources import Item, Source, network_sources, saved_sources
+from .strata import divide
 from .tables import terminal_tables
 
 __all__ = [
     "ResultsFolder",
+    "divide",
     "network_sources",
     "saved_sources",
     "score_sources",
@@ -39,6 +42,9 @@ def score_sources(
     window: Sequence[int] | None = None,
     input_size: int | None = None,
     tta: bool = False,
+    lesion_iou: float = 0.1,
+    lesion_pixels: int = 10,
+    boundary: float | None = None,
     folder: ResultsFolder | None = None,
     on_image: Callable[[], object] = lambda: None,
 ) -> list[SourceScores]:
@@ -53,12 +59,17 @@ def score_sources(
         window: of images with 16 bits, see `read_image`; default: that of the run, if any.
         input_size: height and width at which networks run; default: their own.
         tta: average a network's maps over the image and its three flips.
+        lesion_iou: a lesion is found if its IoU with a predicted component is above this.
+        lesion_pixels: the smallest size of a lesion.
+        boundary: tolerance in pixels of the surface Dice; None leaves HD95 and surface Dice out.
         folder: for the maps; the caller writes the tables with its `write_tables`.
         on_image: called after each image.
 
     Raises:
         InputError: a file that cannot be read or written, or that does not fit the others.
     """
+    if boundary is not None:
+        surface_distance_version()  # an error now if the package is missing, not after the network
     loaded: dict[Path, Predictor] = {}
     rows = []
     for source in sources:
@@ -84,6 +95,9 @@ def score_sources(
             resize,
             masks or mask_rule(*((source.config or {}).get(name) for name in MASK_OPTIONS)),
             network.window if network else None,
+            lesion_iou,
+            lesion_pixels,
+            boundary,
         )
         results = []
         with of_argument(argument):

@@ -5,15 +5,25 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from polypseg import __version__
 from polypseg.data.images import Window
 from polypseg.files import digest, file_digest
 from polypseg.metrics import DataSetScores
+from polypseg.metrics.bootstrap import LEVEL, RESAMPLES, bootstrap, interval
+from polypseg.metrics.boundary import surface_distance_version
+from polypseg.metrics.lesions import LesionCounts
+from polypseg.metrics.means import Values
 from polypseg.metrics.table import METRICS
 
 from .evaluation import Result, Rules
 from .gallery import Example
 from .sources import Source
+from .strata import Intervals, Stratum, stratify
+
+PROTOCOLS = ("pranet", "threshold")  # in the order in which their tables are shown
 
 
 class NetworkFacts(NamedTuple):
@@ -67,7 +77,9 @@ class SourceScores:
         network: how the network was run; None for saved maps.
         examples: images for the report.
         total: means over the images, see `DataSetScores.result`.
+        group_of_image: the group of each image; None if there are no groups.
         curves: for each protocol the mean curves, see `DataSetScores.curves`.
+        units: number of groups; of images if there are no groups.
         empty: number of masks without foreground.
         date: when the scores were complete.
     """
@@ -86,9 +98,56 @@ class SourceScores:
         for result in results:
             scores.update_state(result.scores)
         self.total = scores.result()
-        self.curves = {protocol: scores.curves(protocol) for protocol in METRICS}
+        self.curves = {protocol: scores.curves(protocol) for protocol in PROTOCOLS}
+        groups = source.groups
+        self.group_of_image = groups and [groups[result.stem] for result in results]
+        self.units = len(set(self.group_of_image or range(len(results))))
         self.empty = sum(result.scores.area == 0 for result in results)
         self.date = datetime.datetime.now().astimezone()
+
+    @functools.cached_property
+    def resampled(self) -> Values:
+        """The scores in each resample of the bootstrap, see `metrics.bootstrap`.
+
+        The units are drawn in the same order for all models on the same images.
+        """
+        return bootstrap([result.scores for result in self.results], self.group_of_image)
+
+    @functools.cached_property
+    def intervals(self) -> Intervals:
+        """The 95 % interval of each score, by protocol and key."""
+        return {
+            protocol: {key: interval(values) for key, values in of_protocol.items()}
+            for protocol, of_protocol in self.resampled.items()
+        }
+
+    @functools.cached_property
+    def strata(self) -> dict[str, list[Stratum]]:
+        """The scores of parts of the data set, by the property that divides it."""
+        return stratify(
+            [result.stem for result in self.results],
+            [result.scores for result in self.results],
+            self.source.columns,
+            self.source.groups,
+            {
+                protocol: [metric.key for metric in metrics if metric.column]
+                for protocol, metrics in METRICS.items()
+            },
+        )
+
+    @functools.cached_property
+    def lesion_counts(self) -> LesionCounts:
+        """Lesions and predicted components of all images."""
+        counts = zip(*(result.scores.lesion_counts for result in self.results))
+        return LesionCounts(*(sum(numbers) for numbers in counts))
+
+    @functools.cached_property
+    def calibration(self) -> NDArray[np.float64]:
+        """`(3, 15)`: the sums of `metrics.calibration.calibration_counts` over all images."""
+        key = "calibration_error"
+        arrays = [result.scores.arrays["threshold"][key] for result in self.results]
+        sums: NDArray[np.float64] = np.sum(arrays, axis=0).reshape(3, -1)
+        return sums
 
     @functools.cached_property
     def facts(self) -> list[Fact]:
@@ -110,7 +169,11 @@ class SourceScores:
                 "colour in the masks",
                 [number for colour in rules.masks.color for number in colour] or None,
             ),
-            Fact("protocols", "protocols", list(METRICS)),
+            Fact("lesion_iou", "a lesion is found above an IoU of", rules.lesion_iou),
+            Fact("lesion_pixels", "smallest size of a lesion in pixels", rules.lesion_pixels),
+            *self._facts_of_boundary(),
+            Fact("intervals", "intervals", self.words_on_intervals),
+            Fact("protocols", "protocols", ["threshold", "pranet"]),
             Fact("polypseg", "polypseg version", __version__),
             Fact("date", "date", self.date.isoformat(timespec="seconds")),
         ]
@@ -123,3 +186,18 @@ class SourceScores:
                 Fact("tta", "averaged over flips", network.tta),
             ]
         return facts
+
+    def _facts_of_boundary(self) -> list[Fact]:
+        if self.rules.boundary is None:
+            return []
+        version = f"surface-distance {surface_distance_version()}"
+        return [
+            Fact("boundary", "tolerance of the surface Dice in pixels", self.rules.boundary),
+            Fact("boundary_package", "boundary scores by", version),
+        ]
+
+    @property
+    def words_on_intervals(self) -> str:
+        """How the intervals were computed."""
+        unit = "image" if self.group_of_image is None else f"group ({self.units} groups)"
+        return f"{100 * LEVEL:.0f} % bootstrap, {RESAMPLES} resamples by {unit}"

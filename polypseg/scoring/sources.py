@@ -14,6 +14,7 @@ from polypseg.errors import InputError, Note, expect, of_argument
 from polypseg.experiment.run import open_run
 from polypseg.inference.formats import exported_as
 
+from .columns import Column
 from .row_names import descriptive_name
 from .selection import pairs_of_list, pairs_of_split, read_stem_lists, stems_of_list
 
@@ -44,6 +45,8 @@ class Source:
         path: of the network, or of the folder of maps.
         config: options of the training run, if `path` is one.
         subset: "train", "val", "test", "all", or "listed" (by a file of stems); None for maps.
+        groups: the group of each image, by stem; None if there are no groups.
+        columns: other properties by which the images are divided.
     """
 
     model: str
@@ -52,6 +55,8 @@ class Source:
     path: Path
     config: dict[str, Any] | None = None
     subset: str | None = None
+    groups: Mapping[str, str] | None = None
+    columns: Sequence[Column] = ()
 
 
 def network_sources(

@@ -1,0 +1,104 @@
+"""Confidence intervals by the bootstrap (Efron, 1979): how much a score of a data set would vary if
+other images had been drawn.
+
+Whole units are drawn with replacement: images, or patients with all of their images (the cluster
+bootstrap, Field & Welsh, 2007). Each number of the tables is computed again for each draw, also the
+maxima of mean curves. The interval runs from the 2.5 % to the 97.5 % quantile (the percentile
+interval).
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .image_scores import ImageScores
+from .means import Values, WeightedMeans
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+FEW_UNITS = 50  # with fewer, the interval is too short too often
+
+_BLOCK = 1_000  # resamples whose weights are in memory at once
+
+
+def resample_weights(
+    units: int, resamples: int = RESAMPLES, seed: int = 0
+) -> Iterator[NDArray[np.float64]]:
+    """How often each unit is drawn in each resample.
+
+    The same arguments give the same weights, so that models can be compared resample by resample.
+
+    Args:
+        units: number of units; as many are drawn, with replacement.
+        resamples: number of resamples.
+        seed: of the draw.
+
+    Yields:
+        Blocks `(at most 1000, units)` of counts; each row sums to `units`.
+
+    >>> next(resample_weights(3, 2)).sum(axis=1)
+    array([3., 3.])
+    """
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, _BLOCK):
+        rows = min(_BLOCK, resamples - start)
+        drawn = rng.integers(0, units, (rows, units))
+        drawn += np.arange(rows)[:, None] * units
+        counts = np.bincount(drawn.ravel(), minlength=rows * units)
+        yield counts.reshape(rows, units).astype(np.float64)
+
+
+def bootstrap(
+    images: Sequence[ImageScores],
+    units: ArrayLike | None = None,
+    keys: dict[str, Sequence[str]] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Values:
+    """The scores of each resample of a data set.
+
+    A score that fewer than two units define is nan: how much it varies is not known.
+
+    Args:
+        images: the scores of its images.
+        units: for each image the name of the unit that is drawn, such as a patient; default: the
+            images themselves.
+        keys: the scores that are wanted, by protocol; default: all.
+        resamples, seed: as for `resample_weights`.
+
+    Returns:
+        By protocol and key, each `(resamples,)`; nan in a resample that does not define the score.
+    """
+    means = WeightedMeans(images, units, keys)
+    blocks = [means(weights) for weights in resample_weights(means.units, resamples, seed)]
+    return {
+        protocol: {
+            key: np.concatenate([block[protocol][key] for block in blocks])
+            if units_of_score > 1
+            else np.full(resamples, np.nan)
+            for key, units_of_score in of_protocol.items()
+        }
+        for protocol, of_protocol in means.defined.items()
+    }
+
+
+def interval(resampled: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
+    """The percentile interval of a number.
+
+    Args:
+        resampled: `(R,)`, the number in each resample; nan where it is not defined.
+        level: share of the resamples inside the interval.
+
+    Returns:
+        Low and high; nan if no resample defines the number.
+
+    >>> interval(range(1001))
+    (25.0, 975.0)
+    """
+    values = np.asarray(resampled, np.float64)
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return np.nan, np.nan
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,247 @@
+"""Comparisons of models on the same images: paired differences, tests, and the ranking.
+
+Two answers are given, because they ask different questions. The bootstrap interval is about the
+difference of the two numbers in the table. Wilcoxon's signed-rank test (1945) is about the
+differences of the images, one by one; its p-values are corrected for the number of pairs (Holm,
+1979). A reader has to know where they disagree.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from polypseg.metrics.bootstrap import interval
+from polypseg.metrics.table import Metric
+
+from .source_scores import SourceScores
+
+SIGNIFICANT = 0.05
+
+
+class Comparison(NamedTuple):
+    """Two models, one score, the same images.
+
+    Attributes:
+        data: name of the data set.
+        protocol, metric: the score.
+        better, other: names of the models; `better` has the better value, or the same.
+        images, units: number of images, and of units that were drawn (images or groups).
+        difference: value of `better` minus value of `other`.
+        interval: 95 % bootstrap interval of the difference, from the same resamples for both.
+        p: of Wilcoxon's signed-rank test over the units, two-sided; nan for a score that is no mean
+            over images.
+        p_holm: `p` after Holm's correction for all pairs of models.
+    """
+
+    data: str
+    protocol: str
+    metric: Metric
+    better: str
+    other: str
+    images: int
+    units: int
+    difference: float
+    interval: tuple[float, float]
+    p: float
+    p_holm: float
+
+    @property
+    def by_interval(self) -> bool | None:
+        """Whether the interval shows a difference; None if there is no interval."""
+        low, high = self.interval
+        return None if np.isnan(low) else not low <= 0 <= high
+
+    @property
+    def by_test(self) -> bool | None:
+        """Whether the test shows a difference; None if there is no test."""
+        return None if np.isnan(self.p_holm) else self.p_holm < SIGNIFICANT
+
+    @property
+    def verdict(self) -> str:
+        """What interval and test say together."""
+        answers = {self.by_interval, self.by_test} - {None}
+        p = f"p = {self.p_holm:.3f}" if self.p_holm >= 0.001 else "p < 0.001"
+        if not answers:
+            return "too few images to compare"
+        if answers == {True}:
+            return f"shown to differ ({p})" if self.by_test else "shown to differ"
+        if answers == {False}:
+            return "not shown to differ"
+        if self.by_test:
+            return f"unclear, since Wilcoxon's test shows a difference ({p}) but the interval not"
+        return f"unclear, since the interval shows a difference but Wilcoxon's test not ({p})"
+
+    @property
+    def sentence(self) -> str:
+        """The result in one sentence."""
+        distance = f"{abs(self.difference):.3f}"
+        if not np.isnan(self.interval).any():
+            distance += " [{:.3f}, {:.3f}]".format(*self.gain)
+        images = f"{self.images} images"
+        if self.units != self.images:
+            images += f" of {self.units} groups"
+        if not self.difference:
+            return f"{self.better} and {self.other} have the same {self.metric.heading} on {images}"
+        return (
+            f"{self.better} is better than {self.other} by {distance} in {self.metric.heading} on "
+            f"{images}: {self.verdict}"
+        )
+
+    @property
+    def gain(self) -> tuple[float, float]:
+        """The interval with the sign turned where a lower value is better."""
+        low, high = self.interval
+        return (-high, -low) if self.metric.better == "lower" else (low, high)
+
+
+class Ranking(NamedTuple):
+    """How stable the order of at least three models is.
+
+    Attributes:
+        data: name of the data set.
+        protocol, metric: the score.
+        models: best first.
+        shares: `(models, models)`: in which share of the resamples a model has rank 1, 2, ...
+    """
+
+    data: str
+    protocol: str
+    metric: Metric
+    models: tuple[str, ...]
+    shares: NDArray[np.float64]
+
+    @property
+    def sentence(self) -> str:
+        """The ranking in one sentence."""
+        first = ", ".join(
+            f"{model} in {100 * shares[0]:.0f} %" for model, shares in zip(self.models, self.shares)
+        )
+        return f"Best {self.metric.heading} in the resamples: {first}"
+
+
+def compare(
+    rows: Sequence[SourceScores], metrics: dict[str, Sequence[Metric]]
+) -> tuple[list[Comparison], list[Ranking]]:
+    """Compare all models that were scored on the same images.
+
+    Args:
+        rows: the scores of each model on each data set.
+        metrics: the scores to compare, by protocol.
+    """
+    comparisons, rankings = [], []
+    for same in _on_same_images(rows):
+        for protocol, of_protocol in metrics.items():
+            for metric in of_protocol:
+                comparisons += _pairs(same, protocol, metric)
+                if len(same) > 2:
+                    rankings.append(_ranking(same, protocol, metric))
+    return comparisons, rankings
+
+
+def _on_same_images(rows: Sequence[SourceScores]) -> list[list[SourceScores]]:
+    """Rows with the same images, in groups of at least two."""
+    found: dict[tuple[object, ...], list[SourceScores]] = {}
+    for row in rows:
+        images = tuple((item.stem, item.mask.resolve()) for item in row.source.items)
+        found.setdefault(images, []).append(row)
+    return [same for same in found.values() if len(same) > 1]
+
+
+def _pairs(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> list[Comparison]:
+    found = []
+    for first, second in combinations(rows, 2):
+        values = [row.total[protocol][metric.key] for row in (first, second)]
+        if metric.better == "lower":
+            values = [-value for value in values]
+        better, other = (first, second) if values[0] >= values[1] else (second, first)
+        difference = better.resampled[protocol][metric.key] - other.resampled[protocol][metric.key]
+        p = np.nan
+        if not metric.reduce:
+            p = signed_rank_p(
+                _unit_means(better, protocol, metric) - _unit_means(other, protocol, metric)
+            )
+        found.append(
+            Comparison(
+                better.source.data,
+                protocol,
+                metric,
+                better.source.model,
+                other.source.model,
+                better.total["n"],
+                better.units,
+                better.total[protocol][metric.key] - other.total[protocol][metric.key],
+                interval(difference),
+                p,
+                np.nan,
+            )
+        )
+    corrected = holm([pair.p for pair in found])
+    return [pair._replace(p_holm=float(p)) for pair, p in zip(found, corrected)]
+
+
+def _unit_means(row: SourceScores, protocol: str, metric: Metric) -> NDArray[np.float64]:
+    """The score of each unit: of an image, or the mean over the images of a group."""
+    values = np.array([getattr(result.scores, protocol)[metric.key] for result in row.results])
+    if row.group_of_image is None:
+        return values
+    groups = np.array(row.group_of_image)
+    means = []
+    for group in np.unique(groups):
+        of_group = values[groups == group]
+        of_group = of_group[~np.isnan(of_group)]
+        means.append(of_group.mean() if of_group.size else np.nan)
+    return np.array(means)
+
+
+def signed_rank_p(differences: ArrayLike) -> float:
+    """p-value of Wilcoxon's signed-rank test, two-sided.
+
+    Args:
+        differences: `(n,)`; nan and 0 are left out, as Wilcoxon did.
+
+    Returns:
+        In [0, 1]; 1 if all differences are 0, nan if there are none.
+    """
+    values = np.asarray(differences, np.float64)
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return float("nan")
+    if not values.any():
+        return 1.0
+    return float(stats.wilcoxon(values[values != 0]).pvalue)
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """p-values corrected for their number, so that one of them is below a level by chance with at
+    most the probability of this level (Holm, "A simple sequentially rejective multiple test
+    procedure", 1979).
+
+    Args:
+        p: `(m,)`; nan stays nan and is not counted.
+
+    >>> holm([0.01, 0.04, 0.03])
+    array([0.03, 0.06, 0.06])
+    """
+    values = np.asarray(p, np.float64)
+    corrected = np.full(values.shape, np.nan)
+    order = np.argsort(values)  # nan last
+    order = order[: np.count_nonzero(~np.isnan(values))]
+    steps = values[order] * np.arange(order.size, 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return corrected
+
+
+def _ranking(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> Ranking:
+    sign = -1.0 if metric.better == "lower" else 1.0
+    order = sorted(rows, key=lambda row: -sign * row.total[protocol][metric.key])
+    resampled = sign * np.stack([row.resampled[protocol][metric.key] for row in order])
+    resampled = resampled[:, ~np.isnan(resampled).any(axis=0)]
+    # The rank of a model is 1 + the number of better ones.
+    ranks = (resampled[None] > resampled[:, None]).sum(axis=1)
+    shares = np.stack([(ranks == rank).mean(axis=1) for rank in range(len(order))], axis=1)
+    names = tuple(row.source.model for row in order)
+    return Ranking(order[0].source.data, protocol, metric, names, shares)

@@ -1,0 +1,86 @@
+"""The sentences that stand beside the tables."""
+
+from collections.abc import Sequence
+
+from polypseg.metrics.bootstrap import FEW_UNITS
+from polypseg.metrics.table import METRICS
+
+from .columns import SIZE
+from .comparison import compare
+from .source_scores import SourceScores
+from .strata import Stratum
+
+ON_INTERVALS = "Intervals: 95 % of 10,000 bootstrap resamples (docs/metrics.md)"
+_MOST_SENTENCES = 6  # all pairs of four models
+
+
+def protocol_words(protocol: str, rows: Sequence[SourceScores]) -> str:
+    """One line that says how the numbers of a table were computed."""
+    if protocol == "pranet":
+        return (
+            "Protocol pranet: each map stretched to [0, 1], 256 thresholds "
+            "(as the authors of PraNet evaluate)"
+        )
+    words = (
+        f"Protocol threshold: the map as it is, foreground where probability >= {_thresholds(rows)}"
+    )
+    if rows[0].rules.boundary is not None:
+        words += f"; HD95 in pixels, surface Dice within {rows[0].rules.boundary:g} pixels"
+    return words
+
+
+def _thresholds(rows: Sequence[SourceScores]) -> str:
+    return ", ".join(dict.fromkeys(f"{row.rules.threshold:g}" for row in rows))
+
+
+def lesion_words(rows: Sequence[SourceScores]) -> str:
+    """One line that says how lesions were counted."""
+    rules, specks = rows[0].rules, sum(row.lesion_counts.specks for row in rows)
+    left_out = f" ({specks} smaller ones do not count)" if specks else ""
+    return (
+        f"Lesions: connected components of the masks of at least {rules.lesion_pixels} pixels"
+        f"{left_out}, found if their IoU with a component of the prediction (probability >= "
+        f"{_thresholds(rows)}) is above {rules.lesion_iou:g}; not under pranet, whose stretched "
+        "maps always find something"
+    )
+
+
+def interval_note(rows: Sequence[SourceScores]) -> list[str]:
+    """A warning for each data set that is too small for its intervals."""
+    few = {
+        row.source.data: f"{row.units} {'images' if row.group_of_image is None else 'groups'}"
+        for row in rows
+        if row.units < FEW_UNITS
+    }
+    return [
+        f"The intervals of {data} are unreliable, often too short: {count}, fewer than {FEW_UNITS}"
+        for data, count in few.items()
+    ]
+
+
+def comparison_sentences(rows: Sequence[SourceScores], protocol: str) -> list[str]:
+    """What the first score of a protocol says about each pair of models, and about their ranking.
+
+    With more than four models only the pairs with the best one are told.
+    """
+    metric = METRICS[protocol][0]
+    comparisons, rankings = compare(rows, {protocol: [metric]})
+    several = len({pair.data for pair in comparisons}) > 1
+    sentences = []
+    for data in dict.fromkeys(pair.data for pair in comparisons):
+        pairs = [pair for pair in comparisons if pair.data == data]
+        order = [ranking for ranking in rankings if ranking.data == data]
+        if len(pairs) > _MOST_SENTENCES:
+            pairs = [pair for pair in pairs if pair.better == order[0].models[0]]
+        found = [*pairs, *order]
+        sentences += [f"{data}: {part.sentence}" if several else part.sentence for part in found]
+    return sentences
+
+
+def stratum_name(stratum: Stratum, column: str) -> str:
+    """The name with its limits, such as "small (0.5 % to 3.2 %)"."""
+    if stratum.limits is None:
+        return stratum.name
+    factor, unit = (100.0, " %") if column == SIZE else (1.0, "")
+    low, high = (f"{factor * limit:.3g}{unit}" for limit in stratum.limits)
+    return f"{stratum.name} ({low} to {high})"
