@@ -1,11 +1,18 @@
-"""Speed of the scores, compared with PySODMetrics: `python -m benchmarks.metrics`."""
+"""Speed of the scores, compared with PySODMetrics and with an earlier commit:
+`python -m benchmarks.metrics`.
+"""
 
 import os
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+for name in THREADS:
     os.environ[name] = "1"  # read when NumPy is imported
 
+import dataclasses
 import statistics
+import subprocess
+import sys
+import tarfile
 import tempfile
 import time
 import warnings
@@ -14,11 +21,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from polypseg.commands.test import TestOptions
 from polypseg.data.images import write_png
 from polypseg.metrics import score
 from polypseg.runtime import cores
 from polypseg.scoring.evaluation import Rules, score_items
 from polypseg.scoring.sources import saved_sources
+
+ROOT = Path(__file__).resolve().parents[1]
+EARLIER = "bf1bf05"  # the commit that `test.py` is compared with
+ALL_ON = ("--boundary", "2", "--csv-long")  # the options of `test.py` that score and write more
 
 
 def drawn_pair(shape, seed):
@@ -59,14 +71,18 @@ def by_pysodmetrics(mask, levels):
     }
 
 
-def milliseconds(function, pairs, repeats):
-    times = []
+def milliseconds(functions, repeats):
+    """Median processor time for each name, from a dict of name -> (function, pairs). They take
+    turns, so that a change of the machine's load hits all of them.
+    """
+    times = {name: [] for name in functions}
     for _ in range(repeats):
-        for pair in pairs:
-            start = time.process_time()
-            function(*pair)
-            times.append(time.process_time() - start)
-    return 1000 * statistics.median(times)
+        for turn in zip(*(pairs for _, pairs in functions.values())):
+            for (name, (function, _)), pair in zip(functions.items(), turn):
+                start = time.process_time()
+                function(*pair)
+                times[name].append(time.process_time() - start)
+    return {name: 1000 * statistics.median(values) for name, values in times.items()}
 
 
 def main():
@@ -82,11 +98,12 @@ def main():
         floats = [(mask, (levels / 255).astype(np.float32)) for mask, levels in pairs]
         ours, reference = score(*pairs[0]).pranet, by_pysodmetrics(*pairs[0])  # this also warms up
         difference = max(abs(ours[name] - value) for name, value in reference.items())
-        times = {
-            "PySODMetrics": milliseconds(by_pysodmetrics, grey, repeats),
-            "8-bit map": milliseconds(score, grey, repeats),
-            "float map": milliseconds(score, floats, repeats),
+        functions = {
+            "PySODMetrics": (by_pysodmetrics, grey),
+            "8-bit map": (score, grey),
+            "float map": (score, floats),
         }
+        times = milliseconds(functions, repeats)
         line = f"{shape[0]} x {shape[1]}: " + ", ".join(
             f"{name} {value:.1f} ms" for name, value in times.items()
         )
@@ -97,6 +114,17 @@ def main():
             + f" (numbers within {difference:.0e})"
         )
     measure_data_set(1000)
+    measure_command(1000, repeats=3)
+
+
+def write_pairs(folder, shape, count):
+    """Draw pairs and write them to `masks/` and `maps/` as PNG."""
+    for name in ("masks", "maps"):
+        Path(folder, name).mkdir()
+    for seed in range(count):
+        mask, levels = drawn_pair(shape, seed)
+        write_png(Path(folder, "masks", f"{seed}.png"), mask.astype(np.uint8) * 255)
+        write_png(Path(folder, "maps", f"{seed}.png"), levels)
 
 
 def measure_data_set(count):
@@ -104,12 +132,7 @@ def measure_data_set(count):
     starting the processes.
     """
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("masks", "maps"):
-            (Path(folder) / name).mkdir()
-        for seed in range(count):
-            mask, levels = drawn_pair((352, 352), seed)
-            write_png(Path(folder, "masks", f"{seed}.png"), mask.astype(np.uint8) * 255)
-            write_png(Path(folder, "maps", f"{seed}.png"), levels)
+        write_pairs(folder, (352, 352), count)
         (source,) = saved_sources([Path(folder, "maps")], [Path(folder, "masks")])
         seconds = []
         for workers in (1, cores()):
@@ -122,6 +145,79 @@ def measure_data_set(count):
         f"{count} saved maps of 352 x 352, with reading: {on_one_core:.0f} images/s on one core, "
         f"{on_all_cores:.0f} on {cores()}"
     )
+
+
+def measure_command(count, repeats):
+    """Time `test.py` of the earlier commit and of this checkout: complete processes that read
+    maps and masks of 560 x 480 and write the report. They take turns, so that a change of the
+    machine's load hits all of them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        earlier = Path(folder, "earlier")
+        if not export_commit(EARLIER, earlier):
+            print(
+                f"no comparison with commit {EARLIER}: git cannot export it (this is no clone of "
+                "the repository, or a shallow one)"
+            )
+            return
+        write_pairs(folder, (480, 560), count)
+        commands = {f"commit {EARLIER}": [earlier / "test.py"], "defaults": [ROOT / "test.py"]}
+        known = {field.name.replace("_", "-") for field in dataclasses.fields(TestOptions)}
+        if unknown := [word for word in ALL_ON if word.startswith("--") and word[2:] not in known]:
+            print(f"not measured with all of it on: test.py has no {', '.join(unknown)}")
+        else:
+            commands["all of it on"] = [ROOT / "test.py", *ALL_ON]
+        seconds = {name: [] for name in commands}
+        for turn in range(repeats):
+            for name, command in commands.items():
+                out = Path(folder, f"{name} {turn}")
+                seconds[name].append(seconds_of(command, folder, out))
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    first = medians[f"commit {EARLIER}"]
+    print(
+        f"test.py, {count} pairs of 560 x 480, median wall time of {repeats} runs: "
+        + ", ".join(
+            f"{name} {value:.1f} s" + (f" ({value / first:.2f} times)" if value != first else "")
+            for name, value in medians.items()
+        )
+    )
+
+
+def export_commit(commit, folder):
+    """Write the files of a commit of this repository to a folder; False if git cannot."""
+    archive = folder.with_suffix(".tar")
+    command = ["git", "-C", str(ROOT), "archive", "--output", str(archive), commit]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    with tarfile.open(archive) as files:
+        files.extractall(folder, filter="data")
+    return True
+
+
+def seconds_of(command, folder, out):
+    """Run a `test.py` with these options on the pairs in `folder`; the wall time."""
+    pairs = ["--predictions", Path(folder, "maps"), "--masks", Path(folder, "masks"), "--out", out]
+    # A script finds the packages beside it first. PYTHONPATH and PYTHONSAFEPATH could change that.
+    # And the command chooses its threads, as for a user.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTHON") and name not in THREADS
+    }
+    start = time.perf_counter()
+    process = subprocess.run(
+        [sys.executable, *command, *pairs],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.perf_counter() - start
+    if process.returncode:
+        raise RuntimeError(f"{command[0]} failed: {process.stderr.strip()}")
+    return seconds
 
 
 if __name__ == "__main__":
