@@ -7,6 +7,7 @@ maxima of mean curves. The interval runs from the 2.5 % to the 97.5 % quantile (
 interval).
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ LEVEL = 0.95
 FEW_UNITS = 50  # with fewer, the interval is too short too often
 
 _BLOCK = 1_000  # resamples whose weights are in memory at once
+_MOST_KEPT = 20_000_000  # counts that are kept for the next call
 
 
 def resample_weights(
@@ -40,13 +42,25 @@ def resample_weights(
     >>> next(resample_weights(3, 2)).sum(axis=1)
     array([3., 3.])
     """
+    keep = units * resamples <= _MOST_KEPT
+    for counts in (_kept_counts if keep else _counts)(units, resamples, seed):
+        yield counts.astype(np.float64)
+
+
+def _counts(units: int, resamples: int, seed: int) -> Iterator[NDArray[np.uint16]]:
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, _BLOCK):
         rows = min(_BLOCK, resamples - start)
         drawn = rng.integers(0, units, (rows, units))
         drawn += np.arange(rows)[:, None] * units
         counts = np.bincount(drawn.ravel(), minlength=rows * units)
-        yield counts.reshape(rows, units).astype(np.float64)
+        yield counts.reshape(rows, units).astype(np.uint16)
+
+
+@functools.lru_cache(maxsize=3)
+def _kept_counts(units: int, resamples: int, seed: int) -> list[NDArray[np.uint16]]:
+    """Models on the same images, and parts of the same size, have the same weights."""
+    return list(_counts(units, resamples, seed))
 
 
 def bootstrap(
@@ -70,7 +84,11 @@ def bootstrap(
     Returns:
         By protocol and key, each `(resamples,)`; nan in a resample that does not define the score.
     """
-    means = WeightedMeans(images, units, keys)
+    return resample(WeightedMeans(images, units, keys), resamples, seed)
+
+
+def resample(means: WeightedMeans, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+    """`bootstrap` of images whose scores are in a matrix already."""
     blocks = [means(weights) for weights in resample_weights(means.units, resamples, seed)]
     return {
         protocol: {

@@ -37,13 +37,14 @@ def count_lesions(
 ) -> LesionCounts:
     """Count the lesions of a mask that a prediction finds.
 
-    A lesion is a connected component of the mask with at least `pixels` pixels; pixels that touch at
-    a corner are connected. Smaller ones are mistakes of drawing or of JPEG: 143 of the 1,206
-    components of Kvasir-SEG's masks have one pixel, and the next larger one has over 400. A lesion
-    is found if its IoU with one predicted component is above `iou`. A predicted component is a
-    false positive if its IoU with every lesion is `iou` or less. So one component can find two
-    lesions, and two components can find the same lesion. Pixels that are ignored are removed from
-    the prediction first.
+    A lesion is a connected component of the mask with at least `pixels` pixels; pixels that touch
+    at a corner are connected. Smaller components are specks of drawing or of JPEG: 143 of the 1,206
+    components of Kvasir-SEG's masks have one pixel, and all others have 400 or more.
+
+    A lesion is found if its IoU with one predicted component is above `iou`. A predicted component
+    of any size is a false positive if its IoU with every lesion is `iou` or less. So one component
+    can find two lesions, and two components can find the same lesion. Pixels that are ignored are
+    removed from the prediction first.
 
     Other rules: PI-CAI (`evaluate_case` of picai_eval) asks for an IoU of 0.1 too, in volumes. A
     component that overlaps a lesion enough is no false positive there either, but it can find one
@@ -57,7 +58,8 @@ def count_lesions(
         pixels: the smallest size of a lesion, 1 or more.
 
     Raises:
-        ValueError: an `iou` outside [0, 1), `pixels` below 1, a prediction of another shape or with other values.
+        ValueError: an `iou` outside [0, 1), `pixels` below 1, a prediction of another shape or
+            with other values.
 
     >>> truth = GroundTruth([[1, 1, 0, 0, 1]])
     >>> count_lesions(truth, np.array([[True, False, False, False, False]]), pixels=1)

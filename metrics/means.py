@@ -108,8 +108,11 @@ class WeightedMeans:
         self.units = len(sums)
         self.defined = self._layout.counts(np.count_nonzero(counts, axis=0))
         self._sums = sums
-        # Most columns are defined for the same images: each kind is counted once.
-        self._counts, self._kind = np.unique(counts, axis=1, return_inverse=True)
+        # Most columns are defined for the same images: each kind of column is counted once.
+        kinds = {column.tobytes(): column for column in counts.T}
+        place = {key: index for index, key in enumerate(kinds)}
+        self._counts = np.stack(list(kinds.values()), axis=1)
+        self._kind = [place[column.tobytes()] for column in counts.T]
 
     def __call__(self, weights: NDArray[np.float64]) -> Values:
         """The scores if unit j counts `weights[i, j]` times.
@@ -122,7 +125,7 @@ class WeightedMeans:
         """
         totals, counts = weights @ self._sums, weights @ self._counts
         with np.errstate(invalid="ignore"):  # 0 / 0
-            totals /= counts[:, self._kind.ravel()]
+            totals /= counts[:, self._kind]
         return self._layout.values(totals)
 
 

@@ -220,7 +220,7 @@ def _lesions(
 LESIONS = (
     _lesions(
         "sensitivity",
-        "found",
+        "sensitivity",
         "The share of the lesions that were found, over all images. A lesion is a connected "
         "component of the mask, and is found if its IoU with a predicted component is above the "
         "limit.",
@@ -228,27 +228,27 @@ LESIONS = (
     ),
     _lesions(
         "precision",
-        "components right",
+        "precision",
         "The share of the predicted components that find a lesion, over all images.",
         **_share(lambda view: (view.lesions.true_positives, view.lesions.predicted)),
     ),
     _lesions(
         "false_positives",
-        "false positives",
+        "false positives per image",
         "Predicted components that find no lesion, in an image.",
         lambda view: view.lesions.false_positives,
         better="lower",
     ),
     _lesions(
         "false_alarm_rate",
-        "false alarms",
+        "false alarm rate",
         "The share of the images without a lesion in which anything is predicted.",
         lambda view: np.nan if view.truth.area else view.predicted > 0,
         better="lower",
     ),
     _lesions(
         "false_alarm_area",
-        "their area",
+        "false alarm area",
         "The share of the pixels that is predicted in images without a lesion.",
         lambda view: np.nan if view.truth.area else view.predicted / view.truth.pixels,
         better="lower",

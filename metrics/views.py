@@ -121,7 +121,9 @@ class ThresholdView:
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
         """`(H, W)` bool: the predicted foreground."""
-        return (self.probability if self._floats is None else self._prediction) >= self._threshold
+        if self._floats is None:
+            return self._levels.levels >= np.searchsorted(sweep.LEVELS, self._threshold)
+        return self._prediction >= self._threshold
 
     @cached_property
     def overlap(self) -> dict[str, NDArray[np.float64]]:

@@ -324,6 +324,21 @@ def test_options_that_are_wrong(folder, options, words):
     assert words.replace("`out`", "--out") in result.stderr.replace("`out`", "--out")
 
 
+def test_groups_can_come_from_the_table_of_properties(folder, scored, tmp_path):
+    lines = [f"{stem},{stem.split('-')[0]}" for stem in STEMS]
+    (tmp_path / "patients.csv").write_text("\n".join(["name,patient", *lines]))
+    options = ["--strata", tmp_path / "patients.csv", "--group-by", "patient"]
+    result = score_py(folder, *options, "--out", tmp_path / "out", models=["good"])
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "out/metrics.json").read_text())
+    expected = scored[2]["results"][0]
+    assert content["intervals"]["pranet"] == expected["intervals"]["pranet"]
+    assert list(content["strata"]) == ["size", "group"]
+    (tmp_path / "patients.csv").write_text("\n".join(["name,patient", *lines[1:], "P0-0,"]))
+    result = score_py(folder, *options, models=["good"])
+    assert result.returncode == 2 and "--group-by: expected a patient for each" in result.stderr
+
+
 def test_models_of_different_images_are_not_compared(folder, tmp_path):
     lists = [tmp_path / "a.txt", tmp_path / "b.txt"]
     for path, stems in zip(lists, (STEMS[:5], STEMS[5:12])):

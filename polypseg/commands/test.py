@@ -127,8 +127,8 @@ class TestOptions:
     group_by: str | None = option(
         None,
         "scores",
-        "regular expression that finds the patient or sequence in a name: intervals are by these "
-        "groups (default: the run's)",
+        "regular expression that finds the patient or sequence in a name, or a column of `strata`: "
+        "intervals are by these groups (default: the run's)",
         "REGEX",
     )
     strata: str | None = option(

@@ -70,8 +70,10 @@ def read_columns(path: str | Path) -> list[Column]:
     ]
 
 
-def columns_of(columns: Sequence[Column], stems: Sequence[str], path: str | Path) -> list[Column]:
-    """The columns with the values of these images.
+def columns_of(
+    columns: Sequence[Column], stems: Sequence[str], path: str | Path, group_by: str | None
+) -> list[Column]:
+    """The columns with the values of these images; that of the groups may have any values.
 
     Raises:
         InputError: an image without a line, or a column of text with more than 20 different values.
@@ -89,7 +91,8 @@ def columns_of(columns: Sequence[Column], stems: Sequence[str], path: str | Path
             )
         values = {stem: by_name[stem] for stem in stems}
         different = set(values.values())
-        if len(different) > MOST_VALUES and as_numbers(list(values.values())) is None:
+        many = len(different) > MOST_VALUES and column.name != group_by
+        if many and as_numbers(list(values.values())) is None:
             raise InputError(
                 f"{path}: expected numbers, or at most {MOST_VALUES} different values in a "
                 f"column, got {len(different)} in {column.name}",

@@ -80,7 +80,8 @@ class Comparison(NamedTuple):
         """The result in one sentence."""
         distance = f"{abs(self.difference):.3f}"
         if not np.isnan(self.interval).any():
-            distance += " [{:.3f}, {:.3f}]".format(*self.gain)
+            low, high = (f"{end:z.3f}" for end in self.gain)
+            distance += f" [{low}, {high}]"
         images = f"{self.images} images"
         if self.units != self.images:
             images += f" of {self.units} groups"
@@ -138,7 +139,7 @@ def compare(
             for metric in of_protocol:
                 comparisons += _pairs(same, protocol, metric)
                 if len(same) > 2:
-                    rankings.append(_ranking(same, protocol, metric))
+                    rankings += _ranking(same, protocol, metric)
     return comparisons, rankings
 
 
@@ -235,13 +236,16 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return corrected
 
 
-def _ranking(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> Ranking:
+def _ranking(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> list[Ranking]:
+    """The ranking; none if the score has no interval."""
     sign = -1.0 if metric.better == "lower" else 1.0
     order = sorted(rows, key=lambda row: -sign * row.total[protocol][metric.key])
     resampled = sign * np.stack([row.resampled[protocol][metric.key] for row in order])
     resampled = resampled[:, ~np.isnan(resampled).any(axis=0)]
+    if not resampled.size:
+        return []
     # The rank of a model is 1 + the number of better ones.
     ranks = (resampled[None] > resampled[:, None]).sum(axis=1)
     shares = np.stack([(ranks == rank).mean(axis=1) for rank in range(len(order))], axis=1)
     names = tuple(row.source.model for row in order)
-    return Ranking(order[0].source.data, protocol, metric, names, shares)
+    return [Ranking(order[0].source.data, protocol, metric, names, shares)]

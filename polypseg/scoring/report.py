@@ -4,6 +4,7 @@ of each image.
 
 import html
 import json
+import math
 import string
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -253,6 +254,8 @@ def _source_data(row: SourceScores, environment: Mapping[str, str]) -> dict[str,
             protocol: {short: _rounded(of_protocol[name]) for short, name in curves.items()}
             for protocol, of_protocol in row.curves.items()
         },
+        "calibration": _calibration_data(row),
+        "calibration_error": row.total["threshold"]["calibration_error"],
         "images": [_image_data(result, row) for result in row.results],
         "gallery": [example._asdict() for example in row.examples],
         "config": [
@@ -260,6 +263,18 @@ def _source_data(row: SourceScores, environment: Mapping[str, str]) -> dict[str,
             for title, part in parts.items()
         ],
     }
+
+
+def _calibration_data(row: SourceScores) -> list[dict[str, float]]:
+    """Of each bin of probabilities: its share of the pixels, mean probability, foreground."""
+    return [
+        {
+            "pixels": pixels / row.calibration[0].sum(),
+            "probability": round(total / pixels, 5) if pixels else math.nan,
+            "share": round(foreground / pixels, 5) if pixels else math.nan,
+        }
+        for pixels, total, foreground in row.calibration.T.tolist()
+    ]
 
 
 def _image_data(result: Result, row: SourceScores) -> dict[str, Any]:

@@ -130,7 +130,12 @@ class SourceScores:
             self.source.columns,
             self.source.groups,
             {
-                protocol: [metric.key for metric in metrics if metric.column]
+                # Not those that need a mean curve of many numbers, which takes a second.
+                protocol: [
+                    metric.key
+                    for metric in metrics
+                    if metric.column and (protocol == "lesions" or not metric.reduce)
+                ]
                 for protocol, metrics in METRICS.items()
             },
         )

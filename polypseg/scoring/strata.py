@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.data.groups import group_names
-from polypseg.errors import InputError, Note, of_argument
+from polypseg.errors import InputError, Note, expect, of_argument
 from polypseg.metrics import ImageScores
-from polypseg.metrics.bootstrap import bootstrap, interval
+from polypseg.metrics.bootstrap import interval, resample
 from polypseg.metrics.means import WeightedMeans
 
 from .columns import (
@@ -55,8 +55,8 @@ def divide(sources: Sequence[Source], group_by: str | None, strata: str | None) 
 
     Args:
         sources: what is scored.
-        group_by: regular expression that finds the group in a stem, see `data.groups.group_names`;
-            default: that of the run, if it fits the stems.
+        group_by: a column of the CSV file, or a regular expression that finds the group in a stem,
+            see `data.groups.group_names`; default: that of the run, if it fits the stems.
         strata: a CSV file, see `read_columns`.
 
     Raises:
@@ -66,7 +66,15 @@ def divide(sources: Sequence[Source], group_by: str | None, strata: str | None) 
     for source in sources:
         stems = [item.stem for item in source.items]
         of_run = (source.config or {}).get("group_by")
-        if group_by:
+        if strata:
+            source.columns = columns_of(columns, stems, strata, group_by)
+        of_file = [column for column in source.columns if column.name == group_by]
+        if of_file:
+            source.groups = of_file[0].value_of
+            source.columns = [column for column in source.columns if column.name != group_by]
+            unknown = [stem for stem, group in source.groups.items() if not group]
+            expect(not unknown, "group_by", f"a {group_by} for each image in {strata}", unknown[:3])
+        elif group_by:
             with of_argument("group_by"):
                 source.groups = group_names(stems, group_by)
         elif of_run:
@@ -78,8 +86,6 @@ def divide(sources: Sequence[Source], group_by: str | None, strata: str | None) 
                     "are by image"
                 )
                 warnings.warn(note, Note, stacklevel=2)
-        if strata:
-            source.columns = columns_of(columns, stems, strata)
 
 
 def stratify(
@@ -172,7 +178,7 @@ def _stratum(
 ) -> Stratum:
     means = WeightedMeans(scores, units, keys)
     values = means(np.ones((1, means.units)))
-    resampled = bootstrap(scores, units, keys)
+    resampled = resample(means)
     return Stratum(
         name,
         limits,

@@ -35,7 +35,8 @@ def _thresholds(rows: Sequence[SourceScores]) -> str:
 
 def lesion_words(rows: Sequence[SourceScores]) -> str:
     """One line that says how lesions were counted."""
-    rules, specks = rows[0].rules, sum(row.lesion_counts.specks for row in rows)
+    rules = rows[0].rules
+    specks = sum({row.source.data: row.lesion_counts.specks for row in rows}.values())
     left_out = f" ({specks} smaller ones do not count)" if specks else ""
     return (
         f"Lesions: connected components of the masks of at least {rules.lesion_pixels} pixels"
