@@ -21,7 +21,7 @@ from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
 from polypseg.experiment.run_folder import find_run
 from polypseg.inference.predictor import Predictor
-from polypseg.training import datasets
+from polypseg.training import datasets, several
 from polypseg.training import folds as folds_module
 from polypseg.training import train as training
 from polypseg.training.datasets import load_folds
@@ -41,7 +41,7 @@ def test_no_file_is_read_again_for_a_fold(tmp_path, monkeypatch):
         tested.extend(pairs)
         return [{"stem": pair.stem, "dice": 0.0, "iou": 0.0} for pair in pairs]
 
-    monkeypatch.setattr(folds_module, "_test", no_test)
+    monkeypatch.setattr(several, "score_test", no_test)
     monkeypatch.setattr(training, "write_samples", lambda *arguments: None)
     with opened() as files:
         folds_module.cross_validate(config, load_folds(config))
@@ -91,7 +91,7 @@ def test_a_signal_in_a_fold_says_which_folds_are_done(
     """SIGTERM after the first step of an epoch."""
     tiny.install(monkeypatch.setitem)
     monkeypatch.setattr(training, "write_samples", lambda *arguments: None)
-    monkeypatch.setattr(folds_module, "_test", lambda *arguments: [])
+    monkeypatch.setattr(several, "score_test", lambda *arguments: [])
     write_dataset(tmp_path / "data", 12, size=(40, 44), seed=2)
     arguments = ["--data-path", str(tmp_path / "data"), "--folds", "3", "--model", "attention_unet"]
     arguments += ["--input-size", "32", "--batch-size", "4", "--epochs", "2"]

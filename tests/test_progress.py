@@ -94,11 +94,14 @@ SCORES = dict.fromkeys(("loss", "dice", "val_loss", "val_dice", "val_iou"), 0.5)
         (1, 40, 3.0, "at most 4 min left"),  # 2 folds of 40 epochs: 240 s
         (3, 40, 3.0, None),
         (3, 39, 3.0, "at most 3 s left"),
+        ("seed 12", 40, 3.0, "at most 4 min left"),  # 2 seeds of 40 epochs
     ],
 )
 def test_the_line_of_an_epoch_ends_with_the_time_that_is_left(fold, epoch, seconds, words, capsys):
     progress = TrainingProgress()
-    if fold:
+    if fold == "seed 12":
+        progress.seed_begins(12, 1, 3, {})
+    elif fold:
         progress.fold_begins(fold, 3, {})
     progress.epoch_begins(epoch, 40, 5)
     progress.epoch_ends(SCORES, seconds, better=True, epochs_left=40 - epoch)

@@ -137,7 +137,7 @@ DAMAGE = {
     "config a link to nothing": (dangling("config.json"), "with none inside"),
     "loss edited": (edit("config.json", "structure", "dice"), CHANGED),
     "input size edited": (edit("config.json", "352", "320"), CHANGED),
-    "unknown key": (edit("config.json", '"seed"', '"seeds"'), "did you mean 'seed'"),
+    "unknown key": (edit("config.json", '"seed"', '"seedd"'), "did you mean 'seed'"),
     "a value of another type": (edit("config.json", '"seed": 12', '"seed": "12"'), "'seed'"),
     "train and val swapped": (swap("split/train.txt", "split/val.txt"), CHANGED),
     "no test.txt": (gone("split/test.txt"), "No such file"),

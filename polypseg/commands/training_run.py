@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from polypseg.console.signals import Signals
 from polypseg.errors import InputError
 from polypseg.experiment.checkpoint import describe_progress
 from polypseg.experiment.config import TrainConfig
-from polypseg.training.datasets import BadFiles, Data, load_data, load_folds
+from polypseg.runtime import command
+from polypseg.training.datasets import BadFiles, Data, load_data, load_folds, load_seeds
 from polypseg.training.devices import connect_processes, one_run_folder, process_share
 from polypseg.training.folds import cross_validate
+from polypseg.training.seeds import train_seeds
 from polypseg.training.train import run_name, train
 
 ABORTED = (
@@ -37,21 +40,25 @@ def run_training(config: TrainConfig) -> None:
 
 
 def verify_and_train(config: TrainConfig) -> None:
-    """Check the data, train one network or one for each fold, and print the results."""
+    """Check the data, train a network, or one for each fold or seed, and print the results."""
     say(f"data: {config.data_path}")
     if config.start_from and not config.resume:
         network = f"{run_name(config)}, {config.input_size} px"
         say(f"start from: {config.start_from} ({network})")
-    folds = load_and_report(config)
+    data = load_and_report(config)
     progress = TrainingProgress()
     signals = Signals("\nstopping after this step; press Ctrl-C again to stop at once\n")
     if config.folds:
         hide_retracing_warnings()
-        print_folds(*cross_validate(config, folds, progress, signals))
+        print_folds(*cross_validate(config, data, progress, signals))
         return
-    counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in folds[0].subsets.items())
+    if config.seeds:
+        hide_retracing_warnings()
+        print_seeds(*train_seeds(config, data, progress, signals))
+        return
+    counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in data[0].subsets.items())
     say(f"split: {counts}")
-    folder, best = train(config, folds[0], progress=progress, signals=signals)
+    folder, best = train(config, data[0], progress=progress, signals=signals)
     say(
         f"best model: {folder}/best.keras  (validation Dice {best['val_dice']:.4f}, IoU "
         f"{best['val_iou']:.4f}, epoch {best['epoch']})"
@@ -59,9 +66,14 @@ def verify_and_train(config: TrainConfig) -> None:
 
 
 def load_and_report(config: TrainConfig) -> list[Data]:
-    """Load the data of each fold, or of the only run, and print what the check found."""
+    """Load the data of each fold or seed, or of the only run, and print what the check found."""
     try:
-        folds = load_folds(config) if config.folds else [load_data(config)]
+        if config.folds:
+            data = load_folds(config)
+        elif config.seeds:
+            data = load_seeds(config)
+        else:
+            data = [load_data(config)]
     except BadFiles as error:
         say(with_options(error.report.text(None)))
         raise InputError(
@@ -72,14 +84,14 @@ def load_and_report(config: TrainConfig) -> list[Data]:
         say("the data have not changed since the run began")
         say(f"resume: {config.resume}, {describe_progress(config)}")
     else:
-        say(with_options(str(folds[0].report)))
-    return folds
+        say(with_options(str(data[0].report)))
+    return data
 
 
 def hide_retracing_warnings() -> None:
     """Hide TensorFlow's warning that a function is traced again and again.
 
-    In a cross-validation it means nothing, because each fold trains a new network.
+    With several folds or seeds it means nothing, because each trains a new network.
     """
     logging.getLogger("tensorflow").addFilter(_is_no_retracing_warning)
 
@@ -90,11 +102,23 @@ def _is_no_retracing_warning(record: logging.LogRecord) -> bool:
 
 def print_folds(folder: Path, summary: Mapping[str, Any]) -> None:
     """Print the mean scores of a cross-validation, from the content of its `folds.json`."""
-    for subset, images in (("validation", "best epoch"), ("test", "images not trained on")):
+    _print_means(summary, f"{summary['folds']} folds", "images not trained on")
+    say(f"test scores of each image: {folder}/out_of_fold.csv")
+
+
+def print_seeds(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Print the mean scores of several seeds, from the content of their `seeds.json`."""
+    _print_means(summary, f"{len(summary['seeds'])} seeds", f"{summary['images']} images")
+    say(f"runs: {', '.join(f'{folder}/seed-{seed}' for seed in summary['seeds'])}")
+    say(f"their average as one model: {command('test')} --model {shlex.quote(str(folder))}")
+
+
+def _print_means(summary: Mapping[str, Any], runs: str, tested: str) -> None:
+    for subset, images in (("validation", "best epoch"), ("test", tested)):
+        if summary[subset] is None:  # the split has no test images
+            continue
         scores = ", ".join(
             f"{name} {summary[subset][key]['mean']:.4f} +- {summary[subset][key]['std']:.4f}"
             for name, key in (("Dice", "dice"), ("IoU", "iou"))
         )
-        of_folds = f"mean and standard deviation over {summary['folds']} folds"
-        say(f"{subset:10}  {scores}  ({of_folds}; {images})")
-    say(f"test scores of each image: {folder}/out_of_fold.csv")
+        say(f"{subset:10}  {scores}  (mean and standard deviation over {runs}; {images})")

@@ -10,18 +10,24 @@ from .run import say
 
 
 class TrainingProgress:
-    """A progress bar for the steps of an epoch, and one line per epoch and per fold.
+    """A progress bar for the steps of an epoch, and one line per epoch, fold and seed.
 
     It has the methods of `polypseg.training.progress.Progress`.
     """
 
     def __init__(self) -> None:
-        self.folds_left = 0
+        self.runs_left = 0
 
     def fold_begins(self, number: int, folds: int, subsets: Mapping[str, Sized]) -> None:
-        self.folds_left = folds - number
-        counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in subsets.items())
-        say(f"fold {number} of {folds}: {counts}")
+        self._run_begins(f"fold {number} of {folds}", folds - number, subsets)
+
+    def seed_begins(self, seed: int, number: int, seeds: int, subsets: Mapping[str, Sized]) -> None:
+        self._run_begins(f"seed {seed}, {number} of {seeds}", seeds - number, subsets)
+
+    def _run_begins(self, name: str, left: int, subsets: Mapping[str, Sized]) -> None:
+        self.runs_left = left
+        counts = ", ".join(f"{len(pairs)} {subset}" for subset, pairs in subsets.items())
+        say(f"{name}: {counts}")
 
     def build_begins(self) -> None:
         say("building the network")
@@ -48,7 +54,7 @@ class TrainingProgress:
     ) -> None:
         self.bar.close()
         # At most, because a run may stop before its last epoch.
-        left = seconds * (epochs_left + self.folds_left * self.epochs)
+        left = seconds * (epochs_left + self.runs_left * self.epochs)
         estimate = f"  at most {_duration(left)} left" if left else ""
         validation = f"loss {scores['val_loss']:.3f}  Dice {scores['val_dice']:.4f}  "
         validation += f"IoU {scores['val_iou']:.4f}"

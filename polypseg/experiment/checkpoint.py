@@ -190,12 +190,9 @@ def describe_progress(config: TrainConfig) -> str:
         InputError: as for `finished_epochs`.
     """
     folder = Path(config.resume or "")
-    if config.folds:
-        done = sum(
-            (folder / f"fold-{number}" / "test.csv").exists()
-            for number in range(1, config.folds + 1)
-        )
-        return f"{done} of {config.folds} folds are done"
+    if names := config.member_names:
+        done = sum((folder / name / "test.csv").exists() for name in names)
+        return f"{done} of {len(names)} {'folds' if config.folds else 'seeds'} are done"
     rows = finished_epochs(folder)
     if is_complete(rows, config):
         return (

@@ -183,6 +183,13 @@ class TrainConfig:
         "N",
         below=2**32,
     )
+    seeds: int | None = option(
+        None,
+        "training",
+        "N runs on the same split, with the seeds `seed`, `seed` + 1, ...; mean and standard "
+        "deviation of their scores",
+        "N",
+    )
     deterministic: bool = option(
         False, "training", "give bit-identical results on the same machine; slower"
     )
@@ -236,6 +243,17 @@ class TrainConfig:
         _check_training(self)
         _check_devices(self)
         return dataclasses.replace(self, loss=self.loss or NETWORKS[self.model].loss)
+
+    @property
+    def member_names(self) -> list[str]:
+        """The names of the run folders of `folds` or `seeds`: `["fold-1", "fold-2"]`; [] without.
+
+        >>> TrainConfig(seed=12, seeds=2).member_names
+        ['seed-12', 'seed-13']
+        """
+        seeds = range(self.seed, self.seed + (self.seeds or 0))
+        folds = range(1, 1 + (self.folds or 0))
+        return [f"fold-{number}" for number in folds] + [f"seed-{seed}" for seed in seeds]
 
     @property
     def mask_rule(self) -> MaskRule:
@@ -353,6 +371,11 @@ def _check_training(config: TrainConfig) -> None:
         )
     _expect_one_of(PRECISIONS, "precision", config.precision)
     expect(0 <= config.seed < 2**32, "seed", "an integer from 0 to 2^32 - 1", config.seed)
+    if config.seeds is not None:
+        expect(config.seeds >= 2, "seeds", "2 or more", config.seeds)
+        expect(config.folds is None, "seeds", "either `folds` or `seeds`", "both")
+        highest = config.seed + config.seeds - 1
+        expect(highest < 2**32, "seeds", "seeds up to 2^32 - 1", highest)
 
 
 def _check_devices(config: TrainConfig) -> None:

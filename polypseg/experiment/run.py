@@ -35,7 +35,7 @@ class Run:
     Attributes:
         folder: its path.
         config: the values of `config.json`; a run of an earlier version may lack some.
-        history: the rows of `history.csv`, one for each epoch; [] for a cross-validation.
+        history: the rows of `history.csv`, one for each epoch; [] for several runs.
     """
 
     folder: Path

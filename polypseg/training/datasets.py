@@ -1,4 +1,4 @@
-"""Find, split, check and decode the data of a run or of a cross-validation."""
+"""Find, split, check and decode the data of a run, of a cross-validation or of several seeds."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +63,7 @@ def load_data(config: TrainConfig) -> Data:
     """Find, split, check and decode the data of a run. Each file is opened once.
 
     Args:
-        config: the options of the run, without `folds`.
+        config: the options of the run, without `folds` and `seeds`.
 
     Raises:
         BadFiles: some files are damaged or do not fit.
@@ -73,6 +73,34 @@ def load_data(config: TrainConfig) -> Data:
     >>> data = load_data(TrainConfig(data_path="datasets/kvasir-seg"))  # doctest: +SKIP
     >>> {name: len(pairs) for name, pairs in data.subsets.items()}  # doctest: +SKIP
     {'train': 800, 'val': 100, 'test': 100}
+    """
+    return _load_split(config, [config.resume])[0]
+
+
+def load_seeds(config: TrainConfig) -> list[Data]:
+    """Find, split, check and decode the data of runs with several seeds. Each file is opened once.
+
+    Args:
+        config: the options of the runs, with `seeds`.
+
+    Returns:
+        A `Data` for each seed. They share everything; one whose run is trained has no arrays.
+
+    Raises:
+        BadFiles, InputError: as for `load_data`.
+    """
+    names = config.member_names
+    return _load_split(
+        config, [f"{config.resume}/{name}" if config.resume else None for name in names]
+    )
+
+
+def _load_split(config: TrainConfig, folders: Sequence[str | None]) -> list[Data]:
+    """Load the data of runs on the same split.
+
+    Args:
+        config: their options.
+        folders: for each run its folder if it is resumed, else None.
     """
     pairs, orphans, stems = _find(config)
     split_path = Path(config.resume, "split") if config.resume else config.split_dir
@@ -92,7 +120,8 @@ def load_data(config: TrainConfig) -> Data:
             )
     subsets = _subsets(pairs, split)
     used = [pair for part in subsets.values() for pair in part]
-    return _decode(config, used, orphans, [(config.resume, subsets)], split, masks)[0]
+    runs = [(folder, subsets) for folder in folders]
+    return _decode(config, used, orphans, runs, split, masks)
 
 
 def load_folds(config: TrainConfig) -> list[Data]:
@@ -123,11 +152,12 @@ def load_folds(config: TrainConfig) -> list[Data]:
                 splits = fold_splits(
                     stems, folds, config.data_split, config.seed, groups, foreground
                 )
+    names = config.member_names
     runs = [
-        (f"{config.resume}/fold-{number}" if config.resume else None, _subsets(pairs, split))
-        for number, split in enumerate(splits, 1)
+        (f"{config.resume}/{name}" if config.resume else None, _subsets(pairs, split))
+        for name, split in zip(names, splits, strict=True)
     ]
-    tested = {f"fold-{number}": split["test"] for number, split in enumerate(splits, 1)}
+    tested = {name: split["test"] for name, split in zip(names, splits)}
     return _decode(config, pairs, orphans, runs, tested, masks)
 
 
@@ -170,8 +200,8 @@ def _decode(
         config: the options of the run.
         pairs: of all subsets.
         orphans: files without a partner.
-        runs: for each fold, or for the only run, its folder if it is resumed, and its subsets.
-        split: of the only run, or the test images of each fold.
+        runs: for each run, its folder if it is resumed, and its subsets.
+        split: of the runs, or the test images of each fold.
         masks: of the pairs, if they have been read already.
 
     Returns:

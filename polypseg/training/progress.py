@@ -26,6 +26,16 @@ class Progress(Protocol):
         """
         return
 
+    def seed_begins(
+        self, seed: int, number: int, seeds: int, subsets: Mapping[str, Sequence[Pair]]
+    ) -> None:
+        """The run with the seed `seed` begins, which is number `number` of `seeds`, from 1.
+
+        Args:
+            subsets: the pairs in `"train"`, `"val"` and `"test"`, equal for all seeds.
+        """
+        return
+
     def build_begins(self) -> None:
         """The network is going to be built, or loaded, which takes seconds to minutes."""
         return

@@ -3,7 +3,6 @@
 import contextlib
 import importlib.util
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.environment import write_environment
 from polypseg.experiment.registry import NETWORKS, PRECISIONS
 from polypseg.experiment.run import begin_run, new_run, open_run
-from polypseg.experiment.run_folder import lock_run
+from polypseg.experiment.run_folder import lock_run, runs_in
 from polypseg.experiment.trained import note_seen, start_path
 from polypseg.runtime import command
 
@@ -54,7 +53,7 @@ def train(
     on (seed, epoch).
 
     Args:
-        config: the options of the run, without `folds`.
+        config: the options of the run, without `folds` and `seeds`.
         data: the result of `load_data(config)`, which is the default.
         folder: where a new run is written; by default a folder with a free name in
             `config.trained_model_path`.
@@ -81,6 +80,7 @@ def train(
     """
     config = config.resolved()
     expect(config.folds is None, "folds", "none, since cross_validate trains folds", config.folds)
+    expect(config.seeds is None, "seeds", "none, since train_seeds trains them", config.seeds)
     data = load_data(config) if data is None else data
     progress = Silent() if progress is None else progress
     _check_backend(config)
@@ -312,21 +312,32 @@ def _fit(
 def _how_to_resume(writer: RunFolder) -> str:
     """Say what is saved, and the command that resumes the run."""
     folder, epochs = writer.folder, len(writer.history)
-    done, of_fold = "", ""
-    if number := _fold_number(folder):
-        folder, of_fold = folder.parent, f" of fold {number}"
-        earlier = {1: "", 2: "fold 1 is done, ", 3: "folds 1 and 2 are done, "}
-        done = earlier.get(number, f"folds 1 to {number - 1} are done, ")
-    saved = f"epoch {epochs}{of_fold} is saved" if epochs else f"no epoch{of_fold} is finished"
+    done, of_member = "", ""
+    if member := _member(folder):
+        kind, first, number = member
+        folder, of_member = folder.parent, f" of {kind} {number}"
+        done = {
+            0: "",
+            1: f"{kind} {first} is done, ",
+            2: f"{kind}s {first} and {first + 1} are done, ",
+        }.get(number - first, f"{kind}s {first} to {number - 1} are done, ")
+    saved = f"epoch {epochs}{of_member} is saved" if epochs else f"no epoch{of_member} is finished"
     if process_share().part:  # its folder is temporary; the first process says how to resume
         return f"{done}{saved}"
     return f"{done}{saved}; resume with: {command('train')} --resume {folder}"
 
 
-def _fold_number(folder: Path) -> int:
-    """The number of a fold of a cross-validation, by its folder; 0 for a run of its own."""
-    match = re.fullmatch(r"fold-(\d+)", folder.name)
-    return int(match[1]) if match and (folder.parent / "config.json").exists() else 0
+def _member(folder: Path) -> tuple[str, int, int] | None:
+    """`("fold", 1, 3)` for fold 3 of a cross-validation, by its folder; None for a run of its own.
+
+    The second number is that of the first fold, or the first of several seeds.
+    """
+    runs = folder.parent
+    names = runs_in(runs)
+    if folder not in names or not (runs / "config.json").exists():
+        return None
+    kind, number = folder.name.split("-")
+    return kind, int(names[0].name.split("-")[1]), int(number)
 
 
 def run_name(config: TrainConfig) -> str:
@@ -338,6 +349,6 @@ def _tensorboard(config: TrainConfig, folder: Path) -> list[keras.callbacks.Call
     """The callback of TensorBoard, if it is installed."""
     if importlib.util.find_spec("tensorboard") is None:
         return []
-    name = f"{folder.parent.name}/{folder.name}" if _fold_number(folder) else folder.name
+    name = f"{folder.parent.name}/{folder.name}" if _member(folder) else folder.name
     logs = folder / "tensorboard" if config.logdir is None else f"{config.logdir}/{name}"
     return [keras.callbacks.TensorBoard(logs)]

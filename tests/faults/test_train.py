@@ -32,7 +32,7 @@ from .table import (
     unreadable,
 )
 
-WHOLE = ("epochs", "batch-size", "accumulate", "patience", "input-size", "folds", "seed")
+WHOLE = ("epochs", "batch-size", "accumulate", "patience", "input-size", "folds", "seed", "seeds")
 BASE = ["--data-path data", "--model attention_unet", "--input-size 32", "--epochs 2"]
 LONG = "x" * 300
 IMAGE, MASK = "data/images/synthetic_0003.png", "data/masks/synthetic_0003.png"
@@ -60,16 +60,18 @@ def no_training(monkeypatch):
     """
 
     def began(config, data, *rest, **options):
-        subsets = (data[0] if config.folds else data).subsets
+        subsets = (data[0] if config.folds or config.seeds else data).subsets
         counts = {name: len(pairs) for name, pairs in subsets.items()}
         Path("began.json").write_text(json.dumps(json.loads(config.to_json()) | counts))
         mean = {name: {"mean": 0, "std": 0} for name in ("dice", "iou")}
         best = {"val_dice": 0, "val_iou": 0, "epoch": 1}
-        return "", {"folds": 1, "validation": mean, "test": mean} if config.folds else best
+        summary = {"folds": 1, "seeds": [1], "images": 1, "validation": mean, "test": mean}
+        return "", summary if config.folds or config.seeds else best
 
     monkeypatch.setattr(training_run, "connect_processes", lambda config: None)
     monkeypatch.setattr(training_run, "one_run_folder", contextlib.nullcontext)
     monkeypatch.setattr(training_run, "cross_validate", began)
+    monkeypatch.setattr(training_run, "train_seeds", began)
     monkeypatch.setattr(training_run, "train", began)
     monkeypatch.setattr(train, "load_tensorflow", runtime.check_backend)
 
@@ -231,6 +233,10 @@ OPTIONS = [
     fault("", "KERAS_BACKEND: expected tensorflow, jax", environment(KERAS_BACKEND="bogus")),
     right("--epochs 1 --epochs 3 --seed 4294967295", began(epochs=3, seed=4294967295)),
     right("--folds 3 --data_split=0.2", began(folds=3, data_split=0.2)),
+    fault("--seeds 1", "--seeds: expected 2 or more, got 1"),
+    fault("--seeds 3 --folds 3", "--seeds: expected either --folds or --seeds, got both"),
+    fault("--seeds 3 --seed 4294967294", "--seeds: expected seeds up to 2^32 - 1, got 4294967296"),
+    right("--seeds 3 --split-dir run/split", began(seeds=3, test=1)),
     # Where the run folder is made.
     fault("--trained-model-path ''", "--trained-model-path: expected a value, got an empty one"),
     fault("--trained-model-path notes.txt", f"{RUNS}notes.txt"),
