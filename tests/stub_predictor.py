@@ -26,6 +26,10 @@ class Stub:
     window = None
 
     @property
+    def origin(self):
+        return {}
+
+    @property
     def digest(self):
         return os.environ.get("STUB_DIGEST", "stub")
 

@@ -12,21 +12,27 @@ from polypseg.errors import expect
 from polypseg.inference.formats import NAMES
 from polypseg.options import REQUIRED, option
 
-from .network import check_threshold
+from .network import ENSEMBLE, check_network, check_threshold, network_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
     """Options of `export.py`."""
 
-    model: str = option(
-        REQUIRED, "input and output", "run folder, or a .keras file", "RUN", "--model-path"
+    model: str | None = option(
+        None,
+        "input and output",
+        "run folder, .keras file, or folder of folds or seeds (an ensemble)",
+        "RUN",
+        "--model-path",
     )
+    ensemble: list[str] | None = option(None, "input and output", ENSEMBLE, "RUN")
     format: str = option(REQUIRED, "input and output", " | ".join(NAMES), "NAME")
     out: str | None = option(
         None,
         "input and output",
-        "file or folder to write (default: beside the .keras file, with the same name)",
+        "file or folder to write (default: beside the .keras file, with the same name; needed for "
+        "`ensemble`)",
         "PATH",
     )
     overwrite: bool = option(False, "input and output", "replace existing files")
@@ -50,6 +56,7 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first value out of range."""
+        check_network(self)
         expect(self.format in NAMES, "format", " | ".join(NAMES), self.format)
         known = self.precision in ("float32", "float16")
         expect(known, "precision", "float32 or float16", self.precision)
@@ -70,7 +77,7 @@ def main() -> None:
     from polypseg.inference.export import TOLERANCE, export
 
     result = export(
-        options.model,
+        network_of(options),
         options.format,
         options.out,
         options.precision,

@@ -1,30 +1,58 @@
 """What `infer_image.py` and `infer_video.py` have in common, and options of several commands."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from polypseg import inference
 from polypseg.console.run import say
-from polypseg.errors import expect
+from polypseg.errors import InputError, expect
 from polypseg.experiment.config import as_window, check_window
 from polypseg.inference.advice import export_advice
-from polypseg.options import REQUIRED, option
+from polypseg.options import option
 
 if TYPE_CHECKING:
     from polypseg.inference import Predictor
+    from polypseg.inference.ensemble import Where
+
+
+ENSEMBLE = "run folders or .keras files as one network, which gives the mean of their logits"
+
+
+class ChoosesNetwork(Protocol):
+    """Options of which one, `model` or `ensemble`, is given."""
+
+    @property
+    def model(self) -> str | None:
+        """The path of a network."""
+
+    @property
+    def ensemble(self) -> list[str] | None:
+        """The paths of several."""
+
+
+def check_network(options: ChoosesNetwork) -> None:
+    """Raise `InputError` unless one of `model` and `ensemble` is given."""
+    if bool(options.model) == bool(options.ensemble):
+        raise InputError("give either `model` or `ensemble`")
+
+
+def network_of(options: ChoosesNetwork) -> "Where":
+    """What is given: the path of a network, or those of several."""
+    return options.ensemble or options.model or ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """The options that choose a network and how it runs."""
 
-    model: str = option(
-        REQUIRED,
+    model: str | None = option(
+        None,
         "input",
-        "run folder, .keras file, or exported file",
+        "run folder, .keras file, exported file, or folder of folds or seeds (an ensemble)",
         "PATH",
         "--model-path",
     )
+    ensemble: list[str] | None = option(None, "input", ENSEMBLE, "RUN")
     input_size: int | None = option(
         None,
         "network",
@@ -50,6 +78,7 @@ class NetworkOptions:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first value out of range."""
+        check_network(self)
         check_threshold(self.threshold)
         check_window(self.window)
         expect(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
@@ -80,21 +109,30 @@ def load_predictor(options: NetworkOptions) -> "Predictor":
     """Load the network. Print a line first, because this takes seconds; afterwards, print how it
     could run faster.
     """
-    say(f"loading the network {options.model} ...")
-    predictor = inference.Predictor.load(options.model, options.input_size)
+    where = network_of(options)
+    say(f"loading the network {network_name(options)} ...")
+    predictor = inference.Predictor.load(where, options.input_size)
     if options.window:
         predictor.window = as_window(options.window)
-    advice = export_advice(options.model, predictor)
+    advice = export_advice(where, predictor)
     if advice:
         say(advice)
     return predictor
+
+
+def network_name(options: ChoosesNetwork) -> str:
+    """The path of the network, or `"mean of 2: runs/a, runs/b"`."""
+    if not options.ensemble:
+        return options.model or ""
+    return f"mean of {len(options.ensemble)}: {', '.join(options.ensemble)}"
 
 
 def settings(options: NetworkOptions, predictor: "Predictor") -> dict[str, Any]:
     """How a network was run, for the .json file beside the results."""
     threshold = predictor.threshold if options.threshold is None else options.threshold
     return {
-        "model": options.model,
+        "model": network_name(options),
+        **predictor.origin,
         "digest": predictor.digest,
         "engine": predictor.engine,
         "input_size": predictor.input_size,

@@ -17,9 +17,10 @@ from polypseg.experiment.config import check_window
 from polypseg.options import option
 from polypseg.runtime import keep_freed_memory
 
-from .network import check_threshold, limit_megapixels, megapixels_option
+from .network import ENSEMBLE, check_threshold, limit_megapixels, megapixels_option
 
 if TYPE_CHECKING:
+    from polypseg.inference.ensemble import Where
     from polypseg.scoring.source_scores import SourceScores
 
 SUBSETS = ("train", "val", "test", "all")
@@ -34,10 +35,11 @@ class TestOptions:
     model: list[str] | None = option(
         None,
         "a network",
-        "run folders or model files, all in one table",
+        "run folders or model files, all in one table; a folder of folds or seeds is an ensemble",
         "RUN",
         "--model-path",
     )
+    ensemble: list[str] | None = option(None, "a network", ENSEMBLE, "RUN")
     data_path: list[str] | None = option(
         None, "a network", "folder with images/ and masks/ (default: the run's)", "DIR"
     )
@@ -151,7 +153,11 @@ class TestOptions:
     )
     max_megapixels: int = megapixels_option("scores")
     names: list[str] | None = option(
-        None, "scores", "names of the rows, one for each of `model` or `predictions`", "NAME"
+        None,
+        "scores",
+        "names of the rows, one for each of `model` and for `ensemble`, or for each of "
+        "`predictions`",
+        "NAME",
     )
     out: str | None = option(
         None,
@@ -165,10 +171,10 @@ class TestOptions:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for options that are out of range or exclude each other."""
-        if bool(self.model) == bool(self.predictions):
+        if bool(self.networks) == bool(self.predictions):
             raise InputError("give either --model, or --predictions with --masks")
         other, names = "predictions", ["masks"]
-        if not self.model:
+        if not self.networks:
             other, names = (
                 "model",
                 [
@@ -184,7 +190,7 @@ class TestOptions:
         for name in names:
             if getattr(self, name):
                 raise InputError(f"requires `{other}`", name)
-        expect(self.model or self.masks, "masks", "a folder of masks for `predictions`")
+        expect(self.networks or self.masks, "masks", "a folder of masks for `predictions`")
         expect(self.out or not self.save_predictions, "save_predictions", "a folder in `out`")
         expect(self.out or not self.csv_long, "csv_long", "a folder in `out`")
         expect(
@@ -200,6 +206,11 @@ class TestOptions:
         check_threshold(self.threshold)
         mask_rule(self.label, self.ignore, self.mask_color)
         check_window(self.window)
+
+    @property
+    def networks(self) -> "list[Where]":
+        """What is scored: each of `model`, and `ensemble`, as for `Predictor.load`."""
+        return [*(self.model or []), *([self.ensemble] if self.ensemble else [])]
 
     @property
     def mask_rule(self) -> MaskRule | None:
@@ -229,9 +240,9 @@ def main() -> None:
 
     from polypseg.scoring import run  # slow, so only after the arguments are checked
 
-    if options.model:
+    if options.networks:
         sources = run.network_sources(
-            options.model,
+            options.networks,
             options.data_path,
             options.scored_subset,
             options.stems,

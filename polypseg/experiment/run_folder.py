@@ -103,7 +103,7 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.split("-")[1]))
 
 
-def finished_runs(path: str | Path, argument: str) -> list[Path]:
+def finished_runs(path: str | os.PathLike[str], argument: str) -> list[Path]:
     """The run folders of a cross-validation or of several seeds.
 
     Args:

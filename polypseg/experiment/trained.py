@@ -68,6 +68,26 @@ def start_path(config: TrainConfig) -> Path | None:
     return copy if copy and copy.exists() else find_trained(config.start_from).path
 
 
+def seen_images(folder: Path, argument: str) -> set[str | None]:
+    """Hashes of the images that a run was trained on or that chose its best epoch.
+
+    Args:
+        folder: of the run.
+        argument: the argument that errors name.
+
+    Returns:
+        An empty set for a run of an early version, which did not store them.
+    """
+    if not os.path.exists(folder / FILES):
+        return set()
+    files = read_fingerprints(folder, argument)
+    known: set[str | None] = set()
+    for name in LISTS[:2]:  # train and val
+        stems = (folder / name).read_text(encoding="utf-8").split("\n")
+        known |= {files[stem][0] for stem in stems if stem}
+    return known
+
+
 def note_seen(config: TrainConfig, hashes: Iterable[str | None]) -> None:
     """Warn with a `Note` if the run in `start_from` has seen images of this run's val or test.
 
@@ -83,14 +103,7 @@ def note_seen(config: TrainConfig, hashes: Iterable[str | None]) -> None:
     if not config.start_from or not os.path.isdir(config.start_from):
         return
     folder = open_run(config.start_from, "start_from").folder
-    if not os.path.exists(folder / FILES):
-        return
-    files = read_fingerprints(folder, "start_from")
-    known: set[str | None] = set()
-    for name in LISTS[:2]:  # train and val
-        stems = (folder / name).read_text(encoding="utf-8").split("\n")
-        known |= {files[stem][0] for stem in stems if stem}
-    seen = len(known.intersection(hashes))
+    seen = len(seen_images(folder, "start_from").intersection(hashes))
     if seen:
         warnings.warn(
             f"{seen} images to validate or test on are known to {config.start_from}, which was "

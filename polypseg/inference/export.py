@@ -9,20 +9,21 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 
 from polypseg.errors import InputError
-from polypseg.experiment.run import open_run
 from polypseg.files import part_path, writing
 from polypseg.outputs import claim
 from polypseg.runtime import quiet
 
+from .ensemble import Where, answer, find_members, origin
 from .formats import format_of
 from .formats.base import Format
 from .formats.keras import KerasEngine
+from .networks import Network, find_network, keras_network
 from .predictor import sigmoid
 
 # Largest difference of logits, which are clipped to -10..10. Beyond that, float32 probabilities are
@@ -48,7 +49,7 @@ class Exported:
 
 
 def export(
-    model: str | Path,
+    model: Where,
     kind: str,
     out: str | os.PathLike[str] | None = None,
     precision: str = "float32",
@@ -65,9 +66,10 @@ def export(
     any batch size (1 in TFLite). It gives `probability`, `(B, S, S, 1)` float32 in [0, 1].
 
     Args:
-        model: run folder or `.keras` file.
+        model: run folder or `.keras` file; or an ensemble, as for `Predictor.load`.
         kind: one of `formats.NAMES`.
-        out: path to write; default: beside the `.keras` file, with its name and another suffix.
+        out: path to write; default: beside the `.keras` file, with its name and another suffix; for
+            the folder of a cross-validation or of several seeds, `ensemble` in it.
         precision: precision of the stored weights, `"float32"` or `"float16"`. float16 halves the
             size of the file; the network still computes in float32.
         all_maps: whether to write all maps, `(B, S, S, maps)`, with the final prediction last.
@@ -88,40 +90,52 @@ def export(
         PosixPath('pranet.onnx')
     """
     form = format_of(kind)
-    run = None if Path(model).suffix == ".keras" else open_run(model)
-    source = run.best if run else Path(model)
-    window = run.config.get("window") if run else None
-    path = check_target(source, form, out, overwrite)
+    network, default = _find(model)
+    path = check_target(default, form, out, overwrite)
     check_possible(form, kind, precision)
-    with claim({"out": form.parts(path)}, [source], overwrite):
-        return _export(source, kind, path, precision, all_maps, threshold, window, progress)
+    with claim({"out": form.parts(path)}, network.files, overwrite):
+        return _export(network, kind, path, precision, all_maps, threshold, progress)
+
+
+def _find(model: Where) -> tuple[Network, Path | None]:
+    """The Keras network to export, and the path beside which its export lies by default."""
+    if members := find_members(model):
+        one_folder = isinstance(model, str | os.PathLike)
+        return find_network(model), members[0].path.with_name("ensemble") if one_folder else None
+    network = keras_network(Path(model))  # type: ignore[arg-type]  # a list has members
+    (file,) = network.files
+    if not os.path.isfile(file):
+        raise InputError(
+            f"expected a run folder or a .keras file, got {file}, which does not exist", "model"
+        )
+    return network, file
 
 
 def _export(
-    source: Path,
+    network: Network,
     kind: str,
     out: Path,
     precision: str,
     all_maps: bool,
     threshold: float,
-    window: list[int] | None,
     progress: Callable[[str], object],
 ) -> Exported:
     form = format_of(kind)
-    progress(f"loading the network {source}")
-    original = KerasEngine(source)
+    progress(f"loading the network {', '.join(map(str, network.files))}")
+    original = cast(KerasEngine, network.open(None))
     maps = original.maps if all_maps else original.maps[-1:]
     description = json.dumps(
         {
             "input_size": original.input_size,
             "threshold": threshold,
             "maps": maps,
-            "window": window,
+            "window": network.window,
             "precision": precision,
             "versions": {
                 name: importlib.metadata.version(name)
                 for name in ("keras", "tensorflow", *form.packages.values())
             },
+            **({"ensemble": origin(network.members)} if network.members else {}),
         }
     )
     folder = part_path(out)
@@ -162,10 +176,7 @@ def serving_model(network: Any, size: int, all_maps: bool, batch_size: int | Non
     """
     import keras
 
-    logits = network.output
-    if not all_maps:
-        maps = network.get_layer("logits").input  # a list if several maps are concatenated
-        logits = maps[-1] if isinstance(maps, list) else logits
+    logits = network.output if all_maps else answer(network)
     image = keras.Input((size, size, 3), batch_size=batch_size, name="image")
     logits = keras.Model(network.input, logits)(image, training=False)
     return keras.Model(
@@ -174,14 +185,14 @@ def serving_model(network: Any, size: int, all_maps: bool, batch_size: int | Non
 
 
 def check_target(
-    source: Path, form: Format, out: str | os.PathLike[str] | None, overwrite: bool
+    beside: Path | None, form: Format, out: str | os.PathLike[str] | None, overwrite: bool
 ) -> Path:
-    if not os.path.isfile(source):
-        raise InputError(
-            f"expected a run folder or a .keras file, got {source}, which does not exist", "model"
-        )
-    default = source.with_name(source.stem + (form.suffix or "_savedmodel"))
-    target = default if out is None else Path(out)
+    if out is not None:
+        target = Path(out)
+    elif beside is not None:
+        target = beside.with_name(beside.stem + (form.suffix or "_savedmodel"))
+    else:
+        raise InputError("expected a path for the file of an ensemble, got nothing", "out")
     if target.suffix != form.suffix:
         expected = f"a name that ends in {form.suffix}" if form.suffix else "a folder"
         raise InputError(f"expected {expected}, got {target}", "out")

@@ -10,16 +10,13 @@ import numpy as np
 
 from polypseg.data.images import Window, resize_image
 from polypseg.errors import InputError
-from polypseg.experiment.config import as_window
-from polypseg.experiment.run import open_run
-from polypseg.experiment.run_folder import similar_run
 from polypseg.files import digest, file_digest
 from polypseg.runtime import ProcessLock
 
-from .formats import NAMES, exported_as, format_of
-from .formats.base import Engine, Format
-from .formats.keras import KerasEngine
+from .ensemble import Where, origin
+from .formats.base import Engine
 from .inputs import OneImage, as_image, is_one_image
+from .networks import find_network, open_engine
 from .predict import Network, predictions
 
 Stamp = tuple[int, int, int]  # inode, size and time of a file, which change when it is replaced
@@ -44,6 +41,8 @@ class Predictor:
             `("global map", "stride 32", "stride 16", "answer")`. The last one, the answer, is the
             final prediction.
         engine: name of the engine that runs the network, such as `"OpenVINO float32"`.
+        origin: of an ensemble, how it averages and the digests of its members by their paths, as
+            `ensemble.origin` returns them; {} for one network.
         window: the two levels that become black and white in image files with 16 bits, as in the
             training of the network; None for 0 and 65535. It can be set.
 
@@ -55,9 +54,10 @@ class Predictor:
     def __init__(
         self,
         engine: Engine,
-        path: Path | None = None,
+        path: Path | list[Path] | None = None,
         stamps: dict[Path, Stamp] | None = None,
         window: Window | None = None,
+        origin: dict[str, Any] | None = None,
     ):
         self._engine: Engine | None = engine
         self._lock = ProcessLock()  # most engines mix up the calls of two threads
@@ -66,31 +66,37 @@ class Predictor:
         self.threshold = engine.threshold
         self.maps: tuple[str, ...] = tuple(engine.maps)
         self.engine = engine.name
+        self.origin = origin or {}
         self.window = window
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], input_size: int | None = None) -> "Predictor":
-        """Load a network.
+    def load(cls, path: Where, input_size: int | None = None) -> "Predictor":
+        """Load a network, or several as one that gives the mean of their logits.
 
         Args:
             path: run folder, `.keras` file, or a file that `export` wrote: a SavedModel folder,
-                `.onnx`, OpenVINO's `.xml`, `.tflite`.
+                `.onnx`, OpenVINO's `.xml`, `.tflite`. For an ensemble a list of run folders and
+                `.keras` files, or the folder of a cross-validation or of several seeds.
             input_size: height and width in pixels at which the network runs, a multiple of its
                 stride; default: the size of its training. An exported file has a fixed size.
 
         Raises:
-            InputError: the path is none of these, a package is missing, or the network cannot run
-                at this size.
+            InputError: the path is none of these, a package is missing, the network cannot run at
+                this size, or the networks of an ensemble do not fit together.
 
         Example:
             >>> Predictor.load("pranet.onnx").engine
             'ONNX Runtime'
         """
-        _, files, window = find_network(path)
-        stamps = _stamps(files)  # taken before the files are read
-        engine = open_engine(path, input_size)
-        window = getattr(engine, "window", window)
-        return cls(engine, Path(path).absolute(), stamps, window)
+        network = find_network(path)
+        stamps = _stamps(network.files)  # taken before the files are read
+        engine = network.open(input_size)
+        window = getattr(engine, "window", network.window)
+        if network.members:
+            paths = [member.path.absolute() for member in network.members]
+            return cls(engine, paths, stamps, window, origin(network.members))
+        one = Path(path).absolute()  # type: ignore[arg-type]  # a list has members
+        return cls(engine, one, stamps, window, getattr(engine, "origin", None))
 
     def __getstate__(self) -> dict[str, Any]:
         if self._path is None:
@@ -104,14 +110,20 @@ class Predictor:
     def digest(self) -> str:
         """A hash of the network's files (of a run: `best.keras`), 16 hexadecimal digits.
 
+        That of an ensemble does not depend on the order of its members.
+
         Raises:
             InputError: the files have changed since they were loaded.
         """
-        found = digest("".join(map(file_digest, self._stamps)).encode())
+        of_files = [file_digest(file) for file in self._stamps]
+        if isinstance(self._path, list):
+            of_files.sort()
+        found = digest("".join(of_files).encode())
         if _stamps(self._stamps) != self._stamps:
+            paths = self._path if isinstance(self._path, list) else [self._path]
             raise InputError(
-                f"expected the files of {self._path} to stay the same, got files that have changed "
-                "since they were loaded",
+                f"expected the files of {', '.join(map(str, paths))} to stay the same, got files "
+                "that have changed since they were loaded",
                 "model",
             )
         return found
@@ -174,7 +186,7 @@ class Predictor:
         batch = self._batch(images)
         with self._lock:
             if self._engine is None:  # unpickled, so it has a path
-                self._engine = open_engine(cast(Path, self._path), self.input_size)
+                self._engine = open_engine(cast(Where, self._path), self.input_size)
             logits = self._engine.logits(batch)
         logits = np.moveaxis(logits[..., channels], -1, 1)
         return [
@@ -186,44 +198,6 @@ class Predictor:
         """The images at the network's size, `(B, S, S, 3)` float32 in 0..255."""
         size = self.input_size, self.input_size
         return np.stack([resize_image(image, size) for image in images]).astype(np.float32)
-
-
-def open_engine(path: str | os.PathLike[str], input_size: int | None = None) -> Engine:
-    """The `Engine` that runs a network. Arguments and errors are those of `Predictor.load`."""
-    form, files, _ = find_network(path)
-    engine: Any = form.open(Path(path)) if form and form.open else KerasEngine(files[0])
-    if input_size is not None:
-        engine.resize(input_size)
-    return engine
-
-
-def find_network(
-    path: str | os.PathLike[str],
-) -> tuple[Format | None, list[Path], Window | None]:
-    """The format of a network (None for a `.keras` file), its files, and the window of its run.
-
-    Raises:
-        InputError: there is no network at this path.
-    """
-    path = Path(path)
-    if not os.path.exists(path):  # False, not an error, for names that are too long
-        raise InputError(
-            "expected a run folder or a model file, "
-            f"got {path}, which does not exist{similar_run(path)}",
-            "model",
-        )
-    form = exported_as(path)
-    if form and form.open:
-        return form, sorted(path.rglob("*")) if path.is_dir() else form.parts(path), None
-    if path.suffix == ".keras":
-        return None, [path], None
-    if path.is_dir():
-        run = open_run(path)
-        return None, [run.best], as_window(run.config.get("window"))
-    suffixes = ", ".join(filter(None, (format_of(name).suffix for name in NAMES)))
-    raise InputError(
-        f"expected a run folder, a SavedModel folder, .keras, {suffixes}, got {path}", "model"
-    )
 
 
 def _stamps(files: Iterable[Path]) -> dict[Path, Stamp]:

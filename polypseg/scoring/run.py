@@ -70,7 +70,7 @@ def score_sources(
     """
     if boundary is not None:
         surface_distance_version()  # an error now if the package is missing, not after the network
-    loaded: dict[Path, Predictor] = {}
+    loaded: dict[Path | tuple[Path, ...], Predictor] = {}
     rows = []
     for source in sources:
         if source.items[0].map:
@@ -84,7 +84,9 @@ def score_sources(
                 if window:
                     loaded[source.path].window = as_window(window)
             predictor = loaded[source.path]
-            network = NetworkFacts(predictor.digest, predictor.input_size, tta, predictor.window)
+            network = NetworkFacts(
+                predictor.digest, predictor.input_size, tta, predictor.window, predictor.origin
+            )
             maps_of = partial(predict, predictor, tta=tta)
             maps = maps_of(source.items)
             maps = folder.save_maps(source, maps) if folder else iter(maps)

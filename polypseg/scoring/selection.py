@@ -76,6 +76,27 @@ def stems_of_list(listed: StemList, pairs: Mapping[str, Pair], known_as: str) ->
         return {*listed_stems(listed.lines, pairs, listed.path, known_as)}
 
 
+def pairs_of_splits(
+    runs: Sequence[Path | None], subset: str, pairs: Sequence[Pair], data_path: str
+) -> list[Pair]:
+    """The pairs of a subset that is the same for all members of an ensemble, or of one run.
+
+    Raises:
+        InputError: as for `pairs_of_split`, or the subsets differ. An image to test one member on
+            is then one that another was trained on.
+    """
+    first, *others = [pairs_of_split(run, subset, pairs, data_path) for run in runs]
+    for run, other in zip(runs[1:], others):
+        expect(
+            other == first,
+            "subset",
+            f"all (or `stems`), since {runs[0]} and {run} have different {subset} splits, and may "
+            "have been trained on images of the other's",
+            subset,
+        )
+    return first
+
+
 def pairs_of_split(
     run_folder: Path | None, subset: str, pairs: Sequence[Pair], data_path: str
 ) -> list[Pair]:

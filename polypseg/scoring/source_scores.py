@@ -34,12 +34,14 @@ class NetworkFacts(NamedTuple):
         input_size: height and width at which it ran.
         tta: whether its maps are averages over flips.
         window: of images with 16 bits, see `data.images.read_image`.
+        origin: of an ensemble, see `Predictor.origin`.
     """
 
     digest: str
     input_size: int
     tta: bool
     window: Window | None = None
+    origin: dict[str, Any] | None = None
 
 
 class Fact(NamedTuple):
@@ -62,6 +64,8 @@ class Fact(NamedTuple):
             return "yes" if self.value else "no"
         if isinstance(self.value, list):
             return ", ".join(map(str, self.value))
+        if isinstance(self.value, dict):
+            return ", ".join(f"{key} ({value})" for key, value in self.value.items())
         if self.value is None:
             return "none"
         return f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
@@ -160,7 +164,7 @@ class SourceScores:
         source, rules, network = self.source, self.rules, self.network
         of_masks = "".join(file_digest(item.mask) for item in source.items)
         facts = [
-            Fact("model" if network else "maps", "model" if network else "maps", str(source.path)),
+            Fact("model" if network else "maps", "model" if network else "maps", source.path_text),
             Fact("data", "data", str(source.items[0].mask.parent)),
             Fact("masks_digest", "digest of the masks", digest(of_masks.encode())),
             Fact("threshold", "threshold", rules.threshold),
@@ -183,8 +187,12 @@ class SourceScores:
             Fact("date", "date", self.date.isoformat(timespec="seconds")),
         ]
         if network:
-            facts[1:1] = [Fact("digest", "digest of the model", network.digest)]
-            facts[4:4] = [
+            of_model = [Fact("digest", "digest of the model", network.digest)]
+            for key, value in (network.origin or {}).items():
+                of_model.append(Fact(key, key, value))
+            facts[1:1] = of_model
+            behind = len(of_model) + 3
+            facts[behind:behind] = [
                 Fact("subset", "subset", source.subset),
                 Fact("input_size", "input size", network.input_size),
                 Fact("window", "window", list(network.window) if network.window else None),

@@ -11,12 +11,15 @@ from polypseg.data.images import IMAGE_SUFFIXES
 from polypseg.data.maps import MAP_SUFFIXES
 from polypseg.data.pairs import IMAGE_FOLDERS, Pair, files_by_stem, find_pairs, unread_files
 from polypseg.errors import InputError, Note, expect, of_argument
+from polypseg.experiment.fingerprints import fingerprints
 from polypseg.experiment.run import open_run
+from polypseg.experiment.trained import seen_images
+from polypseg.inference.ensemble import Where, find_members
 from polypseg.inference.formats import exported_as
 
 from .columns import Column
 from .row_names import descriptive_name
-from .selection import pairs_of_list, pairs_of_split, read_stem_lists, stems_of_list
+from .selection import pairs_of_list, pairs_of_splits, read_stem_lists, stems_of_list
 
 
 class Item(NamedTuple):
@@ -42,8 +45,8 @@ class Source:
     Attributes:
         model, data: names of both, for the tables.
         items: what is scored, at least one.
-        path: of the network, or of the folder of maps.
-        config: options of the training run, if `path` is one.
+        path: of the network, of each member of an ensemble, or of the folder of maps.
+        config: options of the training run, if `path` is one; of an ensemble, of its first run.
         subset: "train", "val", "test", "all", or "listed" (by a file of stems); None for maps.
         groups: the group of each image, by stem; None if there are no groups.
         columns: other properties by which the images are divided.
@@ -52,15 +55,35 @@ class Source:
     model: str
     data: str
     items: list[Item]
-    path: Path
+    path: Path | tuple[Path, ...]
     config: dict[str, Any] | None = None
     subset: str | None = None
     groups: Mapping[str, str] | None = None
     columns: Sequence[Column] = ()
 
+    @property
+    def path_text(self) -> str:
+        """The path, or those of an ensemble, for people."""
+        return ", ".join(map(str, self.path)) if isinstance(self.path, tuple) else str(self.path)
+
+
+class _Network(NamedTuple):
+    """A network to score, or an ensemble.
+
+    Attributes:
+        name: for the tables.
+        path, config: as in `Source`.
+        runs: the run folder, or those of the members; None for a file.
+    """
+
+    name: str
+    path: Path | tuple[Path, ...]
+    config: dict[str, Any] | None
+    runs: list[Path | None]
+
 
 def network_sources(
-    models: Sequence[str | Path],
+    models: Sequence[Where],
     data_paths: Sequence[str | Path] | None,
     subset: str,
     stems: Sequence[str] | None = None,
@@ -71,7 +94,7 @@ def network_sources(
     """The sources of networks, each on every data set.
 
     Args:
-        models: run folders or model files.
+        models: run folders or model files; or ensembles, as for `Predictor.load`.
         data_paths: data sets; default: the one that the run was trained on.
         subset: "train", "val" or "test" of the run's split, or "all".
         stems: files with one stem per line, one for all data sets or one for each; they replace
@@ -92,14 +115,14 @@ def network_sources(
     lists = read_stem_lists(stems, len(data_paths or [""]), "data_path")
     sources = []
     for index, model in enumerate(models):
-        path = Path(model)
-        run = None if os.path.isfile(path) or exported_as(path) else open_run(path)
-        folder, config = (run.folder, run.config) if run else (None, None)
+        network = _find(model)
+        config = network.config
         data_sets = data_paths or [(config or {}).get("data_path") or ""]
         if not data_sets[0]:
             raise InputError(
-                f"expected a folder with images/ and masks/, since {path} does not say which data "
-                "it was trained on, got nothing",
+                "expected a folder with images/ and masks/, since "
+                f"{model if isinstance(model, str) else network.name} does not say which data it "
+                "was trained on, got nothing",
                 "data_path",
             )
         for data_path, listed in zip(map(str, data_sets), lists):
@@ -112,19 +135,59 @@ def network_sources(
             if listed:
                 pairs = pairs_of_list(pairs, listed, data_path)
             elif subset != "all":
-                pairs = pairs_of_split(folder, subset, pairs, data_path)
+                pairs = pairs_of_splits(network.runs, subset, pairs, data_path)
                 data = f"{data} {subset}"
+            if len(network.runs) > 1 and (listed or subset == "all"):
+                _note_seen(network, pairs, data_path)
             sources.append(
                 Source(
-                    names[index] if names else (folder or path).name,
+                    names[index] if names else network.name,
                     data,
                     [Item(pair.stem, pair.mask, pair.image) for pair in pairs],
-                    path,
+                    network.path,
                     config,
                     "listed" if listed else subset,
                 )
             )
     return _with_distinct_names(sources)
+
+
+def _find(model: Where) -> _Network:
+    members = find_members(model)
+    if not members:
+        path = Path(model)  # type: ignore[arg-type]  # a list has members
+        run = None if os.path.isfile(path) or exported_as(path) else open_run(path)
+        if run is None:
+            return _Network(path.name, path, None, [None])
+        return _Network(run.folder.name, path, run.config, [run.folder])
+    if isinstance(model, str | os.PathLike):
+        given: Path | tuple[Path, ...] = Path(model)
+        names = [members[0].path.parent.name]
+    else:
+        given, names = tuple(map(Path, model)), [Path(one).name for one in model]
+    configs = [member.config for member in members if member.run]
+    config = dict(configs[0]) if configs else None
+    if config and len({one.get("data_path") for one in configs}) > 1:
+        config["data_path"] = None
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    runs = [member.run for member in members]
+    return _Network(f"mean of {len(members)} ({shown})", given, config, runs)
+
+
+def _note_seen(network: _Network, pairs: Sequence[Pair], data_path: str) -> None:
+    """Warn with a `Note` if members of an ensemble were trained on some of the images."""
+    argument = "ensemble" if isinstance(network.path, tuple) else "model"
+    known = set().union(*(seen_images(run, argument) for run in network.runs if run))
+    with of_argument("data_path"):
+        seen = sum(image in known for image, _ in fingerprints(pairs).values())
+    if seen:
+        warnings.warn(
+            f"{seen} of {len(pairs)} images in {data_path} are known to members of the "
+            f"{network.name}, which were trained on them or chosen by them: scores on them say "
+            "little about new images",
+            Note,
+            stacklevel=1,
+        )
 
 
 def saved_sources(
@@ -220,7 +283,7 @@ def _with_distinct_names(sources: list[Source]) -> list[Source]:
     also the same, the paths of their data are used.
     """
     for source in _with_equal_names(sources):
-        source.model = str(source.path)
+        source.model = source.path_text
     for source in _with_equal_names(sources):
         source.data = str(source.items[0].mask.parent)
     return sources

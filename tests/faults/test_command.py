@@ -9,9 +9,9 @@ from .table import check, fault, right
 NEEDED = {
     "train": "--data-path: expected a folder with images/ and masks/, got nothing",
     "test": "give either --model, or --predictions with --masks",
-    "image": "the following arguments are required: --model/--model-path, --image/--image-path",
-    "video": "the following arguments are required: --model/--model-path, --video/--video-path",
-    "export": "the following arguments are required: --model/--model-path, --format",
+    "image": "the following arguments are required: --image/--image-path",
+    "video": "the following arguments are required: --video/--video-path",
+    "export": "the following arguments are required: --format",
     "convert": "the following arguments are required: FILE, --out",
 }
 ROWS = [

@@ -38,7 +38,12 @@ ROWS = [
     fault("--model a.keras", FILE, link("a.keras", "nothing")),
     fault("--model run", f"{FILE}run/best.keras", gone("run/best.keras")),
     fault("--model run", "--model: expected a complete file", folder("run/best.keras")),
-    fault("--model run", "--model: expected one run, got the cross-valid", folder("run/fold-1")),
+    fault(
+        "--model run",
+        "--model: expected runs that are all trained, got run without",
+        folder("run/fold-1"),
+    ),
+    fault("--ensemble net.keras", "give either --model or --ensemble"),
     fault("--format bogus", f"{FORMAT}bogus"),
     fault("--format ONNX", f"{FORMAT}ONNX"),
     fault("--format ''", "--format: expected a value, got an empty one"),

@@ -265,7 +265,12 @@ ROWS = [
     fault("--model data", f"{RUN}data with none inside"),
     fault("--model two", f"{RUN}two with 2", put("two/a/config.json"), put("two/b/config.json")),
     fault("--model a", "--model: expected a JSON object", put("a/config.json")),
-    fault("--model run", "--model: expected one run, got the cross", folder("run/fold-1")),
+    fault(
+        "--model run",
+        "--model: expected runs that are all trained, got run without",
+        folder("run/fold-1"),
+    ),
+    fault("--ensemble run run", "give either --model or --ensemble"),
     fault("--model a.onnx", f"{RUN}a.onnx with none", folder("a.onnx")),
     fault("--model a.onnx", FILE, link("a.onnx", "a.onnx")),
     fault("--model a.onnx", ONNX, put("a.onnx")),

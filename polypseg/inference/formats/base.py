@@ -133,6 +133,13 @@ class ExportedEngine:
                 ),
             )
             self.window = (window[0], window[1]) if window else None
+            # Of an ensemble, what `ensemble.origin` returned when it was exported.
+            self.origin = _checked(
+                description,
+                "ensemble",
+                "how its members were averaged",
+                lambda ensemble: ensemble is None or isinstance(ensemble, dict),
+            )
 
     def check_shapes(self, takes: Iterable[Any], gives: Iterable[Any]) -> None:
         """Compare the description with the network itself.

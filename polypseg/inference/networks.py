@@ -1,0 +1,83 @@
+"""Find the network, or the networks of an ensemble, at a path, and open an engine that runs it."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from polypseg.data.images import Window
+from polypseg.errors import InputError
+from polypseg.experiment.config import as_window
+from polypseg.experiment.run import open_run
+from polypseg.experiment.run_folder import similar_run
+
+from .ensemble import EnsembleEngine, Member, Where, find_members, window_of
+from .formats import NAMES, exported_as, format_of
+from .formats.base import Engine
+from .formats.keras import KerasEngine
+
+
+class Network(NamedTuple):
+    """A network that is not loaded yet.
+
+    Attributes:
+        files: all its files, or those of the members.
+        window: that of its training, as far as a run says so; see `Predictor`.
+        open: function that loads it; its argument is the input size, None for that of the training.
+        members: of an ensemble; [] for one network.
+    """
+
+    files: list[Path]
+    window: Window | None
+    open: Callable[[int | None], Engine]
+    members: list[Member]
+
+
+def open_engine(path: Where, input_size: int | None = None) -> Engine:
+    """The `Engine` that runs a network. Arguments and errors are those of `Predictor.load`."""
+    return find_network(path).open(input_size)
+
+
+def find_network(where: Where) -> Network:
+    """The network at a path, or the ensemble of several.
+
+    Raises:
+        InputError: there is no network, or the networks do not fit together.
+    """
+    members = find_members(where)
+    if members:
+        files = [member.file for member in members]
+        return Network(files, window_of(members), partial(EnsembleEngine, members), members)
+    path = Path(where)  # type: ignore[arg-type]  # several paths have members
+    if not os.path.exists(path):  # False, not an error, for names that are too long
+        raise InputError(
+            "expected a run folder or a model file, "
+            f"got {path}, which does not exist{similar_run(path)}",
+            "model",
+        )
+    form = exported_as(path)
+    if form and form.open:
+        files = sorted(path.rglob("*")) if path.is_dir() else form.parts(path)
+        return Network(files, None, partial(_resized, form.open, path), [])
+    if path.suffix == ".keras" or path.is_dir():
+        return keras_network(path)
+    suffixes = ", ".join(filter(None, (format_of(name).suffix for name in NAMES)))
+    raise InputError(
+        f"expected a run folder, a SavedModel folder, .keras, {suffixes}, got {path}", "model"
+    )
+
+
+def keras_network(path: Path) -> Network:
+    """The network of a `.keras` file, or the best one of a run. Raises `InputError` for no run."""
+    run = None if path.suffix == ".keras" else open_run(path)
+    file = run.best if run else path
+    window = as_window(run.config.get("window")) if run else None
+    return Network([file], window, partial(_resized, KerasEngine, file), [])
+
+
+def _resized(open: Callable[[Path], Engine], path: Path, input_size: int | None) -> Engine:
+    engine = open(path)
+    if input_size is not None:
+        engine.resize(input_size)
+    return engine
