@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import statistics
+import sys
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import tiny
 from opened import images_among, images_in, opened
 
-from polypseg.commands import training_run
+from polypseg.commands import train
 from polypseg.commands.train import parse as parse_train
 from polypseg.console.run import run
 from polypseg.console.signals import Signals
@@ -203,16 +204,17 @@ def test_a_signal_says_which_seeds_are_done(
     assert last.endswith(f"stopped; {words}; resume with: python train.py --resume {folder}")
 
 
-def test_without_test_images_the_summary_has_no_test_scores(data, tmp_path, capsys):
+def test_the_command_on_a_split_without_test_images(data, tmp_path, monkeypatch, capsys):
     stems = sorted(path.stem for path in (data / "images").iterdir())
     (tmp_path / "split.csv").write_text(
         "stem,subset\n" + "".join(f"{s},{'val' if s in stems[:4] else 'train'}\n" for s in stems)
     )
-    config = options(
+    arguments = [
         *("--data-path", data, *SMALL, "--epochs", 1, "--split-dir", tmp_path / "split.csv"),
         *("--seeds", 2, "--trained-model-path", tmp_path),
-    )
-    training_run.verify_and_train(config)
+    ]
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+    train.main()
     printed = capsys.readouterr().out
     folder = tmp_path / "attention_unet_seeds"
     summary = json.loads((folder / "seeds.json").read_text())
@@ -221,6 +223,8 @@ def test_without_test_images_the_summary_has_no_test_scores(data, tmp_path, caps
     mean, std = statistics.mean(dice), statistics.stdev(dice)
     assert f"validation  Dice {mean:.4f} +- {std:.4f}, IoU" in printed and "\ntest" not in printed
     assert "seed 8, 2 of 2: 16 train, 4 val, 0 test" in printed
+    assert printed.endswith(f" --model {folder}\n")
+    assert len(Predictor.load(folder).origin["members"]) == 2
 
 
 def test_the_folder_is_no_single_run_but_each_seed_is(runs):
