@@ -116,7 +116,11 @@ def test_what_it_shows_first(rows, opened):
     counts = np.histogram(values, 20, (0, 1))[0]
     shares = np.array(heights, float) / max(map(float, heights))
     np.testing.assert_allclose(shares, counts / counts.max(), atol=1e-3)
-    assert page.count("<circle") == 3 + 29  # a dot on each curve, and a dot for each image
+    # A dot on each curve, for each image, and for each bin of probabilities that occurs.
+    bins = np.count_nonzero(rows[0].calibration[0])
+    assert page.count("<circle") == 3 + 29 + bins
+    error = rows[0].total["threshold"]["calibration_error"]
+    assert f"Expected calibration error {error:.3f}." in element(page, "p", "calibration-words")
     best = rows[0].curves["threshold"]["dice"].max()
     assert f"Dice <b>best {best:.3f} at " in page
     assert page.count("<figure>") == len(rows[0].examples) == 16

@@ -130,9 +130,7 @@ def test_files_and_table_of_saved_maps(folders):
     ]
     assert lines[2].split() == ["first", "bowel", "7", *(f"{value:.4f}" for value in paper)]
     shown = [metric.key for metric in PRANET if metric.column]
-    intervals = [
-        "[{:.3f}, {:.3f}]".format(*got["intervals"]["pranet"][key]) for key in shown
-    ]
+    intervals = ["[{:.3f}, {:.3f}]".format(*got["intervals"]["pranet"][key]) for key in shown]
     pairs = [(f"{value:.3f}", interval) for value, interval in zip(paper, intervals)]
     line = " | ".join(" ".join(pair) for pair in pairs)
     assert f"| first | bowel | 7 | {line} |" in words_of(out / "table.md")
