@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from polypseg.metrics.bootstrap import interval
 from polypseg.metrics.table import Metric
@@ -145,9 +144,11 @@ def compare(
 
 def _on_same_images(rows: Sequence[SourceScores]) -> list[list[SourceScores]]:
     """Rows with the same images, in groups of at least two."""
+    if len(rows) < 2:
+        return []
     found: dict[tuple[object, ...], list[SourceScores]] = {}
     for row in rows:
-        images = tuple((item.stem, item.mask.resolve()) for item in row.source.items)
+        images = tuple((item.stem, str(item.mask)) for item in row.source.items)
         found.setdefault(images, []).append(row)
     return [same for same in found.values() if len(same) > 1]
 
@@ -213,6 +214,8 @@ def signed_rank_p(differences: ArrayLike) -> float:
         return float("nan")
     if not values.any():
         return 1.0
+    from scipy import stats  # takes a second or more, which one model alone need not wait for
+
     return float(stats.wilcoxon(values[values != 0]).pvalue)
 
 
