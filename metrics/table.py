@@ -78,7 +78,7 @@ def _share(counts: Callable[[Any], tuple[int, int]]) -> dict[str, Any]:
     def share(means: NDArray[np.float64]) -> NDArray[np.float64]:
         return means[..., 0] / means[..., 1]
 
-    return {"function": lambda view: share(array(view)), "array": array, "reduce": share}
+    return {"function": lambda view: float(share(array(view))), "array": array, "reduce": share}
 
 
 _DICE = "Twice the area that mask and prediction share, divided by the sum of their areas."
@@ -127,7 +127,7 @@ THRESHOLD = (
         "lower",
         "Expected calibration error: how far probabilities and frequencies of the foreground are "
         "apart, over all pixels in 15 bins (Naeini et al., AAAI 2015).",
-        lambda view: calibration_error(view.calibration),
+        lambda view: float(calibration_error(view.calibration)),
         per_image=False,
         array=lambda view: view.calibration.ravel(),
         reduce=lambda means: calibration_error(means.reshape(*means.shape[:-1], 3, -1)),

@@ -6,7 +6,7 @@ differences of the images, one by one; its p-values are corrected for the number
 1979). A reader has to know where they disagree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -124,7 +124,7 @@ class Ranking(NamedTuple):
 
 
 def compare(
-    rows: Sequence[SourceScores], metrics: dict[str, Sequence[Metric]]
+    rows: Sequence[SourceScores], metrics: Mapping[str, Sequence[Metric]]
 ) -> tuple[list[Comparison], list[Ranking]]:
     """Compare all models that were scored on the same images.
 

@@ -104,7 +104,7 @@ class SourceScores:
         self.total = scores.result()
         self.curves = {protocol: scores.curves(protocol) for protocol in PROTOCOLS}
         groups = source.groups
-        self.group_of_image = groups and [groups[result.stem] for result in results]
+        self.group_of_image = [groups[result.stem] for result in results] if groups else None
         self.units = len(set(self.group_of_image or range(len(results))))
         self.empty = sum(result.scores.area == 0 for result in results)
         self.date = datetime.datetime.now().astimezone()

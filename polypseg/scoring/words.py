@@ -73,8 +73,8 @@ def comparison_sentences(rows: Sequence[SourceScores], protocol: str) -> list[st
         order = [ranking for ranking in rankings if ranking.data == data]
         if len(pairs) > _MOST_SENTENCES:
             pairs = [pair for pair in pairs if pair.better == order[0].models[0]]
-        found = [*pairs, *order]
-        sentences += [f"{data}: {part.sentence}" if several else part.sentence for part in found]
+        found = [pair.sentence for pair in pairs] + [ranking.sentence for ranking in order]
+        sentences += [f"{data}: {sentence}" if several else sentence for sentence in found]
     return sentences
 
 
