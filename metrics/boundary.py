@@ -53,7 +53,8 @@ def boundary_scores(
     Where an outline is missing:
 
     - empty mask: HD95 is not defined, nan; surface Dice has the value that `empty` gives to Dice.
-    - only the prediction is empty: HD95 is the diagonal of the image, the largest possible
+    - only the prediction is empty: HD95 is the diagonal of the image (of the box
+      around the pixels that count), the largest possible
       distance, because leaving the image out would reward a network that finds nothing. Surface
       Dice is 0.
 
@@ -86,6 +87,9 @@ def boundary_scores(
         return BoundaryScores(math.nan, float(empty_score(empty, not found)))
     if not found:
         height, width = truth.mask.shape
+        if truth.counted is not None:  # an ignored margin is as good as none
+            rows, columns = (np.flatnonzero(truth.counted.any(axis=axis)) for axis in (1, 0))
+            height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
         return BoundaryScores(math.hypot(height * spacing[0], width * spacing[1]), 0.0)
     distances = package.compute_surface_distances(truth.mask, prediction, spacing)
     return BoundaryScores(

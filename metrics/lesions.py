@@ -42,9 +42,9 @@ def count_lesions(
     components of Kvasir-SEG's masks have one pixel, and all others have 400 or more.
 
     A lesion is found if its IoU with one predicted component is above `iou`. A predicted component
-    of any size is a false positive if its IoU with every lesion is `iou` or less. So one component
-    can find two lesions, and two components can find the same lesion. Pixels that are ignored are
-    removed from the prediction first.
+    of any size is a false positive if its IoU with every lesion is `iou` or less; one that finds
+    nothing but a speck does not count. So one component can find two lesions, and two components
+    can find the same lesion. Pixels that are ignored are removed from the prediction first.
 
     Other rules: PI-CAI (`evaluate_case` of picai_eval) asks for an IoU of 0.1 too, in volumes. A
     component that overlaps a lesion enough is no false positive there either, but it can find one
@@ -83,8 +83,11 @@ def count_lesions(
     # These numbers of pixels are exact, and a quotient is rounded like a literal such as 0.1. So an
     # IoU of exactly `iou` is not above it.
     above = shared / (lesion_area[lesion] + component_area[component] - shared) > iou
-    above &= (lesion > 0) & (component > 0) & (lesion_area[lesion] >= pixels)
+    above &= (lesion > 0) & (component > 0)
+    of_speck = above & (lesion_area[lesion] < pixels)
+    above &= ~of_speck
     specks = int(np.count_nonzero(lesion_area[1:] < pixels))
+    predicted -= np.setdiff1d(component[of_speck], component[above]).size
     return LesionCounts(
         lesions - specks,
         np.unique(lesion[above]).size,

@@ -242,14 +242,14 @@ LESIONS = (
     _lesions(
         "false_alarm_rate",
         "false alarm rate",
-        "The share of the images without a lesion in which anything is predicted.",
+        "The share of the images without foreground in which anything is predicted.",
         lambda view: np.nan if view.truth.area else view.predicted > 0,
         better="lower",
     ),
     _lesions(
         "false_alarm_area",
         "false alarm area",
-        "The share of the pixels that is predicted in images without a lesion.",
+        "The share of the pixels that is predicted in images without foreground.",
         lambda view: np.nan if view.truth.area else view.predicted / view.truth.pixels,
         better="lower",
     ),

@@ -15,7 +15,7 @@ from statsmodels.stats.multitest import multipletests
 from polypseg.data.images import write_png
 from polypseg.metrics.bootstrap import interval, resample_weights
 from polypseg.metrics.table import METRICS
-from polypseg.scoring.comparison import Comparison, holm, signed_rank_p
+from polypseg.scoring.comparison import Comparison, holm, signed_rank
 from tests.in_process import run_script
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,14 +85,14 @@ def test_signed_rank_by_enumeration():
     sums = ranks @ signs
     observed = ranks[differences > 0].sum()
     tail = min((sums >= observed).mean(), (sums <= observed).mean())
-    assert signed_rank_p(differences) == pytest.approx(2 * tail)
-    assert signed_rank_p([*differences, 0.0, np.nan]) == pytest.approx(2 * tail)
-    assert signed_rank_p([0.0, 0.0]) == 1 and np.isnan(signed_rank_p([np.nan]))
+    assert signed_rank(differences) == (pytest.approx(2 * tail), 1)
+    assert signed_rank([*-differences, 0.0, np.nan, 1e-17]) == (pytest.approx(2 * tail), -1)
+    assert signed_rank([0.0, 1e-17]) == (1, 0) and np.isnan(signed_rank([np.nan])[0])
 
 
 def test_signed_rank_of_many_images_is_scipys():
     differences = np.random.default_rng(3).normal(0.01, 0.1, 200)
-    assert signed_rank_p(differences) == stats.wilcoxon(differences).pvalue
+    assert signed_rank(differences) == (stats.wilcoxon(differences).pvalue, 1)
 
 
 def unit_means(rows, key):
@@ -160,7 +160,7 @@ def test_the_ranking_counts_resamples(scored, per_image):
     ranks = stats.rankdata(-np.array(means), axis=0, method="min")
     expected = [[(row == rank).mean() for rank in (1, 2, 3)] for row in ranks]
     np.testing.assert_allclose(ranking["share_of_resamples_at_rank"], expected, atol=1e-4)
-    assert f"Best Dice in the resamples: {ranking['models'][0]} in " in stdout
+    assert f"Best Dice in the resamples (ties count for each): {ranking['models'][0]} in " in stdout
 
 
 def test_parts_by_size_group_and_column(scored, per_image):
@@ -225,6 +225,11 @@ def test_the_interval_is_by_patient_and_said_to_be_unreliable(scored, per_image)
         "drawn": "groups",
         "groups": 8,
         "reliable": False,
+        "defined_by_fewer": {
+            "threshold": {},
+            "pranet": {},
+            "lesions": {"false_alarm_rate": 1, "false_alarm_area": 1},
+        },
     }
     words = "are unreliable, often too short: 8 groups, fewer than 50"
     assert words in stdout and words in (out / "table.md").read_text()
@@ -264,12 +269,12 @@ def a_pair(difference, ends, p):
         ),
         (
             a_pair(0.018, (0.006, 0.043), 0.2),
-            "100 images: unclear, since the interval shows a difference but Wilcoxon's test not "
+            "100 images: unclear, since the interval shows a difference, Wilcoxon's test not "
             "(p = 0.200)",
         ),
         (
             a_pair(0.018, (-0.006, 0.043), 0.02),
-            "100 images: unclear, since Wilcoxon's test shows a difference (p = 0.020) but the "
+            "100 images: unclear, since Wilcoxon's test shows a difference (p = 0.020), the "
             "interval not",
         ),
         (a_pair(0.0, (0.0, 0.0), 1.0), "A and B have the same Dice on 100 images"),
@@ -293,7 +298,9 @@ def test_a_comparison_in_words(pair, words):
             "stem,a\nP0-0,1\n",
             "a line for each of the 24 images, got none for P0-1, P0-2, P1-0, ...",
         ),
-        ("stem,size\nP0-0,1\n", "other names of columns than size and group"),
+        ("stem,size\nP0-0,1\n", "another name of a column than size"),
+        ("stem,a\nP0-0,1\nP0-0.png,2\n", "P0-0 twice"),
+        ("stem,a\nP0-0.5,1\n", "a line for each of the 24 images, got none for P0-0, P0-1"),
         ("stem,a,a\nP0-0,1,2\n", "columns with different names"),
         ("stem,a\n" + "".join(f"{stem},{stem}\n" for stem in STEMS), "at most 20 different values"),
         ("stem,a\nP0-0,1,7\n", "2 cells in each line, got 3: P0-0"),
@@ -337,6 +344,90 @@ def test_groups_can_come_from_the_table_of_properties(folder, scored, tmp_path):
     (tmp_path / "patients.csv").write_text("\n".join(["name,patient", *lines[1:], "P0-0,"]))
     result = score_py(folder, *options, models=["good"])
     assert result.returncode == 2 and "--group-by: expected a patient for each" in result.stderr
+
+
+def test_a_property_with_many_parts_is_left_to_the_json(folder, tmp_path):
+    for name in ("maps", "masks"):
+        (tmp_path / name).mkdir()
+    for index in range(40):
+        mask = np.zeros((9, 11), np.uint8)
+        mask[2:6, 3 : 4 + index % 7] = 255
+        write_png(tmp_path / f"masks/P{index:02}.png", mask)
+        write_png(tmp_path / f"maps/P{index:02}.png", mask)
+    arguments = ["--predictions", tmp_path / "maps", "--masks", tmp_path / "masks"]
+    result = run_script(
+        ROOT / "test.py", *arguments, "--group-by", r"^P\d+", "--out", tmp_path / "out"
+    )
+    assert result.returncode == 0, result.stderr
+    for name in ("table.md", "report.html"):
+        text = (tmp_path / "out" / name).read_text()
+        assert (
+            "By group: 40 parts, in metrics.json." in text and "P17" not in text.split("<script")[0]
+        )
+    content = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert [part["name"] for part in content["strata"]["group"]] == [f"P{i:02}" for i in range(40)]
+
+
+def drawn_maps(folder, values):
+    """Write masks of 10 x 10 pixels, half of them foreground, and maps of two models that find the
+    given numbers of these pixels.
+    """
+    for name in ("masks", "a", "b"):
+        (folder / name).mkdir()
+    for index, numbers in enumerate(values):
+        mask = np.zeros((10, 10), np.uint8)
+        mask[:5] = 255
+        write_png(folder / f"masks/{index:02}.png", mask)
+        for name, found in zip("ab", numbers):
+            map_ = np.zeros(100, np.uint8)
+            map_[:found] = 255
+            write_png(folder / f"{name}/{index:02}.png", map_.reshape(10, 10))
+
+
+def test_a_mean_that_few_images_decide_is_told(tmp_path):
+    """Model b is a little better on 52 of 60 images, and finds nothing on 8."""
+    drawn_maps(tmp_path, [(40, 42)] * 52 + [(40, 0)] * 8)
+    arguments = ["--predictions", tmp_path / "a", tmp_path / "b", "--masks", tmp_path / "masks"]
+    result = run_script(ROOT / "test.py", *arguments, "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    dice = [2 * found / (50 + found) for found in (40, 42)]
+    assert f"a is better than b by {dice[0] - 52 / 60 * dice[1]:.3f} [" in result.stdout
+    assert "unclear, since Wilcoxon's test says that b is better (p" in result.stdout
+    (pair,) = [
+        pair
+        for pair in json.loads((tmp_path / "out/metrics.json").read_text())["comparisons"]
+        if pair["score"] == "dice"
+    ]
+    assert (pair["better"], pair["test_favours"]) == ("a", "b")
+
+
+@pytest.mark.parametrize("options", [[], ["--empty", "skip"], ["--group-by", "."]])
+@pytest.mark.parametrize("images", [1, 3])
+def test_five_models_and_hardly_any_data(tmp_path, options, images):
+    """One image; or masks without foreground, whose Dice is not defined."""
+    drawn_maps(tmp_path, [(40, 30)] * images)
+    if images == 3:
+        for path in (tmp_path / "masks").iterdir():
+            write_png(path, np.zeros((10, 10), np.uint8))
+    maps = [tmp_path / name for name in "ababa"]
+    result = run_script(
+        ROOT / "test.py",
+        "--predictions",
+        *maps,
+        "--masks",
+        tmp_path / "masks",
+        "--names",
+        *"vwxyz",
+        *options,
+        "--out",
+        tmp_path / "out",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "nan" not in result.stdout and "Traceback" not in result.stderr
+    if images == 1:
+        assert "too few images to compare" in result.stdout and "no intervals" in result.stdout
+    elif "skip" in options:
+        assert "mDice" in result.stdout and "in Dice on" not in result.stdout
 
 
 def test_models_of_different_images_are_not_compared(folder, tmp_path):

@@ -12,6 +12,8 @@ from .words import stratum_name
 
 NAMES = 2  # columns of text, model and data, before those of numbers
 
+_MOST_PARTS = 30  # of a property that has a table
+
 Cells = list[list[str]]
 
 
@@ -146,8 +148,23 @@ def strata_cells(rows: Sequence[SourceScores], name: str, digits: int) -> Cells:
 
 
 def strata_names(rows: Sequence[SourceScores]) -> list[str]:
-    """The properties by which any of the data sets is divided."""
-    return list(dict.fromkeys(name for row in rows for name in row.strata))
+    """The properties by which a data set is divided, but for those with too many parts."""
+    names = dict.fromkeys(name for row in rows for name in row.strata)
+    return [name for name in names if not _has_many_parts(name, rows)]
+
+
+def left_out_strata(rows: Sequence[SourceScores]) -> list[str]:
+    """A line for each property that has too many parts for a table."""
+    names = dict.fromkeys(name for row in rows for name in row.strata)
+    return [
+        f"By {name}: {max(len(row.strata.get(name, ())) for row in rows)} parts, in metrics.json"
+        for name in names
+        if _has_many_parts(name, rows)
+    ]
+
+
+def _has_many_parts(name: str, rows: Sequence[SourceScores]) -> bool:
+    return any(len(row.strata.get(name, ())) > _MOST_PARTS for row in rows)
 
 
 def joined(number: str, between: str) -> str:

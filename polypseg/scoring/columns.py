@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from polypseg.data.images import IMAGE_SUFFIXES
 from polypseg.errors import InputError, reading
 from polypseg.files import from_spreadsheet
 
@@ -53,21 +54,33 @@ def read_columns(path: str | Path) -> list[Column]:
             raise ValueError("expected a column of stems and another one")
         if len(set(heads)) < len(heads):
             raise ValueError("expected columns with different names")
-        if set(heads) & {SIZE, GROUP}:
-            raise ValueError(f"expected other names of columns than {SIZE} and {GROUP}")
+        if SIZE in heads:
+            raise ValueError(f"expected another name of a column than {SIZE}")
         odd = next((line for line in lines[1:] if len(line) != len(heads)), None)
         if odd:
             raise ValueError(f"expected {len(heads)} cells in each line, got {len(odd)}: {odd[0]}")
         key = heads.index("stem") if "stem" in heads else 0
-        stems = [from_spreadsheet(line[key].strip()) for line in lines[1:]]
+        stems = [_stem(from_spreadsheet(line[key].strip())) for line in lines[1:]]
         twice = [stem for stem, count in Counter(stems).items() if count > 1]
         if twice:
             raise ValueError(f"expected each image once, got {twice[0]} twice")
     return [
-        Column(head, {stem: line[index].strip() for stem, line in zip(stems, lines[1:])})
+        Column(head, {stem: _value(line[index]) for stem, line in zip(stems, lines[1:])})
         for index, head in enumerate(heads)
-        if index != key
+        if index != key and head  # without a heading: the numbers of the rows
     ]
+
+
+def _stem(name: str) -> str:
+    """The stem of an image from its stem or the name of its file."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def _value(cell: str) -> str:
+    """A cell, "" if it says that the value is not known."""
+    value = cell.strip()
+    return "" if value.lower() in ("na", "n/a", "nan", "null", "none") else value
 
 
 def columns_of(
@@ -80,8 +93,7 @@ def columns_of(
     """
     found = []
     for column in columns:
-        by_name = {Path(name).stem: value for name, value in column.value_of.items()}
-        by_name |= column.value_of
+        by_name = column.value_of
         missing = [stem for stem in stems if stem not in by_name]
         if missing:
             raise InputError(
@@ -93,9 +105,10 @@ def columns_of(
         different = set(values.values())
         many = len(different) > MOST_VALUES and column.name != group_by
         if many and as_numbers(list(values.values())) is None:
+            odd = next(value for value in values.values() if as_numbers([value]) is None)
             raise InputError(
                 f"{path}: expected numbers, or at most {MOST_VALUES} different values in a "
-                f"column, got {len(different)} in {column.name}",
+                f"column, got {len(different)} in {column.name}, such as {odd!r}",
                 "strata",
             )
         found.append(Column(column.name, values))

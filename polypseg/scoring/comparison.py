@@ -6,8 +6,11 @@ differences of the images, one by one; its p-values are corrected for the number
 1979). A reader has to know where they disagree.
 """
 
+import math
+import os
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +22,7 @@ from polypseg.metrics.table import Metric
 from .source_scores import SourceScores
 
 SIGNIFICANT = 0.05
+_NOISE = 1e-9  # smaller differences come from the order of sums
 
 
 class Comparison(NamedTuple):
@@ -34,6 +38,8 @@ class Comparison(NamedTuple):
         p: of Wilcoxon's signed-rank test over the units, two-sided; nan for a score that is no mean
             over images.
         p_holm: `p` after Holm's correction for all pairs of models.
+        ranks_favour_other: whether the test is on the side of `other`, although its mean is worse:
+            a few images with large differences can outweigh many with small ones.
     """
 
     data: str
@@ -47,6 +53,7 @@ class Comparison(NamedTuple):
     interval: tuple[float, float]
     p: float
     p_holm: float
+    ranks_favour_other: bool = False
 
     @property
     def by_interval(self) -> bool | None:
@@ -62,17 +69,19 @@ class Comparison(NamedTuple):
     @property
     def verdict(self) -> str:
         """What interval and test say together."""
-        answers = {self.by_interval, self.by_test} - {None}
         p = f"p = {self.p_holm:.3f}" if self.p_holm >= 0.001 else "p < 0.001"
-        if not answers:
+        if self.by_interval is None and self.by_test is None:
             return "too few images to compare"
-        if answers == {True}:
-            return f"shown to differ ({p})" if self.by_test else "shown to differ"
-        if answers == {False}:
-            return "not shown to differ"
-        if self.by_test:
-            return f"unclear, since Wilcoxon's test shows a difference ({p}) but the interval not"
-        return f"unclear, since the interval shows a difference but Wilcoxon's test not ({p})"
+        if self.by_test is None:
+            shown = "shown to differ" if self.by_interval else "not shown to differ"
+            return f"{shown} (by the interval alone, which is not corrected for several pairs)"
+        if self.by_test and self.ranks_favour_other:
+            return f"unclear, since Wilcoxon's test says that {self.other} is better ({p})"
+        if self.by_interval is not None and self.by_test != self.by_interval:
+            if self.by_test:
+                return f"unclear, since Wilcoxon's test shows a difference ({p}), the interval not"
+            return f"unclear, since the interval shows a difference, Wilcoxon's test not ({p})"
+        return f"shown to differ ({p})" if self.by_test else "not shown to differ"
 
     @property
     def sentence(self) -> str:
@@ -81,10 +90,10 @@ class Comparison(NamedTuple):
         if not np.isnan(self.interval).any():
             low, high = (f"{end:z.3f}" for end in self.gain)
             distance += f" [{low}, {high}]"
-        images = f"{self.images} images"
+        images = f"{self.images} image{'s' * (self.images > 1)}"
         if self.units != self.images:
-            images += f" of {self.units} groups"
-        if not self.difference:
+            images += f" of {self.units} group{'s' * (self.units > 1)}"
+        if abs(self.difference) < _NOISE:
             return f"{self.better} and {self.other} have the same {self.metric.heading} on {images}"
         return (
             f"{self.better} is better than {self.other} by {distance} in {self.metric.heading} on "
@@ -120,7 +129,7 @@ class Ranking(NamedTuple):
         first = ", ".join(
             f"{model} in {100 * shares[0]:.0f} %" for model, shares in zip(self.models, self.shares)
         )
-        return f"Best {self.metric.heading} in the resamples: {first}"
+        return f"Best {self.metric.heading} in the resamples (ties count for each): {first}"
 
 
 def compare(
@@ -133,27 +142,43 @@ def compare(
         metrics: the scores to compare, by protocol.
     """
     comparisons, rankings = [], []
-    for same in _on_same_images(rows):
+    for data, same in _on_same_images(rows):
         for protocol, of_protocol in metrics.items():
             for metric in of_protocol:
-                comparisons += _pairs(same, protocol, metric)
+                if any(math.isnan(row.total[protocol][metric.key]) for row in same):
+                    continue
+                comparisons += _pairs(data, same, protocol, metric)
                 if len(same) > 2:
-                    rankings += _ranking(same, protocol, metric)
+                    rankings += _ranking(data, same, protocol, metric)
     return comparisons, rankings
 
 
-def _on_same_images(rows: Sequence[SourceScores]) -> list[list[SourceScores]]:
-    """Rows with the same images, in groups of at least two."""
+def _on_same_images(rows: Sequence[SourceScores]) -> list[tuple[str, list[SourceScores]]]:
+    """Rows with the same images, masks and groups, at least two, with a name for the data."""
     if len(rows) < 2:
         return []
+    folders: dict[Path, str] = {}
     found: dict[tuple[object, ...], list[SourceScores]] = {}
     for row in rows:
-        images = tuple((item.stem, str(item.mask)) for item in row.source.items)
-        found.setdefault(images, []).append(row)
-    return [same for same in found.values() if len(same) > 1]
+        images = []
+        for item in row.source.items:
+            folder = item.mask.parent
+            if folder not in folders:
+                folders[folder] = os.path.realpath(folder)
+            images.append((item.stem, folders[folder], item.mask.name))
+        groups = None if row.group_of_image is None else tuple(row.group_of_image)
+        found.setdefault((tuple(images), groups, row.rules.masks), []).append(row)
+    several = [same for same in found.values() if len(same) > 1]
+    names = [same[0].source.data for same in several]
+    return [
+        (name if names.count(name) == 1 else str(same[0].source.items[0].mask.parent), same)
+        for name, same in zip(names, several)
+    ]
 
 
-def _pairs(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> list[Comparison]:
+def _pairs(
+    data: str, rows: Sequence[SourceScores], protocol: str, metric: Metric
+) -> list[Comparison]:
     found = []
     for first, second in combinations(rows, 2):
         values = [row.total[protocol][metric.key] for row in (first, second)]
@@ -161,14 +186,15 @@ def _pairs(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> list[
             values = [-value for value in values]
         better, other = (first, second) if values[0] >= values[1] else (second, first)
         difference = better.resampled[protocol][metric.key] - other.resampled[protocol][metric.key]
-        p = np.nan
-        if not metric.reduce:
-            p = signed_rank_p(
-                _unit_means(better, protocol, metric) - _unit_means(other, protocol, metric)
-            )
+        p, favours_other = np.nan, False
+        if not metric.reduce and better.units > 1:
+            differences = _unit_means(better, protocol, metric)
+            differences -= _unit_means(other, protocol, metric)
+            p, side = signed_rank(differences if metric.better == "higher" else -differences)
+            favours_other = side < 0
         found.append(
             Comparison(
-                better.source.data,
+                data,
                 protocol,
                 metric,
                 better.source.model,
@@ -179,6 +205,7 @@ def _pairs(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> list[
                 interval(difference),
                 p,
                 np.nan,
+                favours_other,
             )
         )
     corrected = holm([pair.p for pair in found])
@@ -199,24 +226,27 @@ def _unit_means(row: SourceScores, protocol: str, metric: Metric) -> NDArray[np.
     return np.array(means)
 
 
-def signed_rank_p(differences: ArrayLike) -> float:
-    """p-value of Wilcoxon's signed-rank test, two-sided.
+def signed_rank(differences: ArrayLike) -> tuple[float, float]:
+    """Wilcoxon's signed-rank test, two-sided.
 
     Args:
-        differences: `(n,)`; nan and 0 are left out, as Wilcoxon did.
+        differences: `(n,)`; nan and 0 (up to 1e-9) are left out, as Wilcoxon did.
 
     Returns:
-        In [0, 1]; 1 if all differences are 0, nan if there are none.
+        p-value in [0, 1], 1 if all differences are 0, nan if there are none; and the side that
+        has the larger sum of ranks, 1 for positive differences, -1 for negative ones, or 0.
     """
     values = np.asarray(differences, np.float64)
     values = values[~np.isnan(values)]
     if not values.size:
-        return float("nan")
-    if not values.any():
-        return 1.0
+        return math.nan, 0.0
+    values = values[np.abs(values) > _NOISE]
+    if not values.size:
+        return 1.0, 0.0
     from scipy import stats  # takes a second or more, which one model alone need not wait for
 
-    return float(stats.wilcoxon(values[values != 0]).pvalue)
+    side = float(np.sign(np.sign(values) @ stats.rankdata(np.abs(values))))
+    return float(stats.wilcoxon(values).pvalue), side
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -239,7 +269,9 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return corrected
 
 
-def _ranking(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> list[Ranking]:
+def _ranking(
+    data: str, rows: Sequence[SourceScores], protocol: str, metric: Metric
+) -> list[Ranking]:
     """The ranking; none if the score has no interval."""
     sign = -1.0 if metric.better == "lower" else 1.0
     order = sorted(rows, key=lambda row: -sign * row.total[protocol][metric.key])
@@ -251,4 +283,4 @@ def _ranking(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> lis
     ranks = (resampled[None] > resampled[:, None]).sum(axis=1)
     shares = np.stack([(ranks == rank).mean(axis=1) for rank in range(len(order))], axis=1)
     names = tuple(row.source.model for row in order)
-    return [Ranking(order[0].source.data, protocol, metric, names, shares)]
+    return [Ranking(data, protocol, metric, names, shares)]

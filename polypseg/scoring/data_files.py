@@ -51,6 +51,10 @@ def _content(row: SourceScores) -> dict[str, Any]:
             "drawn": units,
             units: row.units,
             "reliable": row.units >= FEW_UNITS,
+            "defined_by_fewer": {
+                part: {key: count for key, count in counts.items() if count < row.units}
+                for part, counts in row.defined.items()
+            },
         },
         "lesion_counts": row.lesion_counts._asdict() | {"images_without": row.empty},
         "calibration": {
@@ -88,6 +92,7 @@ def _comparison(pair: Comparison) -> dict[str, Any]:
         "interval": pair.interval,
         "wilcoxon_p": pair.p,
         "holm_p": pair.p_holm,
+        "test_favours": pair.other if pair.ranks_favour_other else pair.better,
         "verdict": pair.verdict,
     }
 

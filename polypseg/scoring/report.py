@@ -22,6 +22,7 @@ from .cells import (
     cells,
     headings,
     interval_cells,
+    left_out_strata,
     lesion_cells,
     lesion_headings,
     strata_cells,
@@ -162,10 +163,14 @@ def _strata_card(rows: Sequence[SourceScores]) -> str:
         )
         for name in strata_names(rows)
     )
+    others = "".join(
+        f'<p class="soft below">{html.escape(line)}.</p>' for line in left_out_strata(rows)
+    )
     return (
         '<section class="card"><h2>Parts of the data</h2><p class="soft">Size: the images with '
-        "foreground in three equal parts, with the smallest and largest share of foreground.</p>"
-        f"{tables}</section>"
+        "foreground in three equal parts, with the smallest and largest share of foreground. "
+        "Intervals of parts with fewer than 50 images are unreliable.</p>"
+        f"{tables}{others}</section>"
     )
 
 

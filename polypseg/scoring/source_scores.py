@@ -12,10 +12,10 @@ from polypseg import __version__
 from polypseg.data.images import Window
 from polypseg.files import digest, file_digest
 from polypseg.metrics import DataSetScores
-from polypseg.metrics.bootstrap import LEVEL, RESAMPLES, bootstrap, interval
+from polypseg.metrics.bootstrap import LEVEL, RESAMPLES, interval, resample
 from polypseg.metrics.boundary import surface_distance_version
 from polypseg.metrics.lesions import LesionCounts
-from polypseg.metrics.means import Values
+from polypseg.metrics.means import Values, WeightedMeans
 from polypseg.metrics.table import METRICS
 
 from .evaluation import Result, Rules
@@ -115,7 +115,16 @@ class SourceScores:
 
         The units are drawn in the same order for all models on the same images.
         """
-        return bootstrap([result.scores for result in self.results], self.group_of_image)
+        return resample(self._means)
+
+    @functools.cached_property
+    def _means(self) -> WeightedMeans:
+        return WeightedMeans([result.scores for result in self.results], self.group_of_image)
+
+    @property
+    def defined(self) -> dict[str, dict[str, int]]:
+        """By how many units each score is defined, by protocol and key."""
+        return self._means.defined
 
     @functools.cached_property
     def intervals(self) -> Intervals:

@@ -1,5 +1,6 @@
 """Parts of a data set, such as the images with small lesions: their scores, and intervals."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -74,6 +75,8 @@ def divide(sources: Sequence[Source], group_by: str | None, strata: str | None) 
             source.columns = [column for column in source.columns if column.name != group_by]
             unknown = [stem for stem, group in source.groups.items() if not group]
             expect(not unknown, "group_by", f"a {group_by} for each image in {strata}", unknown[:3])
+        elif any(column.name == GROUP for column in source.columns) and (group_by or of_run):
+            raise InputError(f"expected another name of a column than {GROUP}", "strata")
         elif group_by:
             with of_argument("group_by"):
                 source.groups = group_names(stems, group_by)
@@ -86,6 +89,9 @@ def divide(sources: Sequence[Source], group_by: str | None, strata: str | None) 
                     "are by image"
                 )
                 warnings.warn(note, Note, stacklevel=2)
+        if source.groups and len(set(source.groups.values())) == 1 < len(stems):
+            note = f"all {len(stems)} images of {source.data} are in one group: no intervals"
+            warnings.warn(note, Note, stacklevel=2)
 
 
 def stratify(
@@ -165,8 +171,15 @@ def _thirds(
 def _by_value(values: Sequence[str]) -> list[_Part]:
     return [
         (value, None, [index for index, other in enumerate(values) if other == value])
-        for value in sorted(set(values))
+        for value in sorted(set(values), key=_by_number)
     ]
+
+
+def _by_number(value: str) -> tuple[float, str]:
+    try:
+        return float(value), value
+    except ValueError:
+        return math.inf, value
 
 
 def _stratum(

@@ -13,6 +13,7 @@ from .cells import (
     headings,
     interval_cells,
     joined,
+    left_out_strata,
     lesion_cells,
     lesion_headings,
     on_one_line,
@@ -85,6 +86,7 @@ def markdown_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
             f"By {escape_markdown(name)}:",
             _table(strata_headings(rows), lines, "pipe", names=NAMES + 1),
         ]
+    parts += [f"{escape_markdown(line)}." for line in left_out_strata(rows)]
     parts += ["\n".join(f"{line}." for line in (ON_INTERVALS, *interval_note(rows)))]
     parts += ["What was scored:", _facts_table(rows)]
     return "\n\n".join(parts) + "\n"

@@ -1,5 +1,6 @@
 """The sentences that stand beside the tables."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from polypseg.metrics.bootstrap import FEW_UNITS
@@ -10,7 +11,7 @@ from .comparison import compare
 from .source_scores import SourceScores
 from .strata import Stratum
 
-ON_INTERVALS = "Intervals: 95 % of 10,000 bootstrap resamples (docs/metrics.md)"
+ON_INTERVALS = "Intervals: 95 %, from 10,000 bootstrap resamples (docs/metrics.md)"
 _MOST_SENTENCES = 6  # all pairs of four models
 
 
@@ -48,15 +49,28 @@ def lesion_words(rows: Sequence[SourceScores]) -> str:
 
 def interval_note(rows: Sequence[SourceScores]) -> list[str]:
     """A warning for each data set that is too small for its intervals."""
-    few = {
-        row.source.data: f"{row.units} {'images' if row.group_of_image is None else 'groups'}"
-        for row in rows
-        if row.units < FEW_UNITS
-    }
-    return [
-        f"The intervals of {data} are unreliable, often too short: {count}, fewer than {FEW_UNITS}"
-        for data, count in few.items()
-    ]
+    notes = {}
+    for row in rows:
+        unit = "image" if row.group_of_image is None else "group"
+        if row.units == 1:
+            notes[row.source.data] = f"{row.source.data}: no intervals, since it is one {unit}"
+        elif row.units < FEW_UNITS:
+            notes[row.source.data] = (
+                f"The intervals of {row.source.data} are unreliable, often too short: {row.units} "
+                f"{unit}s, fewer than {FEW_UNITS}"
+            )
+        else:
+            few = [
+                f"{metric.heading} ({row.defined[part][metric.key]} {unit}s)"
+                for part, metrics in METRICS.items()
+                for metric in metrics
+                if metric.column and 0 < row.defined[part].get(metric.key, 0) < FEW_UNITS
+            ]
+            if few:
+                notes[row.source.data] = (
+                    f"These intervals of {row.source.data} are unreliable: {', '.join(few)}"
+                )
+    return list(notes.values())
 
 
 def comparison_sentences(rows: Sequence[SourceScores], protocol: str) -> list[str]:
@@ -72,7 +86,8 @@ def comparison_sentences(rows: Sequence[SourceScores], protocol: str) -> list[st
         pairs = [pair for pair in comparisons if pair.data == data]
         order = [ranking for ranking in rankings if ranking.data == data]
         if len(pairs) > _MOST_SENTENCES:
-            pairs = [pair for pair in pairs if pair.better == order[0].models[0]]
+            wins = Counter(pair.better for pair in pairs)
+            pairs = [pair for pair in pairs if pair.better == wins.most_common(1)[0][0]]
         found = [pair.sentence for pair in pairs] + [ranking.sentence for ranking in order]
         sentences += [f"{data}: {sentence}" if several else sentence for sentence in found]
     return sentences

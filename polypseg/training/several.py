@@ -85,7 +85,6 @@ def train_member(
             config,
             folds=None,
             seeds=None,
-            group_by=None,
             split_dir=str(folder / "split"),
             trained_model_path=str(folder.parent),
             start_from=str(folder.parent / START) if config.start_from else None,
