@@ -53,10 +53,9 @@ def boundary_scores(
     Where an outline is missing:
 
     - empty mask: HD95 is not defined, nan; surface Dice has the value that `empty` gives to Dice.
-    - only the prediction is empty: HD95 is the diagonal of the image (of the box
-      around the pixels that count), the largest possible
-      distance, because leaving the image out would reward a network that finds nothing. Surface
-      Dice is 0.
+    - only the prediction is empty: HD95 is the diagonal of the image (of the box around the pixels
+      that count), the largest possible distance, because leaving the image out would reward a
+      network that finds nothing. Surface Dice is 0.
 
     Args:
         truth: the mask.

@@ -400,7 +400,7 @@ def test_a_killed_command_goes_on_where_it_was(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "written: " in result.stdout and " done before" in result.stdout
     after = contents(tmp_path / "o" / "masks")
-    kept = [name for name in before if after[name] == before[name]]
+    kept = [name for name in before if after.get(name) == before[name]]  # not a temporary file
     assert len(kept) >= 2, "the masks of the first call are not written again"
     names = sorted(path.name for path in (tmp_path / "o").iterdir())
     assert names == ["masks", "overlays", "regions.csv", "settings.json"]
@@ -442,13 +442,13 @@ def test_the_time_of_an_image_is_the_mean_of_the_later_calls(tmp_path):
         draw(tmp_path / "in" / f"{index}.png", seed=index)
     result = infer(
         *("--image", tmp_path / "in", "--out", tmp_path / "o", "--batch-size", 2),
-        env=os.environ | {"STUB_SECONDS": "0.2"},
+        env=os.environ | {"STUB_SECONDS": "0.5"},
     )
     assert result.returncode == 0, result.stderr
-    # Calls of 2, 2, 2 and 1: the second and the third are counted, 0.2 s for two images.
+    # Calls of 2, 2, 2 and 1: the second and the third are counted, 0.5 s for two images.
     line = next(line for line in result.stdout.splitlines() if "ms an image" in line)
     milliseconds, rate = (float(line.split()[index]) for index in (1, 5))
-    assert 100 <= milliseconds < 200 and "4 of 7 images" in line
+    assert 250 <= milliseconds < 500 and "4 of 7 images" in line
     assert rate == pytest.approx(1000 / milliseconds, rel=0.02)
 
 
