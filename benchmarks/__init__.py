@@ -1,1 +1,1 @@
-"""Measurements of speed: `python -m benchmarks.NAME`."""
+"""Measurements of speed, and of what scores depend on: `python -m benchmarks.NAME`."""
