@@ -137,8 +137,8 @@ THRESHOLD = (
         "HD95",
         "HD95",
         "lower",
-        "The distance in pixels within which 95 % of the outlines of mask and prediction have the "
-        "other outline; the image's diagonal if nothing is found.",
+        "95 % of each outline, of mask and of prediction, lies within this distance of the other "
+        "one, in pixels; the image's diagonal if nothing is found.",
         lambda view: view.boundary.hd95,
         needs="boundary",
     ),

@@ -265,17 +265,22 @@ def a_pair(difference, ends, p):
         (
             a_pair(0.018, (0.006, 0.043), 0.0004),
             "A is better than B by 0.018 [0.006, 0.043] in Dice on 100 images: "
-            "shown to differ (p < 0.001)",
+            "shown to differ (Wilcoxon, Holm: p < 0.001)",
         ),
         (
             a_pair(0.018, (0.006, 0.043), 0.2),
-            "100 images: unclear, since the interval shows a difference, Wilcoxon's test not "
-            "(p = 0.200)",
+            "100 images: unclear, since the interval shows a difference but the test does not "
+            "(Wilcoxon, Holm: p = 0.200)",
         ),
         (
             a_pair(0.018, (-0.006, 0.043), 0.02),
-            "100 images: unclear, since Wilcoxon's test shows a difference (p = 0.020), the "
-            "interval not",
+            "100 images: unclear, since the test shows a difference (Wilcoxon, Holm: p = 0.020) "
+            "but the interval does not",
+        ),
+        (
+            a_pair(0.00107, (0.00014, 0.00176), 0.2),
+            "A is better than B by 0.0011 [0.0001, 0.0018] in Dice on 100 images: unclear, since "
+            "the interval shows a difference but the test does not (Wilcoxon, Holm: p = 0.200)",
         ),
         (a_pair(0.0, (0.0, 0.0), 1.0), "A and B have the same Dice on 100 images"),
         (
@@ -392,7 +397,7 @@ def test_a_mean_that_few_images_decide_is_told(tmp_path):
     assert result.returncode == 0, result.stderr
     dice = [2 * found / (50 + found) for found in (40, 42)]
     assert f"a is better than b by {dice[0] - 52 / 60 * dice[1]:.3f} [" in result.stdout
-    assert "unclear, since Wilcoxon's test says that b is better (p" in result.stdout
+    assert "unclear, since the test says that b is better (Wilcoxon, Holm: p" in result.stdout
     (pair,) = [
         pair
         for pair in json.loads((tmp_path / "out/metrics.json").read_text())["comparisons"]

@@ -28,7 +28,8 @@ def rows(tmp_path_factory):
     for stem in "ab":
         mask = rng.integers(0, 2, (9, 13)).astype(np.uint8) * np.uint8(255)
         write_png(folder / "masks" / f"{stem}.png", mask)
-        write_png(folder / "maps" / f"{stem}.png", mask // 2 + np.uint8(9))
+        noise = rng.integers(0, 190, mask.shape).astype(np.uint8)
+        write_png(folder / "maps" / f"{stem}.png", mask // 4 + noise)
     (source,) = saved_sources([folder / "maps"], [folder / "masks"], names=[NAME])
     source.data = "bowel"
     return [SourceScores(source, Rules(), list(score_items(source.items, Rules())))]

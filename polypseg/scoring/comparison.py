@@ -67,29 +67,38 @@ class Comparison(NamedTuple):
         return None if np.isnan(self.p_holm) else self.p_holm < SIGNIFICANT
 
     @property
+    def favoured_by_test(self) -> str:
+        """The model with the larger sum of ranks."""
+        return self.other if self.ranks_favour_other else self.better
+
+    @property
     def verdict(self) -> str:
         """What interval and test say together."""
-        p = f"p = {self.p_holm:.3f}" if self.p_holm >= 0.001 else "p < 0.001"
+        p = f"Wilcoxon, Holm: p = {self.p_holm:.3f}"
+        if self.p_holm < 0.001:
+            p = "Wilcoxon, Holm: p < 0.001"
         if self.by_interval is None and self.by_test is None:
             return "too few images to compare"
         if self.by_test is None:
             shown = "shown to differ" if self.by_interval else "not shown to differ"
             return f"{shown} (by the interval alone, which is not corrected for several pairs)"
         if self.by_test and self.ranks_favour_other:
-            return f"unclear, since Wilcoxon's test says that {self.other} is better ({p})"
+            return f"unclear, since the test says that {self.other} is better ({p})"
         if self.by_interval is not None and self.by_test != self.by_interval:
             if self.by_test:
-                return f"unclear, since Wilcoxon's test shows a difference ({p}), the interval not"
-            return f"unclear, since the interval shows a difference, Wilcoxon's test not ({p})"
+                return f"unclear, since the test shows a difference ({p}) but the interval does not"
+            return f"unclear, since the interval shows a difference but the test does not ({p})"
         return f"shown to differ ({p})" if self.by_test else "not shown to differ"
 
     @property
     def sentence(self) -> str:
         """The result in one sentence."""
-        distance = f"{abs(self.difference):.3f}"
-        if not np.isnan(self.interval).any():
-            low, high = (f"{end:z.3f}" for end in self.gain)
-            distance += f" [{low}, {high}]"
+        numbers = [abs(self.difference), *(() if np.isnan(self.interval).any() else self.gain)]
+        # Three decimals, or more where one of the numbers would look like 0.
+        digits = next(n for n in range(3, 7) if n == 6 or min(map(abs, numbers)) >= 0.5 * 10**-n)
+        distance, *ends = (f"{number:z.{digits}f}" for number in numbers)
+        if ends:
+            distance += f" [{', '.join(ends)}]"
         images = f"{self.images} image{'s' * (self.images > 1)}"
         if self.units != self.images:
             images += f" of {self.units} group{'s' * (self.units > 1)}"

@@ -92,7 +92,7 @@ def _comparison(pair: Comparison) -> dict[str, Any]:
         "interval": pair.interval,
         "wilcoxon_p": pair.p,
         "holm_p": pair.p_holm,
-        "test_favours": pair.other if pair.ranks_favour_other else pair.better,
+        "test_favours": None if pair.by_test is None else pair.favoured_by_test,
         "verdict": pair.verdict,
     }
 

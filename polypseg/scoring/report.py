@@ -51,7 +51,7 @@ def report(rows: Sequence[SourceScores], environment: Mapping[str, str]) -> str:
         environment: versions and machine, shown as they are.
     """
     date = rows[-1].date
-    images = sum(row.total["n"] for row in rows)
+    images = sum({row.source.data: row.total["n"] for row in rows}.values())
     data = json.dumps(
         without_nan([_source_data(row, environment) for row in rows]), separators=(",", ":")
     )
@@ -168,8 +168,7 @@ def _strata_card(rows: Sequence[SourceScores]) -> str:
     )
     return (
         '<section class="card"><h2>Parts of the data</h2><p class="soft">Size: the images with '
-        "foreground in three equal parts, with the smallest and largest share of foreground. "
-        "Intervals of parts with fewer than 50 images are unreliable.</p>"
+        "foreground in three equal parts, with the smallest and largest share of foreground.</p>"
         f"{tables}{others}</section>"
     )
 

@@ -261,9 +261,12 @@ def _check_complete(
 ) -> None:
     missing = [stem for stem in masks if stem not in maps]
     if missing:
+        names = ", ".join(missing[:20])
+        if len(missing) > 20:
+            names += f", ... ({len(missing)}; `stems` scores only some)"
         raise InputError(
             f"expected a map for each of the {len(masks)} masks in {masks_folder}, got "
-            f"{len(masks) - len(missing)} in {maps_folder}; missing: {', '.join(missing)}",
+            f"{len(masks) - len(missing)} in {maps_folder}; missing: {names}",
             "predictions",
         )
 

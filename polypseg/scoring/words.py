@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from polypseg.metrics.bootstrap import FEW_UNITS
-from polypseg.metrics.table import METRICS
+from polypseg.metrics.table import METRICS, Metric
 
 from .columns import SIZE
 from .comparison import compare
@@ -70,15 +70,24 @@ def interval_note(rows: Sequence[SourceScores]) -> list[str]:
                 notes[row.source.data] = (
                     f"These intervals of {row.source.data} are unreliable: {', '.join(few)}"
                 )
-    return list(notes.values())
+    lines = list(notes.values())
+    if any(part.images < FEW_UNITS for row in rows for part in row.strata[SIZE]):
+        lines.append(f"Intervals of parts with fewer than {FEW_UNITS} images are unreliable")
+    return lines
 
 
 def comparison_sentences(rows: Sequence[SourceScores], protocol: str) -> list[str]:
-    """What the first score of a protocol says about each pair of models, and about their ranking.
+    """What the first score of a protocol says about each pair of models, and about their ranking;
+    with boundary scores also HD95.
 
     With more than four models only the pairs with the best one are told.
     """
-    metric = METRICS[protocol][0]
+    first, *others = METRICS[protocol]
+    told = [first, *(m for m in others if m.key == "hd95" and m.key in rows[0].total[protocol])]
+    return [line for metric in told for line in _sentences_on(rows, protocol, metric)]
+
+
+def _sentences_on(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> list[str]:
     comparisons, rankings = compare(rows, {protocol: [metric]})
     several = len({pair.data for pair in comparisons}) > 1
     sentences = []
