@@ -1,5 +1,6 @@
 """Names with markup in every format of a table."""
 
+import copy
 import html
 import re
 from html.parser import HTMLParser
@@ -126,6 +127,17 @@ def test_no_name_becomes_an_element_of_the_report(name, rows, monkeypatch):
     monkeypatch.setattr(row, "results", [result._replace(stem=name) for result in row.results])
     monkeypatch.setattr("sys.argv", ["test.py", name])
     assert elements() == plain
+
+
+def test_no_name_leaves_a_comment_of_latex_or_commands_a_terminal(rows):
+    """Sentences about two models of which one has a line break and an escape in its name."""
+    other = SourceScores(copy.copy(rows[0].source), Rules(), rows[0].results)
+    other.source.model = "other"
+    text = tables.latex_tables([*rows, other])
+    assert f"% {SHOWN} and other have the same mDice on 2 images" in text
+    for line in text.split("\n"):
+        assert line.startswith(("%", "\\")) or " & " in line or not line
+    assert "\x1b" not in tables.terminal_tables([*rows, other])
 
 
 def test_report(rows):

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from polypseg.errors import one_line
 from polypseg.metrics.table import METRICS, Metric
 
 from .source_scores import PROTOCOLS, SourceScores
 from .strata import Intervals
-from .words import stratum_name
+from .words import on_one_line, stratum_name
 
 NAMES = 2  # columns of text, model and data, before those of numbers
 
@@ -170,8 +169,3 @@ def _has_many_parts(name: str, rows: Sequence[SourceScores]) -> bool:
 def joined(number: str, between: str) -> str:
     """A number and its interval in one cell."""
     return f"{number} {between}".rstrip()
-
-
-def on_one_line(text: str) -> str:
-    """The text without line breaks, and without what a terminal would take for a command."""
-    return one_line(" ".join(text.split()))

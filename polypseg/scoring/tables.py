@@ -16,7 +16,6 @@ from .cells import (
     left_out_strata,
     lesion_cells,
     lesion_headings,
-    on_one_line,
     shown_metrics,
     strata_cells,
     strata_headings,
@@ -28,6 +27,7 @@ from .words import (
     comparison_sentences,
     interval_note,
     lesion_words,
+    on_one_line,
     protocol_words,
 )
 
@@ -119,7 +119,7 @@ def _facts_table(rows: Sequence[SourceScores]) -> str:
 
 
 def latex_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
-    """Both protocols' tables and that of lesions for the package booktabs, the best in bold."""
+    """All tables for the package booktabs, the best numbers in bold."""
     parts = []
     for protocol in PROTOCOLS:
         names = (metric.latex for metric in shown_metrics(protocol, rows))
@@ -134,6 +134,11 @@ def latex_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
     heads = ["Model", "Data", *(escape_latex(head) for head in lesion_headings(rows)[NAMES:])]
     lines = _escaped(_lesion_lines(rows, digits), escape_latex)
     parts.append(f"% {lesion_words(rows)}\n{_table(heads, lines, _booktabs(len(heads) - NAMES))}")
+    for name in strata_names(rows):
+        heads = ["Model", "Data", *(escape_latex(head) for head in strata_headings(rows)[NAMES:])]
+        lines = _escaped(strata_cells(rows, name, digits), escape_latex)
+        table = _table(heads, lines, _booktabs(len(heads) - NAMES - 1, NAMES + 1), names=NAMES + 1)
+        parts.append(f"% By {on_one_line(name)}\n{table}")
     parts.append("\n".join(f"% {line}" for line in (ON_INTERVALS, *interval_note(rows))))
     return "\n\n".join(parts) + "\n"
 
@@ -167,10 +172,10 @@ def _table(heads: Sequence[str], lines: Cells, style: str | TableFormat, names: 
     return tabulate(lines, heads, tablefmt=style, colalign=align, disable_numparse=True)
 
 
-def _booktabs(numbers: int) -> TableFormat:
+def _booktabs(numbers: int, names: int = NAMES) -> TableFormat:
     """The table format of LaTeX's booktabs; tabulate's own would escape our formulas."""
     row = DataRow("", " & ", r" \\")
-    columns = "l" * NAMES + "r" * numbers
+    columns = "l" * names + "r" * numbers
     return TableFormat(
         lineabove=Line(f"\\begin{{tabular}}{{{columns}}}\n\\toprule", "", "", ""),
         linebelowheader=Line(r"\midrule", "", "", ""),

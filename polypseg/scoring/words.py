@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from polypseg.errors import one_line
 from polypseg.metrics.bootstrap import FEW_UNITS
 from polypseg.metrics.table import METRICS, Metric
 
@@ -70,7 +71,7 @@ def interval_note(rows: Sequence[SourceScores]) -> list[str]:
                 notes[row.source.data] = (
                     f"These intervals of {row.source.data} are unreliable: {', '.join(few)}"
                 )
-    lines = list(notes.values())
+    lines = [on_one_line(note) for note in notes.values()]
     if any(part.images < FEW_UNITS for row in rows for part in row.strata[SIZE]):
         lines.append(f"Intervals of parts with fewer than {FEW_UNITS} images are unreliable")
     return lines
@@ -84,7 +85,7 @@ def comparison_sentences(rows: Sequence[SourceScores], protocol: str) -> list[st
     """
     first, *others = METRICS[protocol]
     told = [first, *(m for m in others if m.key == "hd95" and m.key in rows[0].total[protocol])]
-    return [line for metric in told for line in _sentences_on(rows, protocol, metric)]
+    return [on_one_line(line) for metric in told for line in _sentences_on(rows, protocol, metric)]
 
 
 def _sentences_on(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> list[str]:
@@ -109,3 +110,8 @@ def stratum_name(stratum: Stratum, column: str) -> str:
     factor, unit = (100.0, " %") if column == SIZE else (1.0, "")
     low, high = (f"{factor * limit:.3g}{unit}" for limit in stratum.limits)
     return f"{stratum.name} ({low} to {high})"
+
+
+def on_one_line(text: str) -> str:
+    """The text without line breaks, and without what a terminal would take for a command."""
+    return one_line(" ".join(text.split()))
