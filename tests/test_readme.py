@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -174,6 +175,7 @@ def test_the_commands_of_the_readme_run(folder, monkeypatch):
     for name, seed in (("my-data", 1), ("more-data", 2), ("photos", 3)):
         write_dataset(name, 10, size=(48, 60), seed=seed)
     Path("my-data/masks").rename("maps")
+    shutil.copytree("maps", "other-maps")
     write_dataset("my-data", 10, size=(48, 60), seed=1)
     image = cv2.imread("photos/images/synthetic_0000.png")
     cv2.imwrite("image.jpg", image)
