@@ -18,6 +18,7 @@ from .means import Values, WeightedMeans
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+SEED = 0
 FEW_UNITS = 50  # with fewer, the interval is too short too often
 
 _BLOCK = 1_000  # resamples whose weights are in memory at once
@@ -25,7 +26,7 @@ _MOST_KEPT = 20_000_000  # counts that are kept for the next call
 
 
 def resample_weights(
-    units: int, resamples: int = RESAMPLES, seed: int = 0
+    units: int, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Iterator[NDArray[np.float64]]:
     """How often each unit is drawn in each resample.
 
@@ -68,7 +69,7 @@ def bootstrap(
     units: ArrayLike | None = None,
     keys: dict[str, Sequence[str]] | None = None,
     resamples: int = RESAMPLES,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> Values:
     """The scores of each resample of a data set.
 
@@ -87,7 +88,7 @@ def bootstrap(
     return resample(WeightedMeans(images, units, keys), resamples, seed)
 
 
-def resample(means: WeightedMeans, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+def resample(means: WeightedMeans, resamples: int = RESAMPLES, seed: int = SEED) -> Values:
     """`bootstrap` of images whose scores are in a matrix already."""
     blocks = [means(weights) for weights in resample_weights(means.units, resamples, seed)]
     return {

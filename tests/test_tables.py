@@ -17,6 +17,11 @@ from polypseg.scoring.source_scores import SourceScores
 from polypseg.scoring.sources import saved_sources
 
 NAME = "1e5|a_b%c&d<e>f*g`h`[i](j)\\k$l#m{n}~o^p\n q\x1b[31m\u202e\"onload='r'"
+NOTES = (
+    "In brackets: 95 % intervals, from 10,000 bootstrap resamples",
+    "The intervals of bowel are unreliable, often too short: 2 images, fewer than 50",
+    "Intervals of parts with fewer than 50 images are unreliable",
+)
 SHOWN = NAME.replace("\n ", " ").replace("\x1b", r"\x1b").replace("\u202e", r"\u202e")
 
 
@@ -76,6 +81,7 @@ def test_markdown(rows):
     assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", name) == SHOWN
     assert not set(re.sub(r"\\.", "", name)) & set("|_*`<>[]&$~\\")
     assert cells[1:] == ["bowel", *numbers(rows, "pranet", 3, " [{}, {}]")]
+    assert "\n".join(f"{note}." for note in NOTES) in text
     assert r"on bowel" in text.split("What was scored:")[1].split("\n")[2]
 
 
@@ -91,6 +97,7 @@ def test_latex(rows):
         " & ".join([expected, "bowel", *numbers(rows, "pranet", 3, r" {{\scriptsize [{}, {}]}}")])
         + r" \\"
     )
+    assert text.endswith("\n\n" + "\n".join(f"% {note}" for note in NOTES) + "\n")
     assert f"\\midrule\n{line}\n\\bottomrule\n\\end{{tabular}}" in text
     assert text.count(r"\begin{tabular}{llrrrrrrrr}" + "\n\\toprule\nModel & Data & Images") == 1
 

@@ -97,7 +97,7 @@ def best_cells(rows: Sequence[SourceScores], lines: Cells, protocol: str) -> set
 def lesion_headings(rows: Sequence[SourceScores]) -> list[str]:
     """The headings of the table of lesions, as plain text."""
     names = (metric.heading for metric in shown_metrics("lesions", rows))
-    return ["model", "data", "lesions", "images without", *names]
+    return ["model", "data", "lesions", "empty masks", *names]
 
 
 def lesion_cells(rows: Sequence[SourceScores], digits: int) -> tuple[Cells, Cells]:

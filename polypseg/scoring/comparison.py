@@ -95,7 +95,8 @@ class Comparison(NamedTuple):
         """The result in one sentence."""
         numbers = [abs(self.difference), *(() if np.isnan(self.interval).any() else self.gain)]
         # Three decimals, or more where one of the numbers would look like 0.
-        digits = next(n for n in range(3, 7) if n == 6 or min(map(abs, numbers)) >= 0.5 * 10**-n)
+        smallest = min((abs(number) for number in numbers if number), default=1.0)
+        digits = next(n for n in range(3, 7) if n == 6 or smallest >= 0.5 * 10**-n)
         distance, *ends = (f"{number:z.{digits}f}" for number in numbers)
         if ends:
             distance += f" [{', '.join(ends)}]"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from polypseg.files import csv_text
-from polypseg.metrics.bootstrap import FEW_UNITS, LEVEL, RESAMPLES
+from polypseg.metrics.bootstrap import FEW_UNITS, LEVEL, RESAMPLES, SEED
 from polypseg.metrics.table import METRICS
 
 from .comparison import Comparison, Ranking, compare
@@ -47,7 +47,7 @@ def _content(row: SourceScores) -> dict[str, Any]:
         "bootstrap": {
             "level": LEVEL,
             "resamples": RESAMPLES,
-            "seed": 0,
+            "seed": SEED,
             "drawn": units,
             units: row.units,
             "reliable": row.units >= FEW_UNITS,

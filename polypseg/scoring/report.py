@@ -33,9 +33,11 @@ from .data_files import without_nan
 from .evaluation import Result
 from .source_scores import PROTOCOLS, SourceScores
 from .words import (
+    ON_INTERVALS,
     comparison_sentences,
     interval_note,
     lesion_words,
+    parts_note,
     protocol_words,
 )
 
@@ -131,7 +133,7 @@ def _headline(rows: Sequence[SourceScores], protocol: str) -> str:
 
 
 def _on_intervals(rows: Sequence[SourceScores]) -> str:
-    lines = ["Small numbers: 95 % intervals, from 10,000 bootstrap resamples", *interval_note(rows)]
+    lines = [f"Small numbers: {ON_INTERVALS}", *interval_note(rows)]
     return html.escape("".join(f"{line}. " for line in lines).strip())
 
 
@@ -164,7 +166,8 @@ def _strata_card(rows: Sequence[SourceScores]) -> str:
         for name in strata_names(rows)
     )
     others = "".join(
-        f'<p class="soft below">{html.escape(line)}.</p>' for line in left_out_strata(rows)
+        f'<p class="soft below">{html.escape(line)}.</p>'
+        for line in (*left_out_strata(rows), *parts_note(rows))
     )
     return (
         '<section class="card"><h2>Parts of the data</h2><p class="soft">Size: the images with '

@@ -28,6 +28,7 @@ from .words import (
     interval_note,
     lesion_words,
     on_one_line,
+    parts_note,
     protocol_words,
 )
 
@@ -45,7 +46,7 @@ def terminal_tables(rows: Sequence[SourceScores], digits: int = 4) -> str:
     numbers, intervals = lesion_cells(rows, digits)
     lines = _with_intervals_below(numbers, intervals)
     parts.append(f"{lesion_words(rows)}\n{_table(lesion_headings(rows), lines, 'plain')}")
-    parts.append("\n".join([ON_INTERVALS, *interval_note(rows)]))
+    parts.append("\n".join([f"Below the numbers: {ON_INTERVALS}", *interval_note(rows)]))
     return "\n\n".join(parts)
 
 
@@ -87,7 +88,8 @@ def markdown_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
             _table(strata_headings(rows), lines, "pipe", names=NAMES + 1),
         ]
     parts += [f"{escape_markdown(line)}." for line in left_out_strata(rows)]
-    parts += ["\n".join(f"{line}." for line in (ON_INTERVALS, *interval_note(rows)))]
+    notes = (f"In brackets: {ON_INTERVALS}", *interval_note(rows), *parts_note(rows))
+    parts += ["\n".join(f"{line}." for line in notes)]
     parts += ["What was scored:", _facts_table(rows)]
     return "\n\n".join(parts) + "\n"
 
@@ -139,7 +141,8 @@ def latex_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
         lines = _escaped(strata_cells(rows, name, digits), escape_latex)
         table = _table(heads, lines, _booktabs(len(heads) - NAMES - 1, NAMES + 1), names=NAMES + 1)
         parts.append(f"% By {on_one_line(name)}\n{table}")
-    parts.append("\n".join(f"% {line}" for line in (ON_INTERVALS, *interval_note(rows))))
+    lines_below = (f"In brackets: {ON_INTERVALS}", *interval_note(rows), *parts_note(rows))
+    parts.append("\n".join(f"% {line}" for line in lines_below))
     return "\n\n".join(parts) + "\n"
 
 

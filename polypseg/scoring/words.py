@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from polypseg.errors import one_line
-from polypseg.metrics.bootstrap import FEW_UNITS
+from polypseg.metrics.bootstrap import FEW_UNITS, LEVEL, RESAMPLES
 from polypseg.metrics.table import METRICS, Metric
 
 from .columns import SIZE
@@ -12,7 +12,7 @@ from .comparison import compare
 from .source_scores import SourceScores
 from .strata import Stratum
 
-ON_INTERVALS = "Intervals: 95 %, from 10,000 bootstrap resamples (docs/metrics.md)"
+ON_INTERVALS = f"{100 * LEVEL:.0f} % intervals, from {RESAMPLES:,} bootstrap resamples"
 _MOST_SENTENCES = 6  # all pairs of four models
 
 
@@ -71,10 +71,15 @@ def interval_note(rows: Sequence[SourceScores]) -> list[str]:
                 notes[row.source.data] = (
                     f"These intervals of {row.source.data} are unreliable: {', '.join(few)}"
                 )
-    lines = [on_one_line(note) for note in notes.values()]
-    if any(part.images < FEW_UNITS for row in rows for part in row.strata[SIZE]):
-        lines.append(f"Intervals of parts with fewer than {FEW_UNITS} images are unreliable")
-    return lines
+    return [on_one_line(note) for note in notes.values()]
+
+
+def parts_note(rows: Sequence[SourceScores]) -> list[str]:
+    """A warning if a part of a data set is too small for its intervals."""
+    small = any(
+        part.images < FEW_UNITS for row in rows for parts in row.strata.values() for part in parts
+    )
+    return [f"Intervals of parts with fewer than {FEW_UNITS} images are unreliable"] * small
 
 
 def comparison_sentences(rows: Sequence[SourceScores], protocol: str) -> list[str]:
