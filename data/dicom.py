@@ -128,7 +128,7 @@ def _choose(
         known[slice_.series].append(slice_)
     if series is None and len(known) == 1:
         return list(slices)
-    if series in known:
+    if series is not None and series in known:
         return known[series]
     listed = "; ".join(
         f"{uid} ({len(members)} {members[0].modality} files of "

@@ -36,7 +36,7 @@ def read_nifti(path: Path, argument: str) -> Volume:
     """A NIfTI file with its numbers as `simplest` stores them."""
     nibabel = load_nibabel()
     with reading(path, "a complete NIfTI file", argument):
-        image = nibabel.load(path)
+        image = nibabel.load(path, mmap=False)
         header = image.header
         if not isinstance(header, nibabel.Nifti1Header):
             raise ValueError("another format")
@@ -74,7 +74,7 @@ def _note_orientation(header: Any, path: Path) -> None:
 
 
 def simplest(
-    raw: NDArray, slope: float, intercept: float, path: Path, argument: str
+    raw: NDArray[Any], slope: float, intercept: float, path: Path, argument: str
 ) -> NDArray[Any]:
     """`raw * slope + intercept` as int16 if these are integers that fit, else as float32.
 
@@ -111,7 +111,7 @@ def simplest(
     return result
 
 
-def write_nifti(path: str | os.PathLike[str], array: NDArray, like: Volume) -> None:
+def write_nifti(path: str | os.PathLike[str], array: NDArray[Any], like: Volume) -> None:
     """Write a volume in the grid of another one, completely or not at all.
 
     Args:

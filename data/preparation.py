@@ -76,7 +76,10 @@ class Preparation:
         known = {field.name for field in dataclasses.fields(cls)}
         if not isinstance(values, dict) or values.keys() != known:
             raise ValueError(f"expected the values {', '.join(sorted(known))}")
-        tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        tuples: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
         return cls(**tuples)
 
     @classmethod

@@ -4,6 +4,8 @@ A slice is shown as radiologists see it. Axial: the patient's right on the left,
 Coronal: right on the left, superior on top. Sagittal: anterior on the left, superior on top.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ _SAME = 0.01  # relative difference of two spacings that count as equal
 _LARGEST = 8192  # side of a slice in pixels
 
 
-def plane_of(array: NDArray, plane: str, index: int) -> NDArray:
+def plane_of(array: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
     """A view of one slice.
 
     Args:
@@ -91,7 +93,7 @@ class Slicer:
     def __len__(self) -> int:
         return int(self._volume.array.shape[_AXES[self._preparation.plane]])
 
-    def _plane(self, array: NDArray, index: int) -> NDArray:
+    def _plane(self, array: NDArray[Any], index: int) -> NDArray[Any]:
         return plane_of(array, self._preparation.plane, index)
 
     def image(self, index: int) -> NDArray[np.uint8]:
@@ -99,13 +101,13 @@ class Slicer:
 
         The first and the last slice stand in for the neighbours that they lack.
         """
-        grey = self._grey(index)
+        grey: NDArray[Any] = self._grey(index)
         if self._preparation.neighbours:
             below, above = max(index - 1, 0), min(index + 1, len(self) - 1)
             grey = np.dstack([self._grey(below), grey, self._grey(above)])
         if grey.shape[:2] != self.size:
             grey = resize_image(np.ascontiguousarray(grey), self.size)
-        return grey if grey.ndim == 3 else cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+        return np.dstack([grey] * 3) if grey.ndim == 2 else grey
 
     def _grey(self, index: int) -> NDArray[np.uint8]:
         """The slice at the volume's own size, windowed, C-contiguous."""
@@ -115,7 +117,7 @@ class Slicer:
             return levels
         return _windowed(plane, self._preparation.window or (0, 1))
 
-    def mask(self, index: int, labels: NDArray) -> NDArray[np.uint8]:
+    def mask(self, index: int, labels: NDArray[Any]) -> NDArray[np.uint8]:
         """The ground truth of one slice.
 
         Args:
@@ -126,15 +128,17 @@ class Slicer:
             `(H, W)` uint8 in {0, 1}.
         """
         plane, label = self._plane(labels, index), self._preparation.label
-        mask = np.isin(plane, label) if label else plane > 0
-        mask = np.ascontiguousarray(mask, np.uint8)
+        chosen = np.isin(plane, label) if label else plane > 0
+        mask: NDArray[np.uint8] = np.ascontiguousarray(chosen, np.uint8)
         return mask if mask.shape == self.size else resize_mask(mask, self.size)
 
     def empty_map(self) -> NDArray[np.float32]:
         """An array of zeros for `put`, `(X, Y, Z)`. In memory its axial slices are in one piece."""
         return np.zeros(self._volume.array.shape, np.float32, order="F")
 
-    def put(self, index: int, map_: NDArray[np.float32], out: NDArray, add: bool = False) -> None:
+    def put(
+        self, index: int, map_: NDArray[np.float32], out: NDArray[Any], add: bool = False
+    ) -> None:
         """Write the map of one slice to the volume's grid.
 
         Args:
@@ -145,7 +149,8 @@ class Slicer:
         """
         if self.size != self._shape:
             size = self._shape[::-1]
-            map_ = cv2.resize(map_, size, interpolation=cv2.INTER_LINEAR).reshape(self._shape)
+            map_ = np.asarray(cv2.resize(map_, size, interpolation=cv2.INTER_LINEAR), np.float32)
+            map_ = map_.reshape(self._shape)
         plane = self._plane(out, index)
         if add:
             plane += map_
@@ -153,7 +158,7 @@ class Slicer:
             plane[...] = map_
 
 
-def _windowed(levels: NDArray, window: tuple[float, float]) -> NDArray[np.uint8]:
+def _windowed(levels: NDArray[Any], window: tuple[float, float]) -> NDArray[np.uint8]:
     low, high = window
     scaled = (levels.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
     return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)

@@ -67,17 +67,18 @@ class Grid:
         affine: NDArray[np.float64] = self.affine @ turn
         return affine
 
-    def to_ras(self, stored: NDArray) -> NDArray:
+    def to_ras(self, stored: NDArray[Any]) -> NDArray[Any]:
         """A view of an array of the file, `shape`, in RAS order."""
-        array: NDArray = load_nibabel().orientations.apply_orientation(stored, self._orientation)
+        apply: Any = load_nibabel().orientations.apply_orientation
+        array: NDArray[Any] = apply(stored, self._orientation)
         return array
 
-    def from_ras(self, array: NDArray) -> NDArray:
+    def from_ras(self, array: NDArray[Any]) -> NDArray[Any]:
         """A view of an array in RAS order, in the order of the file."""
         orientations = load_nibabel().orientations
         ras = orientations.axcodes2ornt("RAS")
         back = orientations.ornt_transform(ras, self._orientation)
-        stored: NDArray = orientations.apply_orientation(array, back)
+        stored: NDArray[Any] = orientations.apply_orientation(array, back)
         return stored
 
 
@@ -96,7 +97,7 @@ class Volume:
     """
 
     path: Path
-    array: NDArray
+    array: NDArray[Any]
     grid: Grid
     spacing: tuple[float, float, float]
     files: tuple[Path, ...] = ()
@@ -104,7 +105,7 @@ class Volume:
 
 
 def make_volume(
-    path: Path, stored: NDArray, grid: Grid, files: Iterable[Path] = (), header: Any = None
+    path: Path, stored: NDArray[Any], grid: Grid, files: Iterable[Path] = (), header: Any = None
 ) -> Volume:
     """A `Volume` from an array in the order of the file."""
     array = grid.to_ras(stored)
@@ -151,5 +152,5 @@ def check_hounsfield(volume: Volume, argument: str) -> None:
     )
 
 
-def with_array(volume: Volume, array: NDArray) -> Volume:
+def with_array(volume: Volume, array: NDArray[Any]) -> Volume:
     return Volume(volume.path, array, volume.grid, volume.spacing, volume.files, volume.header)
