@@ -44,6 +44,7 @@ class _Slice(NamedTuple):
     spacing: tuple[float, float]  # of rows, of columns
     directions: tuple[float, ...]  # of a row, of a column
     position: tuple[float, ...]
+    coding: str  # name of the transfer syntax
 
 
 def is_dicom(path: Path) -> bool:
@@ -77,7 +78,8 @@ def read_series(folder: Path, series: str | None, argument: str) -> Volume:
             raise InputError(f"expected slices of a CT, got {slice_.problem}", argument)
     slices, grid = _sorted(slices, folder, argument)
     files = [slice_.path for slice_ in slices]
-    return make_volume(folder, _read_voxels(files, folder, argument), grid, files)
+    voxels = _read_voxels(files, folder, slices[0].coding, argument)
+    return make_volume(folder, voxels, grid, files)
 
 
 def _read_headers(folder: Path, argument: str) -> list[_Slice]:
@@ -116,6 +118,7 @@ def _slice(path: Path, header: Any) -> _Slice:
         numbers["PixelSpacing"],  # type: ignore[arg-type]  # two numbers, as DICOM has it
         numbers["ImageOrientationPatient"],
         numbers["ImagePositionPatient"],
+        str(header.file_meta.TransferSyntaxUID.name),
     )
 
 
@@ -183,13 +186,20 @@ def _sorted(slices: list[_Slice], folder: Path, argument: str) -> tuple[list[_Sl
     return slices, grid
 
 
-def _read_voxels(files: Sequence[Path], folder: Path, argument: str) -> NDArray[Any]:
+def _read_voxels(files: Sequence[Path], folder: Path, coding: str, argument: str) -> NDArray[Any]:
     """`(columns, rows, slices)` in Hounsfield units, int16 or float32."""
     itk = _package("SimpleITK", "SimpleITK")
     reader = itk.ImageSeriesReader()
     reader.SetFileNames([os.fspath(path) for path in files])
-    with reading(folder, "a series whose files are complete and readable", argument), quiet():
-        image = reader.Execute()
+    try:
+        with quiet():
+            image = reader.Execute()
+    except RuntimeError as error:  # its text names files of SimpleITK's own
+        raise InputError(
+            f"expected complete files that SimpleITK can decode, got {folder} (their coding is "
+            f"{coding})",
+            argument,
+        ) from error
     voxels = itk.GetArrayViewFromImage(image)  # valid as long as the image is there
     kind = np.int16 if voxels.dtype.kind in "iu" else np.float32
     if kind is np.float32:

@@ -14,7 +14,7 @@ from polypseg.files import atomic
 from .volume import Grid, Volume, check_grid, check_shape, load_nibabel, make_volume
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-_TEXTS = ("descrip", "aux_file", "db_name", "intent_name")  # may name the patient
+_TEXTS = {"descrip", "aux_file", "db_name", "intent_name"}  # may name the patient
 _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 
@@ -55,7 +55,7 @@ def read_nifti(path: Path, argument: str) -> Volume:
     check_grid(grid, path, argument)
     _note_orientation(header, path)
     header.extensions.clear()
-    for name in _TEXTS:
+    for name in _TEXTS & set(header.keys()):  # NIfTI 2 has fewer
         header[name] = b""
     return make_volume(path, simplest(raw, slope, intercept, path, argument), grid, header=header)
 

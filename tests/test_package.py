@@ -33,6 +33,7 @@ def requirements(name):
     [
         ("requirements.txt", PROJECT["dependencies"]),
         ("requirements-export.txt", EXTRAS["export"]),
+        ("requirements-ct.txt", EXTRAS["ct"]),
         (
             "requirements-dev.txt",
             [line for line in EXTRAS["dev"] if not line.startswith("polypseg[")],
@@ -43,10 +44,10 @@ def test_requirements_files_say_what_pyproject_says(name, expected):
     assert requirements(name) == expected
 
 
-def test_development_includes_what_exports_need():
-    assert "polypseg[export]" in EXTRAS["dev"]
+def test_development_includes_what_exports_and_volumes_need():
+    assert "polypseg[export,ct]" in EXTRAS["dev"]
     included = re.findall(r"^-r (.*)$", (ROOT / "requirements-dev.txt").read_text(), flags=re.M)
-    assert included == ["requirements.txt", "requirements-export.txt"]
+    assert included == ["requirements.txt", "requirements-export.txt", "requirements-ct.txt"]
 
 
 def test_keras_has_an_upper_bound():
