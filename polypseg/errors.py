@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 
@@ -24,6 +24,22 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.argument}: {self.message}" if self.argument else self.message
+
+
+class InputErrors(InputError):
+    """Several mistakes that were found together. A command prints a line for each.
+
+    Args:
+        errors: the mistakes, one or more.
+    """
+
+    def __init__(self, errors: Sequence[InputError]) -> None:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        super().__init__(errors[0].message + more, errors[0].argument)
+        self.errors = tuple(errors)
+
+    def __reduce__(self) -> tuple[type["InputErrors"], tuple[Sequence[InputError]]]:
+        return InputErrors, (self.errors,)
 
 
 class Note(UserWarning):

@@ -114,6 +114,34 @@ def atomic(
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Context that yields a temporary folder; it is renamed to `path` at the end.
+
+    If the context raises, the temporary folder is removed and `path` is not changed.
+
+    Args:
+        path: the folder to write. An older folder there is replaced at the end, by two renames:
+            if the process is killed between them, it is left under its temporary name.
+
+    Raises:
+        OSError: the folder cannot be made or renamed.
+    """
+    path = Path(os.path.abspath(path))
+    temporary, old = part_path(path, ""), part_path(path, "")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if os.path.lexists(path):
+            os.replace(path, old)
+        os.replace(temporary, path)
+    finally:
+        remove(temporary)
+        if not os.path.lexists(path) and os.path.lexists(old):  # it could not be replaced
+            os.replace(old, path)
+        remove(old)
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 file, completely or not at all. Raises OSError."""
     with atomic(path, durable=True) as temporary:

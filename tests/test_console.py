@@ -27,7 +27,7 @@ from polypseg.console.run import (
     tolerate_encoding,
     warn,
 )
-from polypseg.errors import InputError, expect, of_argument, reading, reason
+from polypseg.errors import InputError, InputErrors, expect, of_argument, reading, reason
 from polypseg.options import REQUIRED, option
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +56,16 @@ def test_an_input_error_names_the_option(capsys, monkeypatch):
     assert outcome(capsys, InputError("a\nb\x1b[31m", "FILE"), monkeypatch, "polypseg convert") == (
         2,
         "polypseg convert: error: FILE: a\\nb\\x1b[31m\n",
+    )
+
+
+def test_several_mistakes_are_a_line_each(capsys, monkeypatch):
+    mistakes = [InputError("expected a, got b", "out"), InputError("expected `out`, got\nd")]
+    error = pickle.loads(pickle.dumps(InputErrors(mistakes)))
+    assert str(error) == "out: expected a, got b (and 1 more)"
+    assert outcome(capsys, error, monkeypatch) == (
+        2,
+        "train.py: error: --out: expected a, got b\ntrain.py: error: expected --out, got\\nd\n",
     )
 
 

@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 
 from polypseg.errors import InputError
-from polypseg.files import atomic, csv_rows, csv_text, file_digest, part_path, write_text, writing
+from polypseg.files import (
+    atomic,
+    atomic_folder,
+    csv_rows,
+    csv_text,
+    file_digest,
+    part_path,
+    write_text,
+    writing,
+)
 
 
 def test_a_file_is_replaced_only_when_it_is_complete(tmp_path):
@@ -38,6 +47,31 @@ def test_a_temporary_name_is_short_and_its_own(name, tmp_path):
 def _write(path, letter):
     for _ in range(50):
         write_text(path, letter * 100_000)
+
+
+@pytest.mark.parametrize("before", [None, "empty", "full", "link"])
+def test_a_folder_is_replaced_only_when_it_is_complete(before, tmp_path):
+    path, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    if before == "link":
+        path.symlink_to(elsewhere)
+    elif before:
+        path.mkdir()
+        if before == "full":
+            (path / "old").touch()
+    there = sorted(map(str, tmp_path.rglob("*")))
+    with pytest.raises(RuntimeError):
+        with atomic_folder(path) as folder:
+            (folder / "new").touch()
+            raise RuntimeError
+    assert sorted(map(str, tmp_path.rglob("*"))) == there
+    with atomic_folder(path) as folder:
+        (folder / "new").touch()
+        assert not (path / "new").exists()
+    assert os.listdir(path) == ["new"] and not path.is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere", "out"]
+    assert os.listdir(elsewhere) == ["kept"]
 
 
 def test_two_writers_of_one_file_leave_one_of_both(tmp_path):

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from polypseg.errors import InputError, Note, one_line, reason
+from polypseg.errors import InputError, InputErrors, Note, one_line, reason
 
 REPORT = "This is an error in polypseg, not in your input: please report it with the lines above."
 _unsaid: list[OSError] = []  # why something could not be printed to stdout
@@ -127,6 +127,7 @@ def run(main: Callable[[], object]) -> None:
     """Run a command's main function, and turn its errors into messages and exit codes.
 
     - `InputError`, too little memory, or a stdout on a full disk: one line, exit code 2.
+    - `InputErrors`: one line for each, exit code 2.
     - Ctrl-C: one line, exit code 130, or the `exit_code` of the exception.
     - A closed pipe, as in `| head`: no message, exit code 141.
     - Any other error: its traceback, exit code 1.
@@ -143,8 +144,9 @@ def run(main: Callable[[], object]) -> None:
             raise
         _check_said()
     except InputError as error:
-        prefix = f"{option(error.argument)}: " if error.argument else ""
-        warn(f"error: {prefix}{with_options(error.message)}")
+        for mistake in error.errors if isinstance(error, InputErrors) else [error]:
+            prefix = f"{option(mistake.argument)}: " if mistake.argument else ""
+            warn(f"error: {prefix}{with_options(mistake.message)}")
         sys.exit(2)
     except KeyboardInterrupt as stop:
         warn("stopped" + (f"; {stop}" if str(stop) else ""))
