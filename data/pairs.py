@@ -9,12 +9,12 @@ from typing import NamedTuple
 from polypseg.errors import InputError, reading
 
 from .images import IMAGE_SUFFIXES
-from .presets import PRESETS
+from .presets import IMAGE_PRESETS
 
 # The folders of images and masks: names for the user's own data, then those of published data sets.
 _FOLDERS = dict.fromkeys(
     [("images", "masks"), ("image", "mask")]
-    + [(preset.images, preset.masks) for preset in PRESETS.values()]
+    + [(preset.images, preset.masks) for preset in IMAGE_PRESETS.values()]
 )
 IMAGE_FOLDERS = tuple(dict.fromkeys(images for images, _ in _FOLDERS))
 
