@@ -8,6 +8,7 @@ from polypseg.console.run import run, say
 from polypseg.errors import nearest, one_line
 
 COMMANDS = {
+    "prepare": "turn CT volumes, or a published archive, into images and masks",
     "train": "train a network on a folder of images and masks",
     "test": "score networks, or saved maps, against masks",
     "image": "segment images with a trained network",

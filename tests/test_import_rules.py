@@ -12,7 +12,7 @@ from polypseg.experiment.registry import NETWORKS
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAVES = {*NETWORKS, "losses", "metrics", "data"}
-SCRIPTS = {"train", "test", "infer_image", "infer_video", "export", "convert"}
+SCRIPTS = {"train", "test", "infer_image", "infer_video", "export", "convert", "prepare_data"}
 FLOOR = {"errors", "files", "options", "outputs", "runtime"}
 BELOW = LEAVES | {"layers"} | FLOOR
 MAY_IMPORT = {
