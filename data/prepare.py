@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from polypseg.errors import InputError, InputErrors, Note
 from polypseg.files import csv_text, digest, write_text
 
+from .dicom_order import in_dicom_order
 from .images import write_png
 from .listed import some
 from .preparation import VOLUME_JSON, Preparation
@@ -129,6 +130,7 @@ def write_slices(
     keep_empty: float = 1.0,
     series: str | None = None,
     arguments: tuple[str, str] = ("volumes", "labels"),
+    dicom_order: bool = False,
     workers: int | None = os.cpu_count(),
     on_case: Callable[[], None] = lambda: None,
 ) -> list[Row]:
@@ -145,6 +147,7 @@ def write_slices(
             spread evenly over those of a volume.
         series: as for `data.volumes.read_volume`.
         arguments: the arguments that errors name for volumes and for labels.
+        dicom_order: of a `VolumePreset`.
         workers: number of threads.
         on_case: called after each case.
 
@@ -166,7 +169,7 @@ def write_slices(
     present: set[int] = set()
     for case in cases:
         try:
-            volume, labels = _read(case, series, arguments, seen)
+            volume, labels = _read(case, series, arguments, dicom_order, seen)
             foreground = _foreground(labels.array, preparation.label, counts)
             if not foreground.any():
                 present.update(np.unique(labels.array).tolist())
@@ -219,7 +222,11 @@ def write_patient_splits(folder: Path, splits: Mapping[str, Mapping[str, Sequenc
 
 
 def _read(
-    case: Case, series: str | None, arguments: tuple[str, str], seen: dict[str, Path]
+    case: Case,
+    series: str | None,
+    arguments: tuple[str, str],
+    dicom_order: bool,
+    seen: dict[str, Path],
 ) -> tuple[Volume, Volume]:
     """Read and check a volume and its labels.
 
@@ -228,6 +235,8 @@ def _read(
     """
     volume = read_volume(case.volume, series, arguments[0])
     labels = read_labels(case.labels, arguments[1])
+    if dicom_order:
+        labels = in_dicom_order(volume, labels, arguments[1])
     check_same_grid(volume, labels, arguments[1])
     other = seen.setdefault(digest(volume.array.tobytes()), case.volume)
     if other != case.volume:

@@ -154,3 +154,23 @@ def check_hounsfield(volume: Volume, argument: str) -> None:
 
 def with_array(volume: Volume, array: NDArray[Any]) -> Volume:
     return Volume(volume.path, array, volume.grid, volume.spacing, volume.files, volume.header)
+
+
+def check_same_grid(volume: Volume, labels: Volume, argument: str = "labels") -> None:
+    """Raise `InputError` unless the voxels of both lie at the same places, within a tenth of one.
+
+    The order of the axes in the files may differ.
+    """
+    shapes = [
+        " x ".join(map(str, one.array.shape)) + f" voxels in {one.path}" for one in (volume, labels)
+    ]
+    expect(volume.array.shape == labels.array.shape, argument, shapes[0], shapes[1])
+    ends = np.array([[0, 0, 0, 1], [*(length - 1 for length in volume.array.shape), 1]])
+    away = (volume.grid.ras_affine - labels.grid.ras_affine) @ ends.T
+    distance = float(np.linalg.norm(away[:3], axis=0).max())
+    expect(
+        distance <= 0.1 * min(volume.spacing),
+        argument,
+        f"the affine of {volume.path}",
+        f"{labels.path}, whose voxels lie up to {distance:.3g} mm away",
+    )

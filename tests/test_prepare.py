@@ -439,6 +439,30 @@ def test_volumes_are_read_once_and_no_slice_is_written_after_a_problem(data, mon
     assert len(bad.value.errors) == 1 and len(read) == 2 and not written
 
 
+@pytest.mark.parametrize("flip", [None, 1, 2, (1, 2)])
+def test_ct82_labels_whose_affine_says_nothing(flip, tmp_path):
+    """The label files of TCIA are in the order of the DICOM files, whatever their affine says."""
+    volume, labels = draw_ras(shape=(12, 11, 6))
+    volume[:], labels = -500, (labels == 1).astype(np.uint8)
+    volume[labels == 1] = 90
+    write_series(tmp_path / "in" / "PANCREAS_0007", volume[::-1, ::-1], (0.7, 0.7, 2.5))
+    stored = labels[::-1, ::-1] if flip is None else np.flip(labels[::-1, ::-1], flip)
+    image = nibabel.Nifti1Image(np.ascontiguousarray(stored), np.diag([0.7, 0.7, 2.5, 1]))
+    nibabel.save(image, tmp_path / "in" / "label0007.nii.gz")
+    result = run_script(
+        *(SCRIPT, "--preset", "ct82", "--source", "in", "--out", "out"), cwd=tmp_path
+    )
+    if flip is not None:
+        assert result.returncode == 2 and not (tmp_path / "out").exists()
+        line = result.stderr.splitlines()[-1]
+        assert "in the order of the DICOM files" in line and "100% in another order" in line
+        return
+    assert result.returncode == 0, result.stderr
+    for index in range(6):
+        mask = read_png(tmp_path / "out" / "masks" / f"PANCREAS_0007-{index:04d}.png")
+        np.testing.assert_array_equal(mask, 255 * shown(labels, "axial", index))
+
+
 def test_ct82_from_tcias_dicom_folders(tmp_path):
     source = tmp_path / "in"
     for number in (7, 30, 50):

@@ -77,6 +77,8 @@ class VolumePreset(Published):
             archive, both by patient. Raises `InputError`.
         patients: names of all patients of the data set; empty if they are not known.
         absent: why some of them may be missing.
+        dicom_order: whether label files whose affine says nothing are in the order of the DICOM
+            files, see `data.dicom_order`.
         folds: gives the published splits by name, of the patients that are there; None if no
             split was published.
     """
@@ -86,4 +88,5 @@ class VolumePreset(Published):
     find: Callable[[Path], tuple[dict[str, Path], dict[str, Path]]]
     patients: tuple[str, ...] = ()
     absent: str = ""
+    dicom_order: bool = False
     folds: Callable[[Sequence[str]], dict[str, Split]] | None = None

@@ -68,5 +68,6 @@ PRESET = VolumePreset(
     find=find,
     patients=tuple(f"PANCREAS_{number:04d}" for number in range(1, 83)),
     absent="TCIA withdrew 25 and 70; the folds go by the number of the case, so they stay the same",
+    dicom_order=True,
     folds=folds,
 )

@@ -198,11 +198,12 @@ def from_volumes(preset: VolumePreset | None, options: PrepareOptions) -> None:
                 options.keep_empty,
                 options.series,
                 ("source", "source") if preset else ("volumes", "labels"),
+                preset.dicom_order if preset else False,
                 on_case=advance,
             )
         splits = preset.folds([row.patient for row in rows]) if preset and preset.folds else {}
         prepare.write_patient_splits(folder, splits)
-        names = sorted(os.listdir(folder / "splits")) if splits else []
+        names = sorted(path.name for path in folder.glob("splits/*"))
     kept, slices = (sum(getattr(row, name) for row in rows) for name in ("kept", "slices"))
     if kept < slices:
         warnings.warn(
@@ -213,7 +214,6 @@ def from_volumes(preset: VolumePreset | None, options: PrepareOptions) -> None:
         )
     patients = f"{len(rows)} patient{'s' * (len(rows) != 1)}"
     say(f"written: {kept} of {slices} slices of {patients} in {out}/ ({preparation.describe()})")
-
     say_next(out, names, prepare.GROUP_BY)
 
 
