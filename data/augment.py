@@ -49,7 +49,7 @@ def augment(
     affine = _affine(draws[:8], height, width, size)
     # With OpenCV, because TensorFlow's ImageProjectiveTransformV3 takes seven times as long.
     moved, masks = tf.numpy_function(
-        _warp, [images, masks, affine, size], (tf.uint8, tf.uint8), stateful=False
+        warp, [images, masks, affine, size], (tf.uint8, tf.uint8), stateful=False
     )
     moved = tf.ensure_shape(moved, [images.shape[0], size, size, channels])
     masks = tf.ensure_shape(masks, [images.shape[0], size, size, 1])
@@ -78,7 +78,8 @@ def flip_and_rotate(
     return both[..., :3], both[..., 3:]
 
 
-def _between(draw: tf.Tensor, low: float | tf.Tensor, high: float | tf.Tensor) -> tf.Tensor:
+def between(draw: tf.Tensor, low: float | tf.Tensor, high: float | tf.Tensor) -> tf.Tensor:
+    """Scale a draw from [0, 1) to [low, high)."""
     return low + (high - low) * draw
 
 
@@ -88,45 +89,54 @@ def _affine(draws: Sequence[tf.Tensor], height: int, width: int, size: int) -> t
     They flip, rotate by quarter turns and up to 20 degrees, zoom by 0.8 to 1.5, stretch and shift.
     """
     flip_x, flip_y, quarter, angle, zoom, stretch, shift_x, shift_y = draws
-    angle = tf.floor(quarter * 4.0) * (math.pi / 2) + _between(angle, -1.0, 1.0) * math.radians(20)
-    zoom = tf.exp(_between(zoom, math.log(0.8), math.log(1.5)))
-    stretch = tf.exp(_between(stretch, -0.1, 0.1))
+    angle = tf.floor(quarter * 4.0) * (math.pi / 2) + between(angle, -1.0, 1.0) * math.radians(20)
+    zoom = tf.exp(between(zoom, math.log(0.8), math.log(1.5)))
+    stretch = tf.exp(between(stretch, -0.1, 0.1))
     scale_x = tf.where(flip_x < 0.5, 1.0, -1.0) * stretch / zoom
     scale_y = tf.where(flip_y < 0.5, 1.0, -1.0) / (stretch * zoom)
     room = 0.5 * tf.maximum(1.0 - 1.0 / zoom, 0.1)  # the crop stays (almost) inside the image
-    shift_x, shift_y = _between(shift_x, -room, room), _between(shift_y, -room, room)
+    shift_x, shift_y = between(shift_x, -room, room), between(shift_y, -room, room)
 
-    # Lengths are fractions of the image, measured from its centre.
-    a, b = tf.cos(angle) * scale_x, -tf.sin(angle) * scale_y
-    c, d = tf.sin(angle) * scale_x, tf.cos(angle) * scale_y
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    linear = cos * scale_x, -sin * scale_y, sin * scale_x, cos * scale_y
+    return matrices(linear, (shift_x, shift_y), height, width, size)
+
+
+def matrices(
+    linear: Sequence[tf.Tensor], shift: Sequence[tf.Tensor], height: int, width: int, size: int
+) -> tf.Tensor:
+    """Affine maps from output to input pixels, from maps of fractions of the image.
+
+    Args:
+        linear: a, b, c, d, `(B,)` each: an offset (x, y) from the centre of the output comes from
+            (a x + b y, c x + d y) in the input.
+        shift: to the right and down, `(B,)` each, added to that.
+        height, width: of the input in pixels.
+        size: height and width of the output in pixels.
+
+    Returns:
+        `(B, 2, 3)`, for `warp`.
+    """
     half = 0.5 / size - 0.5  # position of pixel 0
-    return tf.stack(
-        [
-            tf.stack(
-                [
-                    a * width / size,
-                    b * width / size,
-                    width * (half * (a + b) + shift_x + 0.5) - 0.5,
-                ],
-                axis=1,
-            ),
-            tf.stack(
-                [
-                    c * height / size,
-                    d * height / size,
-                    height * (half * (c + d) + shift_y + 0.5) - 0.5,
-                ],
-                axis=1,
-            ),
-        ],
-        axis=1,
-    )
+    rows = [
+        (
+            x * length / size,
+            y * length / size,
+            length * (half * (x + y) + moved + 0.5) - 0.5,
+        )
+        for x, y, moved, length in zip(linear[::2], linear[1::2], shift, (width, height))
+    ]
+    return tf.stack([tf.stack(row, axis=1) for row in rows], axis=1)
 
 
-def _warp(
-    images: np.ndarray, masks: np.ndarray, affine: np.ndarray, size: int
+def warp(
+    images: np.ndarray,
+    masks: np.ndarray,
+    affine: np.ndarray,
+    size: int,
+    border: int = cv2.BORDER_REFLECT,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply `affine` to uint8 images and masks, bilinearly and mirrored at the border.
+    """Apply `affine` to uint8 images and masks, bilinearly, by default mirrored at the border.
 
     Masks are then thresholded at one half.
     """
@@ -135,7 +145,7 @@ def _warp(
     options: dict[str, Any] = {
         "dsize": (int(size), int(size)),
         "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        "borderMode": cv2.BORDER_REFLECT,
+        "borderMode": border,
     }
     for index, matrix in enumerate(affine):
         cv2.warpAffine(images[index], matrix, dst=moved[index], **options)
@@ -157,15 +167,15 @@ def _colour(images: tf.Tensor, draws: Sequence[tf.Tensor]) -> tf.Tensor:
     """Brightness and contrast +-25 %, gamma 0.8 to 1.25, saturation +-30 %, hue +-10 degrees."""
     brightness, contrast, gamma, saturation, hue = draws
 
-    gamma = tf.exp(_between(gamma, -0.22, 0.22))
+    gamma = tf.exp(between(gamma, -0.22, 0.22))
     # images**gamma; tf.pow takes six times as long.
     light = tf.exp(gamma[:, None, None, None] * tf.math.log(images))
     # All the other changes are affine in RGB. One matrix and one offset per image apply them in a
     # single pass over the pixels.
-    contrast = _between(contrast, 0.75, 1.25)
-    brightness = _between(brightness, 0.75, 1.25) * 255.0 ** (1.0 - gamma)
-    hue = _between(hue, -1.0, 1.0) * math.radians(10)
-    saturation = _between(saturation, 0.7, 1.3)
+    contrast = between(contrast, 0.75, 1.25)
+    brightness = between(brightness, 0.75, 1.25) * 255.0 ** (1.0 - gamma)
+    hue = between(hue, -1.0, 1.0) * math.radians(10)
+    saturation = between(saturation, 0.7, 1.3)
     zero, one = tf.zeros_like(hue), tf.ones_like(hue)
     cos, sin = saturation * tf.cos(hue), saturation * tf.sin(hue)
     matrix = tf.reshape(

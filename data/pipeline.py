@@ -8,20 +8,30 @@ import tensorflow as tf
 from polypseg.layers.types import IGNORED
 
 from .augment import augment, flip_and_rotate, random_draws
+from .augment_slices import augment_slices, mirror
 from .loading import Arrays
 
 if keras.backend.backend() != "tensorflow":
     tf.config.set_visible_devices([], "GPU")  # tf.data needs no GPU; the backend needs all memory
 
 Batch = tuple[tf.Tensor, tf.Tensor]
+Augmentation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int], Batch]
 
-AUGMENTATIONS: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int], Batch]] = {
+
+def _unchanged(images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor, size: int) -> Batch:
+    return tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
     "full": augment,
     "flips": lambda images, masks, draws, size: flip_and_rotate(images, masks, draws),
-    "none": lambda images, masks, draws, size: (
-        tf.cast(images, tf.float32),
-        tf.cast(masks, tf.float32),
-    ),
+    "none": _unchanged,
+}
+# What the same names mean for slices of volumes.
+SLICE_AUGMENTATIONS: dict[str, Augmentation] = {
+    "full": augment_slices,
+    "flips": lambda images, masks, draws, size: mirror(images, masks, draws),
+    "none": _unchanged,
 }
 
 
@@ -44,6 +54,7 @@ def training_batches(
     augmentation: str = "full",
     sizes: Sequence[int] | None = None,
     part: tuple[int, int] = (0, 1),
+    slices: bool = False,
 ) -> tf.data.Dataset:
     """Shuffled, augmented batches of several epochs, one epoch after the other.
 
@@ -61,6 +72,8 @@ def training_batches(
         sizes: if given, each batch comes once at each of these heights and widths, in this order.
         part: `(index, count)`: each batch is divided among `count` processes, and this is process
             number `index`.
+        slices: the images are slices of volumes, whose channels are no colours:
+            `SLICE_AUGMENTATIONS` are used.
 
     Returns:
         A `tf.data.Dataset` of float32 images `(batch_size, input_size, input_size, 3)` in
@@ -71,6 +84,7 @@ def training_batches(
     >>> images, masks = next(iter(batches))  # doctest: +SKIP
     """
     count = arrays.length
+    augmented = (SLICE_AUGMENTATIONS if slices else AUGMENTATIONS)[augmentation]
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
@@ -86,7 +100,7 @@ def training_batches(
         return _part(values, batch_size, part)
 
     def finish(indices: tf.Tensor, draws: tf.Tensor) -> Batch:
-        return AUGMENTATIONS[augmentation](*_gather(arrays, indices), draws, input_size)
+        return augmented(*_gather(arrays, indices), draws, input_size)
 
     def at_each_size(images: tf.Tensor, masks: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(sizes).map(

@@ -34,6 +34,7 @@ MAY_IMPORT = {
 }
 TENSORFLOW = {
     "data/augment.py",
+    "data/augment_slices.py",
     "data/pipeline.py",
     "layers/batch_norm.py",
     "polypseg/runtime.py",
