@@ -12,6 +12,7 @@ from typing import Any
 from polypseg.errors import reading
 
 VOLUME_JSON = "volume.json"
+PATIENT = "^(.+)-"  # finds the patient in the stem of a slice, PATIENT-SLICE; see `group_names`
 PLANES = ("axial", "coronal", "sagittal")
 _HIGHEST_LABEL = 2**16 - 1
 _HIGHEST_LEVEL = 2**15  # of Hounsfield units, in either direction
@@ -61,6 +62,19 @@ class Preparation:
             parts.append("with the slices below and above")
         return ", ".join(parts)
 
+    def differences(self, other: "Preparation") -> list[str]:
+        """What makes other images of the same volume, by name.
+
+        The label is not compared, since data sets number the same organ differently. A window that
+        is not known is not compared either.
+
+        >>> Preparation((-100, 240)).differences(Preparation((-160, 240), "coronal"))
+        ['window', 'plane']
+        """
+        known = self.window and other.window
+        names = [*(["window"] if known else []), "plane", "spacing", "neighbours"]
+        return [name for name in names if getattr(self, name) != getattr(other, name)]
+
     def as_dict(self) -> dict[str, Any]:
         """The values as JSON stores them."""
         values = dataclasses.asdict(self)
@@ -97,6 +111,11 @@ class Preparation:
             return None
         with reading(path, f"the {VOLUME_JSON} of prepare_data.py", argument):
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def in_words(preparation: Preparation | None) -> str:
+    """A preparation in words, or that there is none."""
+    return preparation.describe() if preparation else "no slices of volumes"
 
 
 def _check(name: str, value: Any, good: Callable[[Any], object], expected: str) -> None:

@@ -11,11 +11,19 @@ from typing import Any
 from polypseg.console.progress import TrainingProgress
 from polypseg.console.run import last_words, say, warn, with_options
 from polypseg.console.signals import Signals
+from polypseg.data.preparation import PATIENT
 from polypseg.errors import InputError
 from polypseg.experiment.checkpoint import describe_progress
 from polypseg.experiment.config import TrainConfig
 from polypseg.runtime import command
-from polypseg.training.datasets import BadFiles, Data, load_data, load_folds, load_seeds
+from polypseg.training.datasets import (
+    BadFiles,
+    Data,
+    load_data,
+    load_folds,
+    load_seeds,
+    slices_line,
+)
 from polypseg.training.devices import connect_processes, one_run_folder, process_share
 from polypseg.training.folds import cross_validate
 from polypseg.training.seeds import train_seeds
@@ -85,6 +93,10 @@ def load_and_report(config: TrainConfig) -> list[Data]:
         say(f"resume: {config.resume}, {describe_progress(config)}")
     else:
         say(with_options(str(data[0].report)))
+    for line in slices_line(data[0].preparation):
+        say(line)
+        if config.group_by == PATIENT:
+            say("groups: patients, by the part of a name before its last hyphen (--group-by)")
     return data
 
 

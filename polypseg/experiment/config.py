@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.data.mask_rule import MaskRule, mask_rule
+from polypseg.data.preparation import PATIENT, VOLUME_JSON
 from polypseg.errors import InputError, expect, nearest, reading
 from polypseg.options import option
 
@@ -56,7 +57,7 @@ class TrainConfig:
         None,
         "data",
         "keep images in one subset if REGEX matches the same text in their stems, such as the "
-        "number of a patient",
+        "number of a patient (default for slices of volumes that are split: the patient)",
         "REGEX",
     )
     folds: int | None = option(
@@ -157,7 +158,8 @@ class TrainConfig:
     augment: str = option(
         "full",
         "training",
-        "full (flips, rotation, zoom, colour, blur) | flips (and rotation by 90 degrees) | none",
+        "full (flips, rotation, zoom, colour, blur) | flips (and rotation by 90 degrees) | none; "
+        "slices of volumes: full (rotation, zoom, grey levels, noise) | flips | none",
         "NAME",
     )
     ema: float = option(
@@ -226,7 +228,10 @@ class TrainConfig:
     )
 
     def resolved(self) -> "TrainConfig":
-        """Check all options, and fill in the network's own loss if none is given.
+        """Check all options, and fill in defaults that depend on the network or the data.
+
+        These are the network's own loss, and the patients as groups for slices of volumes that are
+        to be split: the network must not be tested on the neighbours of slices that it has seen.
 
         Returns:
             A new configuration.
@@ -242,7 +247,11 @@ class TrainConfig:
         _check_data(self)
         _check_training(self)
         _check_devices(self)
-        return dataclasses.replace(self, loss=self.loss or NETWORKS[self.model].loss)
+        loss, group_by = self.loss or NETWORKS[self.model].loss, self.group_by
+        drawn = not (self.split_dir or self.resume)
+        if drawn and group_by is None and os.path.lexists(f"{self.data_path}/{VOLUME_JSON}"):
+            group_by = PATIENT
+        return dataclasses.replace(self, loss=loss, group_by=group_by)
 
     @property
     def member_names(self) -> list[str]:

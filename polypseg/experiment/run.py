@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from polypseg.data.preparation import VOLUME_JSON, Preparation
 from polypseg.data.splits import SUBSETS, write_folds, write_split
 from polypseg.data.verify import Hashes
 from polypseg.errors import InputError, Note, reading
@@ -36,11 +37,13 @@ class Run:
         folder: its path.
         config: the values of `config.json`; a run of an earlier version may lack some.
         history: the rows of `history.csv`, one for each epoch; [] for several runs.
+        preparation: how slices of volumes were made, if it was trained on such.
     """
 
     folder: Path
     config: dict[str, Any]
     history: list[Row]
+    preparation: Preparation | None = None
 
     @property
     def best(self) -> Path:
@@ -55,6 +58,7 @@ def begin_run(
     files: Mapping[str, Hashes],
     splits: Sequence[Mapping[str, Sequence[str]]],
     start: Path | None = None,
+    preparation: Preparation | None = None,
 ) -> None:
     """Write the files of a run folder that do not change later.
 
@@ -68,6 +72,7 @@ def begin_run(
         splits: one split, `{"train": stems, "val": stems, "test": stems}`, or one for each fold of
             a cross-validation.
         start: a `.keras` file that the run begins with; it is copied.
+        preparation: how the images were made, if they are slices of volumes.
 
     Raises:
         SaveError: a file cannot be written.
@@ -85,6 +90,9 @@ def begin_run(
             with atomic(folder / START) as temporary:
                 shutil.copyfile(start, temporary)
             names.append(START)
+        if preparation:
+            write_text(folder / VOLUME_JSON, preparation.to_json())
+            names.append(VOLUME_JSON)
         text = config.to_json()
         digests = {name: file_digest(folder / name) for name in names}
         digests["config.json"] = digest(text.encode())
@@ -101,6 +109,7 @@ def new_run(
     files: Mapping[str, Hashes],
     splits: Sequence[Mapping[str, Sequence[str]]],
     start: Path | None = None,
+    preparation: Preparation | None = None,
 ) -> Path:
     """Make a folder with a free name in `parent`, and begin a run in it, see `begin_run`.
 
@@ -111,7 +120,7 @@ def new_run(
     """
     folder = create_run(parent, name)
     try:
-        begin_run(folder, config, report, files, splits, start)
+        begin_run(folder, config, report, files, splits, start, preparation)
     except BaseException:
         remove(folder)
         raise
@@ -144,13 +153,14 @@ def open_run(path: str | Path, argument: str = "model") -> Run:
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: {error}", argument) from error
     read_environment(folder, argument)
+    preparation = Preparation.read(folder, argument)
     if config.get("folds"):
-        return Run(folder, config, [])
+        return Run(folder, config, [], preparation)
     if run_id(folder) or os.path.lexists(folder / FILES):  # the first versions had no such file
         _check_lists(folder, argument)
     # Training may go on meanwhile: read in the reverse of the order in which it writes.
     best, last = (read_saved(folder / name, argument) for name in ("best.keras", "last.keras"))
-    run = Run(folder, config, read_history(folder / "history.csv", argument))
+    run = Run(folder, config, read_history(folder / "history.csv", argument), preparation)
     _check_networks(run, best, last, argument)
     return run
 
@@ -169,12 +179,17 @@ def _check_digests(folder: Path, config: dict[str, Any], argument: str) -> None:
     expected |= {START} if config.get("start_from") else set()
     with reading(path, "the digests of a run", argument):
         digests = json.loads(path.read_text(encoding="utf-8"))
-        expected |= digests.keys() & {FOLDS}  # earlier versions did not store them
+        # Earlier versions did not store the folds; few runs are of slices of volumes.
+        expected |= digests.keys() & {FOLDS, VOLUME_JSON}
         if digests.keys() != expected:
             raise ValueError("digests of other files")
     del digests[_RUN]
+    if os.path.lexists(folder / VOLUME_JSON):
+        digests.setdefault(VOLUME_JSON, None)
     for name, stored in digests.items():
         with reading(folder / name, "a file of the run as it was written", argument):
+            if stored is None:
+                raise ValueError("it has been added since the run began")
             if file_digest(folder / name) != stored:
                 raise ValueError("it has been changed since the run began")
 

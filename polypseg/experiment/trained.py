@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from polypseg.data.preparation import Preparation, in_words
 from polypseg.errors import InputError, Note, expect, reading
 
 from .config import TrainConfig
@@ -108,6 +109,28 @@ def note_seen(config: TrainConfig, hashes: Iterable[str | None]) -> None:
         warnings.warn(
             f"{seen} images to validate or test on are known to {config.start_from}, which was "
             "trained on them or chosen by them: scores on them say little about new images",
+            Note,
+            stacklevel=1,
+        )
+
+
+def note_other_slices(config: TrainConfig, preparation: Preparation | None) -> None:
+    """Warn with a `Note` if the run in `start_from` was trained on slices that were made otherwise.
+
+    Args:
+        config: the options of this run.
+        preparation: of this run's data; None if they are no slices of volumes.
+
+    Raises:
+        InputError: the run in `start_from` is damaged.
+    """
+    if not config.start_from or not os.path.isdir(config.start_from):
+        return
+    known = open_run(config.start_from, "start_from").preparation
+    if known and (preparation is None or known.differences(preparation)):
+        warnings.warn(
+            f"{config.start_from} was trained on other images ({known.describe()}) than those of "
+            f"this run ({in_words(preparation)})",
             Note,
             stacklevel=1,
         )

@@ -1,5 +1,6 @@
 """Find, split, check and decode the data of a run, of a cross-validation or of several seeds."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,11 @@ from polypseg.data.groups import group_names
 from polypseg.data.loading import Arrays, load, training_size
 from polypseg.data.masks import MaskFile, read_masks
 from polypseg.data.pairs import Pair, find_pairs
+from polypseg.data.preparation import VOLUME_JSON, Preparation
 from polypseg.data.problems import Report
 from polypseg.data.splits import Split, read_folds, read_split
 from polypseg.data.verify import ONE_COLOUR, Hashes
-from polypseg.errors import InputError, of_argument, reading
+from polypseg.errors import InputError, expect, of_argument, reading
 from polypseg.experiment.checkpoint import is_complete, read_history, saved_epoch
 from polypseg.experiment.config import TrainConfig, as_window
 from polypseg.experiment.fingerprints import check_unchanged, fingerprints, read_fingerprints
@@ -41,12 +43,14 @@ class Data(NamedTuple):
         report: the result of the check; if a run is resumed, the text that it stored.
         files: hashes of image and mask of all pairs, by stem.
         arrays: decoded pairs of `"train"` and `"val"`; {} if no epoch is left to train.
+        preparation: how the images were made, if they are slices of volumes.
     """
 
     subsets: dict[str, list[Pair]]
     report: Report | str
     files: dict[str, Hashes]
     arrays: dict[str, Arrays]
+    preparation: Preparation | None = None
 
     @property
     def split(self) -> Split:
@@ -56,7 +60,15 @@ class Data(NamedTuple):
     @property
     def report_text(self) -> str:
         """The complete report, with every file that has a problem."""
-        return self.report if isinstance(self.report, str) else self.report.text(None)
+        if isinstance(self.report, str):
+            return self.report
+        report = self.report.text(None)
+        return "\n".join([*slices_line(self.preparation), report])
+
+
+def slices_line(preparation: Preparation | None) -> list[str]:
+    """The line that says how slices of volumes were made; [] if the images are none."""
+    return [f"slices of CT volumes: {preparation.describe()}"] if preparation else []
 
 
 def load_data(config: TrainConfig) -> Data:
@@ -102,6 +114,7 @@ def _load_split(config: TrainConfig, folders: Sequence[str | None]) -> list[Data
         config: their options.
         folders: for each run its folder if it is resumed, else None.
     """
+    preparation = read_preparation(config)
     pairs, orphans, stems = _find(config)
     split_path = Path(config.resume, "split") if config.resume else config.split_dir
     masks: dict[str, MaskFile] | None = None
@@ -121,7 +134,7 @@ def _load_split(config: TrainConfig, folders: Sequence[str | None]) -> list[Data
     subsets = _subsets(pairs, split)
     used = [pair for part in subsets.values() for pair in part]
     runs = [(folder, subsets) for folder in folders]
-    return _decode(config, used, orphans, runs, split, masks)
+    return _decode(config, used, orphans, runs, preparation, split, masks)
 
 
 def load_folds(config: TrainConfig) -> list[Data]:
@@ -136,6 +149,7 @@ def load_folds(config: TrainConfig) -> list[Data]:
     Raises:
         BadFiles, InputError: as for `load_data`.
     """
+    preparation = read_preparation(config)
     pairs, orphans, stems = _find(config)
     folds, masks = config.folds or 0, None
     if config.resume and os.path.lexists(stored := Path(config.resume, FOLDS)):
@@ -158,7 +172,30 @@ def load_folds(config: TrainConfig) -> list[Data]:
         for name, split in zip(names, splits, strict=True)
     ]
     tested = {name: split["test"] for name, split in zip(names, splits)}
-    return _decode(config, pairs, orphans, runs, tested, masks)
+    return _decode(config, pairs, orphans, runs, preparation, tested, masks)
+
+
+def read_preparation(config: TrainConfig) -> Preparation | None:
+    """How the images of a run were made, if they are slices of volumes.
+
+    Raises:
+        InputError: the file that says it is damaged; or it says something else than when the run
+            began that is resumed.
+    """
+    preparation = Preparation.read(config.data_path or "", "data_path")
+    if config.resume:
+        begun = Preparation.read(config.resume, "resume")
+        expect(
+            begun == preparation,
+            "data_path",
+            f"the {VOLUME_JSON} with which the run began, {_one_line(begun)}",
+            f"{_one_line(preparation)} in {config.data_path}",
+        )
+    return preparation
+
+
+def _one_line(preparation: Preparation | None) -> str:
+    return json.dumps(preparation.as_dict()) if preparation else "none"
 
 
 def _groups(config: TrainConfig, stems: Iterable[str]) -> dict[str, str] | None:
@@ -191,6 +228,7 @@ def _decode(
     pairs: Sequence[Pair],
     orphans: Iterable[Path],
     runs: Sequence[tuple[str | None, dict[str, list[Pair]]]],
+    preparation: Preparation | None,
     split: Split | None = None,
     masks: Mapping[str, MaskFile] | None = None,
 ) -> list[Data]:
@@ -201,6 +239,7 @@ def _decode(
         pairs: of all subsets.
         orphans: files without a partner.
         runs: for each run, its folder if it is resumed, and its subsets.
+        preparation: of the data, from `read_preparation`.
         split: of the runs, or the test images of each fold.
         masks: of the pairs, if they have been read already.
 
@@ -211,7 +250,8 @@ def _decode(
     if config.resume and all(done):  # nothing has to be decoded
         files = fingerprints(pairs)
         check_unchanged(Path(config.resume), files)
-        return [Data(subsets, _stored_report(config.resume), files, {}) for _, subsets in runs]
+        report = _stored_report(config.resume)
+        return [Data(subsets, report, files, {}, preparation) for _, subsets in runs]
     sizes = {"train": training_size(config.input_size, config.augment), "val": config.input_size}
     wanted = [
         ([] if is_done else subsets[name], size)
@@ -238,7 +278,7 @@ def _decode(
     report = _stored_report(config.resume) if config.resume else loaded.report
     arrays = iter(loaded.arrays)
     return [
-        Data(subsets, report, loaded.files, {name: next(arrays) for name in sizes})
+        Data(subsets, report, loaded.files, {name: next(arrays) for name in sizes}, preparation)
         for _, subsets in runs
     ]
 

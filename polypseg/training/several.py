@@ -15,7 +15,7 @@ from polypseg.errors import reading
 from polypseg.experiment.checkpoint import saving
 from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.run import START, new_run
-from polypseg.experiment.trained import note_seen, start_path
+from polypseg.experiment.trained import note_other_slices, note_seen, start_path
 from polypseg.files import csv_rows, csv_text, write_text
 from polypseg.inference.predictor import Predictor
 from polypseg.scoring.evaluation import evaluate
@@ -58,9 +58,17 @@ def runs_folder(config: TrainConfig, kind: str, data: Sequence[Data], seen: Iter
         return Path(config.resume)
     first, start = data[0], start_path(config)
     note_seen(config, (first.files[stem][0] for stem in seen))
-    name, splits = f"{run_name(config)}_{kind}", [part.split for part in data]
-    parent = config.trained_model_path
-    return new_run(parent, name, config, first.report_text, first.files, splits, start)
+    note_other_slices(config, first.preparation)
+    return new_run(
+        config.trained_model_path,
+        f"{run_name(config)}_{kind}",
+        config,
+        first.report_text,
+        first.files,
+        [part.split for part in data],
+        start,
+        first.preparation,
+    )
 
 
 def train_member(

@@ -26,7 +26,7 @@ from polypseg.experiment.environment import write_environment
 from polypseg.experiment.registry import NETWORKS, PRECISIONS
 from polypseg.experiment.run import begin_run, new_run, open_run
 from polypseg.experiment.run_folder import lock_run, runs_in
-from polypseg.experiment.trained import note_seen, start_path
+from polypseg.experiment.trained import note_other_slices, note_seen, start_path
 from polypseg.runtime import command
 
 from .build import build_model, saved_model
@@ -134,6 +134,7 @@ def _train_network(
         else:  # only now, when everything has been read and built
             tested = [*data.subsets["val"], *data.subsets["test"]]
             note_seen(config, (data.files[pair.stem][0] for pair in tested))
+            note_other_slices(config, data.preparation)
             folder = _begin(config, data, folder)
             lock.enter_context(lock_run(folder))
         plain = type(model).from_config(model.get_config())
@@ -228,6 +229,7 @@ def _batches(
             config.augment,
             _sizes(config),
             share,
+            slices=data.preparation is not None,
         ),
         evaluation_batches(
             data.arrays["val"], batch_size, process_share() if devices > 1 else None
@@ -238,13 +240,12 @@ def _batches(
 def _begin(config: TrainConfig, data: Data, folder: Path | None) -> Path:
     """Begin a run in the given folder, or in a new one; return its path."""
     files = {stem: data.files[stem] for part in data.split.values() for stem in part}
+    content = config, data.report_text, files, [data.split], start_path(config), data.preparation
     if folder is None:
-        name = run_name(config)
-        parent, start = config.trained_model_path, start_path(config)
-        return new_run(parent, name, config, data.report_text, files, [data.split], start)
+        return new_run(config.trained_model_path, run_name(config), *content)
     with saving(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    begin_run(folder, config, data.report_text, files, [data.split], start_path(config))
+    begin_run(folder, *content)
     return folder
 
 
