@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from polypseg.data.images import Window
 from polypseg.data.mask_rule import MASK_OPTIONS
+from polypseg.data.preparation import Preparation, in_words
 from polypseg.errors import InputError, expect
 from polypseg.experiment.config import as_window
 from polypseg.experiment.run import open_run
@@ -29,11 +30,13 @@ class Member(NamedTuple):
         path: of its run folder, or of its `.keras` file.
         file: its `.keras` file.
         config: the options of its run; {} for a file, which does not say them.
+        preparation: how the slices of volumes of its training were made, as far as a run says so.
     """
 
     path: Path
     file: Path
     config: dict[str, Any]
+    preparation: Preparation | None = None
 
     @property
     def run(self) -> Path | None:
@@ -54,7 +57,7 @@ def find_members(where: Where) -> list[Member]:
     Raises:
         InputError: of the argument `ensemble` for a list, else of `model`: a path is none of these,
             a run is not trained, a member is listed twice, there is only one, or two runs have
-            other masks or another window.
+            other masks, another window, or other slices of volumes.
     """
     if isinstance(where, str | os.PathLike):
         argument, paths = "model", finished_runs(where, "model")
@@ -85,11 +88,11 @@ def _member(path: Path, argument: str) -> Member:
         )
     run = open_run(path, argument)
     expect(run.best.is_file(), argument, "runs with a finished epoch", run.folder)
-    return Member(run.folder, run.best, run.config)
+    return Member(run.folder, run.best, run.config, run.preparation)
 
 
 def _check_agree(members: Sequence[Member], argument: str) -> None:
-    """Raise `InputError` if two runs were trained with another window or other foreground."""
+    """Raise `InputError` if two runs were trained with other images or other foreground."""
     runs = [member for member in members if member.run]
     for name in ("window", *MASK_OPTIONS):
         for run in runs[1:]:
@@ -100,6 +103,14 @@ def _check_agree(members: Sequence[Member], argument: str) -> None:
                 f"runs with the same `{name}`",
                 f"{_words(first)} in {runs[0].path} and {_words(other)} in {run.path}",
             )
+    for run in runs[1:]:
+        one, two = runs[0].preparation, run.preparation
+        expect(
+            one == two or (one and two and not one.differences(two)),
+            argument,
+            "runs with the same slices of volumes",
+            f"{in_words(one)} in {runs[0].path} and {in_words(two)} in {run.path}",
+        )
 
 
 def _words(numbers: list[int] | None) -> str:
@@ -109,6 +120,11 @@ def _words(numbers: list[int] | None) -> str:
 def window_of(members: Sequence[Member]) -> Window | None:
     """The window with which the runs among the members were trained."""
     return next((as_window(member.config.get("window")) for member in members if member.run), None)
+
+
+def preparation_of(members: Sequence[Member]) -> Preparation | None:
+    """How the slices of volumes were made with which the runs among the members were trained."""
+    return next((member.preparation for member in members if member.run), None)
 
 
 def origin(members: Sequence[Member]) -> dict[str, Any]:

@@ -135,6 +135,7 @@ def _export(
                 name: importlib.metadata.version(name)
                 for name in ("keras", "tensorflow", *form.packages.values())
             },
+            **({"volume": network.preparation.as_dict()} if network.preparation else {}),
             **({"ensemble": origin(network.members)} if network.members else {}),
         }
     )

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from polypseg.data.images import Window
+from polypseg.data.preparation import Preparation
 from polypseg.errors import InputError
 from polypseg.experiment.config import as_window
 from polypseg.experiment.run import open_run
 from polypseg.experiment.run_folder import similar_run
 
-from .ensemble import EnsembleEngine, Member, Where, find_members, window_of
+from .ensemble import EnsembleEngine, Member, Where, find_members, preparation_of, window_of
 from .formats import NAMES, exported_as, format_of
 from .formats.base import Engine
 from .formats.keras import KerasEngine
@@ -26,12 +27,14 @@ class Network(NamedTuple):
         window: that of its training, as far as a run says so; see `Predictor`.
         open: function that loads it; its argument is the input size, None for that of the training.
         members: of an ensemble; [] for one network.
+        preparation: how the slices of volumes of its training were made, as far as a run says so.
     """
 
     files: list[Path]
     window: Window | None
     open: Callable[[int | None], Engine]
     members: list[Member]
+    preparation: Preparation | None = None
 
 
 def open_engine(path: Where, input_size: int | None = None) -> Engine:
@@ -48,7 +51,8 @@ def find_network(where: Where) -> Network:
     members = find_members(where)
     if members:
         files = [member.file for member in members]
-        return Network(files, window_of(members), partial(EnsembleEngine, members), members)
+        open_mean = partial(EnsembleEngine, members)
+        return Network(files, window_of(members), open_mean, members, preparation_of(members))
     path = Path(where)  # type: ignore[arg-type]  # several paths have members
     if not os.path.exists(path):  # False, not an error, for names that are too long
         raise InputError(
@@ -73,7 +77,8 @@ def keras_network(path: Path) -> Network:
     run = None if path.suffix == ".keras" else open_run(path)
     file = run.best if run else path
     window = as_window(run.config.get("window")) if run else None
-    return Network([file], window, partial(_resized, KerasEngine, file), [])
+    preparation = run.preparation if run else None
+    return Network([file], window, partial(_resized, KerasEngine, file), [], preparation)
 
 
 def _resized(open: Callable[[Path], Engine], path: Path, input_size: int | None) -> Engine:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from polypseg.data.images import Window, resize_image
+from polypseg.data.preparation import Preparation
 from polypseg.errors import InputError
 from polypseg.files import digest, file_digest
 from polypseg.runtime import ProcessLock
@@ -45,6 +46,8 @@ class Predictor:
             `ensemble.origin` returns them; {} for one network.
         window: the two levels that become black and white in image files with 16 bits, as in the
             training of the network; None for 0 and 65535. It can be set.
+        preparation: how the slices of volumes were made that the network was trained on; None if it
+            was trained on other images, or if this is not known, as for a `.keras` file.
 
     Example:
         >>> predictor = Predictor.load("runs/pranet_resnet50")
@@ -58,6 +61,7 @@ class Predictor:
         stamps: dict[Path, Stamp] | None = None,
         window: Window | None = None,
         origin: dict[str, Any] | None = None,
+        preparation: Preparation | None = None,
     ):
         self._engine: Engine | None = engine
         self._lock = ProcessLock()  # most engines mix up the calls of two threads
@@ -68,6 +72,7 @@ class Predictor:
         self.engine = engine.name
         self.origin = origin or {}
         self.window = window
+        self.preparation = preparation
 
     @classmethod
     def load(cls, path: Where, input_size: int | None = None) -> "Predictor":
@@ -92,11 +97,12 @@ class Predictor:
         stamps = _stamps(network.files)  # taken before the files are read
         engine = network.open(input_size)
         window = getattr(engine, "window", network.window)
+        preparation = getattr(engine, "preparation", network.preparation)
         if network.members:
             paths = [member.path.absolute() for member in network.members]
-            return cls(engine, paths, stamps, window, origin(network.members))
+            return cls(engine, paths, stamps, window, origin(network.members), preparation)
         one = Path(path).absolute()  # type: ignore[arg-type]  # a list has members
-        return cls(engine, one, stamps, window, getattr(engine, "origin", None))
+        return cls(engine, one, stamps, window, getattr(engine, "origin", None), preparation)
 
     def __getstate__(self) -> dict[str, Any]:
         if self._path is None:

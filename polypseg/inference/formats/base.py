@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from polypseg.data.preparation import Preparation
 from polypseg.errors import InputError, expect, reading
 from polypseg.runtime import quiet
 
@@ -133,6 +134,9 @@ class ExportedEngine:
                 ),
             )
             self.window = (window[0], window[1]) if window else None
+            # Only in the file of a network that was trained on slices of volumes.
+            volume = description.get("volume")
+            self.preparation = None if volume is None else Preparation.from_dict(volume)
             # Of an ensemble, what `ensemble.origin` returned when it was exported.
             self.origin = _checked(
                 description,
