@@ -18,7 +18,7 @@ from .evaluation import Result, Rules, score_items
 from .gallery import draw_examples
 from .results_folder import ResultsFolder
 from .source_scores import NetworkFacts, SourceScores
-from .sources import Item, Source, network_sources, saved_sources
+from .sources import Item, Source, check_slices, network_sources, saved_sources
 from .strata import divide
 from .tables import terminal_tables
 
@@ -84,6 +84,8 @@ def score_sources(
                 if window:
                     loaded[source.path].window = as_window(window)
             predictor = loaded[source.path]
+            if source.config is None:
+                check_slices(source, predictor.preparation)
             network = NetworkFacts(
                 predictor.digest, predictor.input_size, tta, predictor.window, predictor.origin
             )

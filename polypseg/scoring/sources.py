@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from polypseg.data.images import IMAGE_SUFFIXES
 from polypseg.data.maps import MAP_SUFFIXES
 from polypseg.data.pairs import IMAGE_FOLDERS, Pair, files_by_stem, find_pairs, unread_files
+from polypseg.data.preparation import VOLUME_JSON, Preparation
 from polypseg.errors import InputError, Note, expect, of_argument
 from polypseg.experiment.fingerprints import fingerprints
 from polypseg.experiment.run import open_run
 from polypseg.experiment.trained import seen_images
-from polypseg.inference.ensemble import Where, find_members
+from polypseg.inference.ensemble import Where, find_members, preparation_of
 from polypseg.inference.formats import exported_as
 
 from .columns import Column
@@ -50,6 +51,7 @@ class Source:
         subset: "train", "val", "test", "all", or "listed" (by a file of stems); None for maps.
         groups: the group of each image, by stem; None if there are no groups.
         columns: other properties by which the images are divided.
+        preparation: how the images were made, if they are slices of volumes.
     """
 
     model: str
@@ -60,6 +62,7 @@ class Source:
     subset: str | None = None
     groups: Mapping[str, str] | None = None
     columns: Sequence[Column] = ()
+    preparation: Preparation | None = None
 
     @property
     def path_text(self) -> str:
@@ -74,12 +77,14 @@ class _Network(NamedTuple):
         name: for the tables.
         path, config: as in `Source`.
         runs: the run folder, or those of the members; None for a file.
+        preparation: how slices of volumes were made, as far as a run says so.
     """
 
     name: str
     path: Path | tuple[Path, ...]
     config: dict[str, Any] | None
     runs: list[Path | None]
+    preparation: Preparation | None = None
 
 
 def network_sources(
@@ -139,16 +144,18 @@ def network_sources(
                 data = f"{data} {subset}"
             if len(network.runs) > 1 and (listed or subset == "all"):
                 _note_seen(network, pairs, data_path)
-            sources.append(
-                Source(
-                    names[index] if names else network.name,
-                    data,
-                    [Item(pair.stem, pair.mask, pair.image) for pair in pairs],
-                    network.path,
-                    config,
-                    "listed" if listed else subset,
-                )
+            source = Source(
+                names[index] if names else network.name,
+                data,
+                [Item(pair.stem, pair.mask, pair.image) for pair in pairs],
+                network.path,
+                config,
+                "listed" if listed else subset,
+                preparation=Preparation.read(data_path, "data_path"),
             )
+            if config is not None:  # a file says it when it is loaded
+                check_slices(source, network.preparation)
+            sources.append(source)
     return _with_distinct_names(sources)
 
 
@@ -159,7 +166,7 @@ def _find(model: Where) -> _Network:
         run = None if os.path.isfile(path) or exported_as(path) else open_run(path)
         if run is None:
             return _Network(path.name, path, None, [None])
-        return _Network(run.folder.name, path, run.config, [run.folder])
+        return _Network(run.folder.name, path, run.config, [run.folder], run.preparation)
     if isinstance(model, str | os.PathLike):
         given: Path | tuple[Path, ...] = Path(model)
         names = [members[0].path.parent.name]
@@ -171,7 +178,44 @@ def _find(model: Where) -> _Network:
         config["data_path"] = None
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     runs = [member.run for member in members]
-    return _Network(f"mean of {len(members)} ({shown})", given, config, runs)
+    return _Network(
+        f"mean of {len(members)} ({shown})", given, config, runs, preparation_of(members)
+    )
+
+
+def check_slices(source: Source, trained: Preparation | None) -> None:
+    """Compare the slices of volumes that a network was trained on with those of a data set.
+
+    Only one of them known gives a `Note`.
+
+    Args:
+        source: the network and the data set.
+        trained: how the slices of the training were made, if this is known.
+
+    Raises:
+        InputError: they were made in different ways.
+    """
+    scored = source.preparation
+    if trained and scored:
+        different = trained.differences(scored)
+        expect(
+            not different,
+            "data_path",
+            f"slices as {source.path_text} was trained on ({trained.describe()})",
+            f"another {' and another '.join(different)} in {source.data} ({scored.describe()})",
+        )
+    elif trained:
+        note = (
+            f"{source.path_text} was trained on slices of volumes ({trained.describe()}), and "
+            f"{source.data} has no {VOLUME_JSON} that says how its images were made"
+        )
+        warnings.warn(note, Note, stacklevel=1)
+    elif scored:
+        note = (
+            f"{source.data} has slices of volumes ({scored.describe()}), and {source.path_text} "
+            "does not say that it was trained on such"
+        )
+        warnings.warn(note, Note, stacklevel=1)
 
 
 def _note_seen(network: _Network, pairs: Sequence[Pair], data_path: str) -> None:
