@@ -30,7 +30,7 @@ from polypseg.inference.ensemble import find_members
 from polypseg.inference.export import export
 from polypseg.inference.formats import NAMES, format_of
 from polypseg.inference.predictor import Predictor
-from polypseg.scoring.run import network_sources, score_sources
+from polypseg.scoring.run import divide, network_sources, score_sources
 from polypseg.training.datasets import load_data, load_folds, load_seeds
 from polypseg.training.seeds import train_seeds
 from polypseg.training.several import runs_folder
@@ -204,6 +204,15 @@ def test_patients_are_not_divided(run, data, tmp_path):
     assert TrainConfig(data_path=str(tmp_path)).resolved().group_by is None
     (source,) = network_sources([str(run)], None, "test")
     assert source.config["group_by"] == PATIENT
+
+
+def test_scores_are_by_patient_for_a_file_too(run, data):
+    with pytest.warns(Note, match="does not say that it was trained on such"):
+        sources = network_sources([str(run / "best.keras")], [str(data)], "all")
+        divide(sources, None, None)
+        groups = sources[0].groups
+        score_sources(sources)
+    assert set(groups.values()) == {f"case_{patient}_a" for patient in range(6)}
 
 
 # Training.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.data.groups import group_names
+from polypseg.data.preparation import PATIENT
 from polypseg.errors import InputError, Note, expect, of_argument
 from polypseg.metrics import ImageScores
 from polypseg.metrics.bootstrap import interval, resample
@@ -57,7 +58,8 @@ def divide(sources: Sequence[Source], group_by: str | None, strata: str | None) 
     Args:
         sources: what is scored.
         group_by: a column of the CSV file, or a regular expression that finds the group in a stem,
-            see `data.groups.group_names`; default: that of the run, if it fits the stems.
+            see `data.groups.group_names`; default: that of the run, else the patients of slices of
+            volumes, if it fits the stems.
         strata: a CSV file, see `read_columns`.
 
     Raises:
@@ -66,7 +68,7 @@ def divide(sources: Sequence[Source], group_by: str | None, strata: str | None) 
     columns = read_columns(strata) if strata else []
     for source in sources:
         stems = [item.stem for item in source.items]
-        of_run = (source.config or {}).get("group_by")
+        of_run = (source.config or {}).get("group_by") or (source.preparation and PATIENT)
         if strata:
             source.columns = columns_of(columns, stems, strata, group_by)
         of_file = [column for column in source.columns if column.name == group_by]
