@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from polypseg.runtime import lazy
 
 if TYPE_CHECKING:
+    from .dicom_seg import check_highdicom
     from .images import find_images, plan_jobs, segment
     from .predict import CallTimes
     from .predictor import Predictor
@@ -16,19 +17,38 @@ if TYPE_CHECKING:
     from .video import VideoReader
     from .video_stages import overlay_stages
     from .video_writer import MaskFolder, VideoWriter, check_mask_folder
+    from .volumes import (
+        Pass,
+        VolumeJob,
+        in_planes,
+        mean_of_passes,
+        read_job,
+        segment_volume,
+        slices_of,
+        write_results,
+    )
 
 __all__ = [
     "CallTimes",
     "MaskFolder",
+    "Pass",
     "Predictor",
     "Stages",
     "VideoReader",
     "VideoWriter",
+    "VolumeJob",
+    "check_highdicom",
     "check_mask_folder",
     "find_images",
+    "in_planes",
+    "mean_of_passes",
     "overlay_stages",
     "plan_jobs",
+    "read_job",
     "segment",
+    "segment_volume",
+    "slices_of",
+    "write_results",
 ]
 
 __getattr__ = lazy(
@@ -45,5 +65,19 @@ __getattr__ = lazy(
         "overlay_stages": "polypseg.inference.video_stages",
         "plan_jobs": "polypseg.inference.images",
         "segment": "polypseg.inference.images",
+        "check_highdicom": "polypseg.inference.dicom_seg",
+        **dict.fromkeys(
+            (
+                "Pass",
+                "VolumeJob",
+                "in_planes",
+                "mean_of_passes",
+                "read_job",
+                "segment_volume",
+                "slices_of",
+                "write_results",
+            ),
+            "polypseg.inference.volumes",
+        ),
     },
 )

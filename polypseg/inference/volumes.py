@@ -1,0 +1,250 @@
+"""Segment volumes slice by slice, and write the results in the volumes' own grids."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.data.images import write_png
+from polypseg.data.preparation import Preparation
+from polypseg.data.slices import Slicer
+from polypseg.data.volumes import Volume, read_volume, write_nifti
+from polypseg.drawing.montage import Tile, montage
+from polypseg.files import writing
+
+from .components import find_components
+from .dicom_seg import read_headers, write_dicom_seg
+from .predict import CallTimes, Prediction, predictions
+from .predictor import Predictor
+from .stages import Stages
+
+_TILES = 12  # of a montage
+_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # that change from slice to slice
+# What is on the left and on the right of a slice, see `Slicer`.
+_SIDES = {"sagittal": ("A", "P"), "coronal": ("R", "L"), "axial": ("R", "L")}
+
+
+class Pass(NamedTuple):
+    """One run of a network over all slices of a volume.
+
+    Attributes:
+        predictor: the network.
+        preparation: how its slices are made.
+    """
+
+    predictor: Predictor
+    preparation: Preparation
+
+
+class VolumeJob(NamedTuple):
+    """A volume to segment.
+
+    Attributes:
+        patient: name of the patient, from the name of the file or folder.
+        path: the NIfTI file, or the folder of DICOM files.
+        targets: argument -> path to write; `out` is the mask, the others (`probability`,
+            `dicom_seg`, `montage`) may be missing.
+    """
+
+    patient: str
+    path: Path
+    targets: dict[str, Path]
+
+
+def in_planes(one: Pass, planes: Sequence[str]) -> list[Pass]:
+    """The same pass in other planes, some of `preparation.PLANES`."""
+    return [one._replace(preparation=replace(one.preparation, plane=plane)) for plane in planes]
+
+
+def segment_volume(
+    predictor: Predictor,
+    volume: Volume,
+    preparation: Preparation,
+    planes: Sequence[str] = (),
+    batch_size: int = 8,
+    on_slices: Callable[[int], object] = lambda count: None,
+    times: CallTimes | None = None,
+) -> NDArray[np.float32]:
+    """Probability of foreground for each voxel of a volume.
+
+    Args:
+        predictor: the network, with any engine.
+        volume: from `read_volume`.
+        preparation: how the network's slices are made; its window must be known.
+        planes: some of `preparation.PLANES`. The network runs in each of them, and the result is
+            the mean of their probabilities. Default: the plane of the preparation.
+        batch_size: number of slices in a call of the network.
+        on_slices: function that gets the number of slices that were finished since its last call.
+        times: measures the calls of the network.
+
+    Returns:
+        `(X, Y, Z)` float32 in [0, 1], in the order of the volume's array.
+
+    Example:
+        >>> volume = read_volume("ct.nii.gz")
+        >>> probability = segment_volume(predictor, volume, Preparation((-100, 240)))
+    """
+    passes = in_planes(Pass(predictor, preparation), planes or [preparation.plane])
+    return mean_of_passes(passes, volume, batch_size, on_slices, times)
+
+
+def mean_of_passes(
+    passes: Sequence[Pass],
+    volume: Volume,
+    batch_size: int = 8,
+    on_slices: Callable[[int], object] = lambda count: None,
+    times: CallTimes | None = None,
+) -> NDArray[np.float32]:
+    """The mean of the probabilities of several passes. See `segment_volume`.
+
+    Making slices, the network and writing into the volume overlap in time.
+    """
+    slicers = [Slicer(volume, each.preparation) for each in passes]
+    total = slicers[0].empty_map()
+    for (predictor, _), slicer in zip(passes, slicers):
+        work = _stages(predictor, slicer, total, len(passes) > 1, batch_size, times)
+        for count in Stages(work, depth=1):
+            on_slices(count)
+    if len(passes) > 1:
+        total /= np.float32(len(passes))
+    return total
+
+
+def _stages(
+    predictor: Predictor,
+    slicer: Slicer,
+    total: NDArray[np.float32],
+    add: bool,
+    batch_size: int,
+    times: CallTimes | None,
+) -> dict[str, Callable[..., Iterator[Any]]]:
+    """The functions for `Stages`. The last one yields the number of slices in each batch."""
+
+    def slices() -> Iterator[Any]:
+        for first in range(0, len(slicer), batch_size):
+            indices = range(first, min(first + batch_size, len(slicer)))
+            yield [(index, slicer.image(index)) for index in indices]
+
+    def maps(batches: Iterator[Any]) -> Iterator[list[Prediction]]:
+        return predictions(chain.from_iterable(batches), predictor, batch_size, times=times)
+
+    def put(batches: Iterator[list[Prediction]]) -> Iterator[int]:
+        for batch in batches:
+            for index, _, map_ in batch:
+                slicer.put(index, map_, total, add=add)
+            yield len(batch)
+
+    return {"slices": slices, "network": maps, "volume": put}
+
+
+def slices_of(volume: Volume, passes: Iterable[Pass]) -> int:
+    """Number of slices on which the networks run."""
+    return sum(len(Slicer(volume, each.preparation)) for each in passes)
+
+
+def read_job(job: VolumeJob, series: str | None = None) -> tuple[Volume, Any]:
+    """The volume of a job, and what its DICOM segmentation needs of the source (else None).
+
+    Raises:
+        InputError: the volume cannot be read, or a segmentation cannot refer to it.
+    """
+    volume = read_volume(job.path, series)
+    return volume, read_headers(volume) if "dicom_seg" in job.targets else None
+
+
+def write_results(
+    job: VolumeJob,
+    volume: Volume,
+    probability: NDArray[np.float32],
+    threshold: float,
+    preparation: Preparation,
+    *,
+    largest: bool = False,
+    headers: Any = None,
+    network: str = "",
+    anonymous: bool = False,
+) -> str:
+    """Write the files of one volume.
+
+    Args:
+        job: the volume and the paths of its files.
+        volume: what was segmented.
+        probability: `(X, Y, Z)` in the order of the volume's array.
+        threshold: a voxel is foreground if its probability is at least this.
+        preparation: its window and plane are those of the montage.
+        largest: whether to keep only the largest region.
+        headers, network, anonymous: for the DICOM segmentation, see `write_dicom_seg`.
+
+    Returns:
+        What was found, from `found_text`.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    mask, regions = find_components(probability >= threshold, largest)
+    ml = int(np.count_nonzero(mask)) * volume.grid.voxel_ml
+    found = found_text(ml, regions, largest)
+    writers: Mapping[str, Callable[[Path], object]] = {
+        "dicom_seg": lambda path: write_dicom_seg(path, mask, volume, headers, network, anonymous),
+        "montage": lambda path: write_png(
+            path, draw_montage(volume, mask, preparation, job.patient, found)
+        ),
+        "probability": lambda path: write_nifti(path, probability, volume),
+        # The mask comes last: where it lies, the others do, too.
+        "out": lambda path: write_nifti(path, mask.view(np.uint8), volume),
+    }
+    for kind, write in writers.items():
+        if path := job.targets.get(kind):
+            with writing(path, "out" if kind == "probability" else kind):
+                write(path)
+    return found
+
+
+def found_text(ml: float, regions: int, largest: bool = False) -> str:
+    """What was found, as in `"81.4 ml in 1 region"`.
+
+    Args:
+        ml: volume of the foreground, in millilitres.
+        regions: number of regions, before only the largest one was kept.
+        largest: whether this was done.
+    """
+    if not regions:
+        return "nothing found"
+    where = f"{regions} region{'s' * (regions != 1)}"
+    where = f"the largest of {where}" if largest and regions > 1 else where
+    return f"{ml:.{1 if ml >= 1 else 3}f} ml in {where}"
+
+
+def draw_montage(
+    volume: Volume, mask: NDArray[np.bool_], preparation: Preparation, patient: str, found: str
+) -> NDArray[np.uint8]:
+    """A page with slices through the mask, evenly spread over it; see `drawing.montage`.
+
+    If the mask is empty, the slices are spread over the volume.
+
+    Args:
+        volume: what was segmented.
+        mask: `(X, Y, Z)` in the order of the volume's array.
+        preparation: window and plane of the slices.
+        patient: title of the page.
+        found: from `found_text`.
+    """
+    plane, window = preparation.plane, preparation.window
+    slicer = Slicer(volume, Preparation(window, plane))  # square pixels of the volume's own size
+    others = tuple(axis for axis in range(3) if axis != _AXES[plane])
+    (indices,) = np.nonzero(mask.any(axis=others))
+    first, last = (indices[0], indices[-1]) if len(indices) else (0, len(slicer) - 1)
+    shown = np.unique(np.linspace(first, last, _TILES).round().astype(int))
+    labels = mask.view(np.uint8)
+    tiles = [
+        Tile(slicer.image(index), slicer.mask(index, labels), f"slice {index}")
+        for index in shown[::-1].tolist()  # from head to feet, from front to back
+    ]
+    facts = f"{found}   ·   {plane} slices"
+    if window:
+        facts += f", {window[0]:g} to {window[1]:g} HU"
+    return montage(tiles, slicer.spacing[0], _SIDES[plane], patient, facts)
