@@ -13,6 +13,7 @@ COMMANDS = {
     "test": "score networks, or saved maps, against masks",
     "image": "segment images with a trained network",
     "video": "draw what a trained network finds on a video",
+    "volume": "segment CT volumes with a trained network",
     "export": "write a trained network for other programs",
     "convert": "convert the authors' PyTorch checkpoints to Keras, and back",
 }

@@ -60,7 +60,12 @@ def alias(leaf: str, *modules: str) -> None:
 
 
 # The scripts whose names differ from the names of their commands.
-SCRIPTS = {"image": "infer_image", "video": "infer_video", "prepare": "prepare_data"}
+SCRIPTS = {
+    "image": "infer_image",
+    "video": "infer_video",
+    "volume": "infer_volume",
+    "prepare": "prepare_data",
+}
 
 
 def command(name: str) -> str:

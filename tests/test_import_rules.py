@@ -12,7 +12,10 @@ from polypseg.experiment.registry import NETWORKS
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAVES = {*NETWORKS, "losses", "metrics", "data"}
-SCRIPTS = {"train", "test", "infer_image", "infer_video", "export", "convert", "prepare_data"}
+SCRIPTS = {
+    *("train", "test", "infer_image", "infer_video", "infer_volume", "prepare_data"),
+    *("export", "convert"),
+}
 FLOOR = {"errors", "files", "options", "outputs", "runtime"}
 BELOW = LEAVES | {"layers"} | FLOOR
 MAY_IMPORT = {

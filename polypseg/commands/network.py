@@ -42,8 +42,8 @@ def network_of(options: ChoosesNetwork) -> "Where":
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkOptions:
-    """The options that choose a network and how it runs."""
+class InferenceOptions:
+    """The options that choose a network and how it runs, for any input."""
 
     model: str | None = option(
         None,
@@ -67,6 +67,19 @@ class NetworkOptions:
         "the model, or 0.5)",
         "T",
     )
+    batch_size: int = option(8, "network", "images per call of the network", "N", "--batchsize")
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for the first value out of range."""
+        check_network(self)
+        check_threshold(self.threshold)
+        expect(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(InferenceOptions):
+    """The options of a network that runs on images."""
+
     window: list[int] | None = option(
         None,
         "network",
@@ -74,14 +87,10 @@ class NetworkOptions:
         "those of the training)",
         "LEVEL",
     )
-    batch_size: int = option(8, "network", "images per call of the network", "N", "--batchsize")
 
     def __post_init__(self) -> None:
-        """Raise `InputError` for the first value out of range."""
-        check_network(self)
-        check_threshold(self.threshold)
+        super().__post_init__()
         check_window(self.window)
-        expect(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
 
 
 def check_threshold(threshold: float | None) -> None:
@@ -106,14 +115,20 @@ def limit_megapixels(megapixels: int) -> None:
 
 
 def load_predictor(options: NetworkOptions) -> "Predictor":
+    """The network, with the window of the options. See `load_network`."""
+    predictor = load_network(options)
+    if options.window:
+        predictor.window = as_window(options.window)
+    return predictor
+
+
+def load_network(options: InferenceOptions) -> "Predictor":
     """Load the network. Print a line first, because this takes seconds; afterwards, print how it
     could run faster.
     """
     where = network_of(options)
     say(f"loading the network {network_name(options)} ...")
     predictor = inference.Predictor.load(where, options.input_size)
-    if options.window:
-        predictor.window = as_window(options.window)
     advice = export_advice(where, predictor)
     if advice:
         say(advice)
