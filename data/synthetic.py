@@ -2,6 +2,8 @@
 
     python -m polypseg.data.synthetic --out datasets/synthetic --count 200 --size 224
 
+With `--ct`, CT volumes of the abdomen are drawn instead (`phantoms.py`).
+
 A scene is a height map (bumps of the mucosa, domes of the polyps) under a lamp beside the lens. The
 surface has a reflectance (tint, vessels, specks). The light on it depends on slope, folds and
 distance. The origin is the centre of the image, and the unit of length is half of its shorter side,
@@ -20,6 +22,7 @@ import numpy as np
 from numpy.random import Generator
 
 from .images import write_png
+from .phantoms import write_volumes
 
 MIN_SIDE = 32
 _CANVAS = 384  # shorter side in pixels at which thin objects are drawn, before resizing
@@ -285,20 +288,32 @@ def _scatter(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command of this module. On a mistake, print one line and exit with code 2."""
     parser = argparse.ArgumentParser("python -m polypseg.data.synthetic", allow_abbrev=False)
-    parser.description = "Draw images that look like colonoscopy, and their masks."
+    parser.description = "Draw images that look like colonoscopy, and their masks; or CT volumes."
     parser.error = lambda message: parser.exit(  # type: ignore[method-assign]
         2, f"{parser.prog}: error: {message}\n"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for images/ and masks/")
-    parser.add_argument("--count", type=int, default=200, help="number of images (%(default)s)")
-    parser.add_argument("--size", type=int, default=224, help="side in pixels (%(default)s)")
+    parser.add_argument("--count", type=int, help="number of images (200) or volumes (60)")
+    parser.add_argument("--size", type=int, help="side in pixels (224; CT: 96)")
     parser.add_argument("--seed", type=int, default=0, help="number of the set (%(default)s)")
+    parser.add_argument(
+        "--ct",
+        action="store_true",
+        help="draw CT volumes of the abdomen into volumes/ and labels/ (.nii.gz), SIZE x SIZE x "
+        "SIZE/3 voxels; label 7 is the pancreas",
+    )
     given = parser.parse_args(arguments)
+    count = (60 if given.ct else 200) if given.count is None else given.count
+    size = (96 if given.ct else 224) if given.size is None else given.size
     try:
-        write_dataset(given.out, given.count, (given.size, given.size), given.seed)
+        if given.ct:
+            write_volumes(given.out, count, (size, size, size // 3), given.seed)
+        else:
+            write_dataset(given.out, count, (size, size), given.seed)
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    sys.stdout.write(f"{given.count} images and masks in {given.out}\n")
+    what = "volumes and label maps" if given.ct else "images and masks"
+    sys.stdout.write(f"{count} {what} in {given.out}\n")
 
 
 if __name__ == "__main__":
