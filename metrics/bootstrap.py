@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .image_scores import ImageScores
-from .means import Values, WeightedMeans
+from .means import Scores, Values, WeightedMeans
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -65,7 +64,7 @@ def _kept_counts(units: int, resamples: int, seed: int) -> list[NDArray[np.uint1
 
 
 def bootstrap(
-    images: Sequence[ImageScores],
+    images: Sequence[Scores],
     units: ArrayLike | None = None,
     keys: dict[str, Sequence[str]] | None = None,
     resamples: int = RESAMPLES,

@@ -14,7 +14,7 @@ from .overlap import check_empty, empty_score
 
 
 class BoundaryScores(NamedTuple):
-    """Boundary scores of one image.
+    """Boundary scores of one image or volume.
 
     Attributes:
         hd95: 95th percentile of the Hausdorff distance, in the unit of the spacing; 0 is best, nan
@@ -74,23 +74,52 @@ def boundary_scores(
     >>> boundary_scores(truth, np.array([[0, 1, 1, 1, 1, 0]]) > 0, tolerance=2.0)
     BoundaryScores(hd95=2.0, surface_dice=1.0)
     """
+    prediction = truth.counted_prediction(prediction)
+    extent: tuple[int, ...] = truth.mask.shape
+    if truth.counted is not None:  # an ignored margin is as good as none
+        lines = (np.flatnonzero(truth.counted.any(axis=axis)) for axis in (1, 0))
+        extent = tuple(int(np.ptp(line)) + 1 for line in lines)
+    return surface_scores(truth.mask, prediction, tolerance, empty, spacing, extent)
+
+
+def surface_scores(
+    truth: NDArray[np.bool_],
+    prediction: NDArray[np.bool_],
+    tolerance: float,
+    empty: str,
+    spacing: tuple[float, ...],
+    extent: tuple[int, ...] | None = None,
+) -> BoundaryScores:
+    """`boundary_scores` of two arrays of two or three dimensions.
+
+    In three dimensions the surface is a set of points, too: the corners of voxels where foreground
+    and background meet. Each point stands for the area of the surface that runs through the cube
+    around it (of marching cubes), in squares of the unit of `spacing`; "length" is then "area".
+
+    Args:
+        truth, prediction: `(H, W)` or `(X, Y, Z)` bool, of the same shape.
+        tolerance, empty: as in `boundary_scores`.
+        spacing: size of a pixel or voxel along each axis.
+        extent: numbers of pixels or voxels along each axis; the diagonal of this box is HD95 if
+            only the prediction is empty. Default: the shape.
+
+    Raises:
+        InputError: surface-distance is not installed.
+        ValueError: as `boundary_scores`.
+    """
     check_empty(empty)
     if not 0 <= tolerance < math.inf:
         raise ValueError(f"expected a tolerance of 0 or more, got tolerance={tolerance}")
-    if len(spacing) != 2 or not all(0 < size < math.inf for size in spacing):
-        raise ValueError(f"expected two positive numbers, got spacing={spacing}")
+    if len(spacing) != truth.ndim or not all(0 < size < math.inf for size in spacing):
+        raise ValueError(f"expected {truth.ndim} positive numbers, got spacing={spacing}")
     package = _package()
-    prediction = truth.counted_prediction(prediction)
     found = bool(prediction.any())
-    if not truth.area:
+    if not truth.any():
         return BoundaryScores(math.nan, float(empty_score(empty, not found)))
     if not found:
-        height, width = truth.mask.shape
-        if truth.counted is not None:  # an ignored margin is as good as none
-            rows, columns = (np.flatnonzero(truth.counted.any(axis=axis)) for axis in (1, 0))
-            height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-        return BoundaryScores(math.hypot(height * spacing[0], width * spacing[1]), 0.0)
-    distances = package.compute_surface_distances(truth.mask, prediction, spacing)
+        sides = (count * size for count, size in zip(extent or truth.shape, spacing))
+        return BoundaryScores(math.hypot(*sides), 0.0)
+    distances = package.compute_surface_distances(truth, prediction, spacing)
     return BoundaryScores(
         float(package.compute_robust_hausdorff(distances, 95)),
         float(package.compute_surface_dice_at_tolerance(distances, tolerance)),

@@ -1,4 +1,4 @@
-"""The scores of a data set from those of its images, for any weights of the images.
+"""The scores of a data set from those of its images or volumes, for any weights of these.
 
 The plain scores give each image the weight 1. A bootstrap (`metrics/bootstrap.py`) gives each image
 the number of times that it was drawn.
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .image_scores import ImageScores
-from .table import METRICS, Metric
+from .table import METRICS, VOLUME_METRICS, Metric
+from .volume import VolumeScores
 
+Scores = ImageScores | VolumeScores
 Values = dict[str, dict[str, NDArray[np.float64]]]
 
 
@@ -22,14 +24,16 @@ class Layout:
     such as a maximum of the mean curve, takes a column for each element of the array.
 
     Args:
-        scores: of any image of the data set.
+        scores: of any image, or any volume, of the data set.
         keys: the scores that are wanted, by protocol; default: all.
     """
 
-    def __init__(self, scores: ImageScores, keys: dict[str, Sequence[str]] | None = None) -> None:
+    def __init__(self, scores: Scores, keys: dict[str, Sequence[str]] | None = None) -> None:
         self._parts: list[tuple[str, Metric, slice]] = []
         self.width = 0
-        for protocol, metrics in METRICS.items():
+        table = VOLUME_METRICS if isinstance(scores, VolumeScores) else METRICS
+        self._protocols = tuple(table)
+        for protocol, metrics in table.items():
             for metric in metrics:
                 if metric.key not in getattr(scores, protocol):
                     continue
@@ -39,7 +43,7 @@ class Layout:
                 self._parts.append((protocol, metric, slice(self.width, self.width + size)))
                 self.width += size
 
-    def row(self, scores: ImageScores) -> NDArray[np.float64]:
+    def row(self, scores: Scores) -> NDArray[np.float64]:
         """The numbers of an image, `(width,)`; nan where a score is not defined."""
         row = np.empty(self.width)
         for protocol, metric, part in self._parts:
@@ -55,7 +59,7 @@ class Layout:
         Returns:
             By protocol and key, each `(...)`; nan for a score that no image defines.
         """
-        values: Values = {protocol: {} for protocol in METRICS}
+        values: Values = {protocol: {} for protocol in self._protocols}
         for protocol, metric, part in self._parts:
             columns = means[..., part]
             values[protocol][metric.key] = (
@@ -65,14 +69,14 @@ class Layout:
 
     def counts(self, counts: NDArray[np.intp]) -> dict[str, dict[str, int]]:
         """Numbers of columns, `(width,)`, as numbers of scores: the smallest of its columns."""
-        found: dict[str, dict[str, int]] = {protocol: {} for protocol in METRICS}
+        found: dict[str, dict[str, int]] = {protocol: {} for protocol in self._protocols}
         for protocol, metric, part in self._parts:
             found[protocol][metric.key] = int(counts[part].min())
         return found
 
 
-def _of_image(scores: ImageScores, protocol: str, metric: Metric) -> float | NDArray[np.float64]:
-    if metric.reduce:
+def _of_image(scores: Scores, protocol: str, metric: Metric) -> float | NDArray[np.float64]:
+    if metric.reduce and isinstance(scores, ImageScores):
         return scores.arrays[protocol][metric.key]
     value: float = getattr(scores, protocol)[metric.key]
     return value
@@ -94,7 +98,7 @@ class WeightedMeans:
 
     def __init__(
         self,
-        images: Sequence[ImageScores],
+        images: Sequence[Scores],
         units: ArrayLike | None = None,
         keys: dict[str, Sequence[str]] | None = None,
     ) -> None:

@@ -1,4 +1,5 @@
-"""The list of scores. `metrics.json`, `per_image.csv`, the tables and the report are made from it.
+"""The lists of scores, of images and of volumes. `metrics.json`, the CSV files, the tables and the
+report are made from them.
 
 To add a score, add an entry here.
 """
@@ -21,10 +22,12 @@ class Metric:
         key: name of the score in `metrics.json` and `per_image.csv`.
         heading: heading of its column.
         latex: heading in LaTeX.
-        better: whether a `"higher"` or a `"lower"` value is better.
+        better: whether a `"higher"` or a `"lower"` value is better; `"neither"` for a score whose
+            sign says in which direction a model errs. Models are not compared by it.
         words: explanation in a sentence or two, for the report's glossary.
         function: function from a view of one image to the score: a `PranetView` for the protocol
-            `pranet`, else a `ThresholdView`; nan where the score is not defined.
+            `pranet`, else a `ThresholdView`; for a volume, a `VolumeView`. nan where the score is
+            not defined.
         column: whether the tables have a column for it.
         per_image: whether the report lists it for each image.
         array: None if the value for a data set is the mean over images. Otherwise a function from
@@ -32,6 +35,8 @@ class Metric:
         reduce: function from this mean, `(..., size of the array)`, to the value for the data set,
             `(...)`.
         needs: an option of `score` without which it is left out.
+        unit: of the numbers that tables print: "ml", "mm", or "%" for a share that is printed as a
+            percentage; "" for a number as it is.
     """
 
     key: str
@@ -45,6 +50,7 @@ class Metric:
     array: Callable[[Any], NDArray[np.float64]] | None = None
     reduce: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
     needs: str | None = None
+    unit: str = ""
 
 
 def _overlap(key: str) -> Callable[[Any], float]:
@@ -255,8 +261,91 @@ LESIONS = (
     ),
 )
 
+# Of a whole volume, see `metrics/volume.py`. The papers print shares as percentages.
+VOLUME = (
+    Metric(
+        "dice",
+        "Dice",
+        "Dice",
+        "higher",
+        "Twice the volume that truth and prediction share, divided by the sum of their volumes.",
+        _overlap("dice"),
+        unit="%",
+    ),
+    Metric(
+        "iou",
+        "IoU",
+        "IoU",
+        "higher",
+        "The volume that truth and prediction share, divided by the volume that they fill "
+        "together.",
+        _overlap("iou"),
+        unit="%",
+    ),
+    Metric(
+        "precision",
+        "precision",
+        "precision",
+        "higher",
+        "The share of the predicted volume that is in the true one.",
+        _overlap("precision"),
+        unit="%",
+    ),
+    Metric(
+        "recall",
+        "recall",
+        "recall",
+        "higher",
+        "The share of the true volume that was found; also called sensitivity.",
+        _overlap("recall"),
+        unit="%",
+    ),
+    Metric(
+        "volume_difference_ml",
+        "difference",
+        "difference",
+        "neither",
+        "Predicted volume minus true volume; below 0 if too little is predicted. Its mean over "
+        "patients is the bias.",
+        lambda view: view.predicted_ml - view.truth_ml,
+        unit="ml",
+    ),
+    Metric(
+        "absolute_volume_difference_ml",
+        "|difference|",
+        r"$|$difference$|$",
+        "lower",
+        "How far the predicted volume is from the true one, whatever the sign.",
+        lambda view: abs(view.predicted_ml - view.truth_ml),
+        unit="ml",
+    ),
+    Metric(
+        "hd95",
+        "HD95",
+        "HD95",
+        "lower",
+        "95 % of each surface, of truth and of prediction, lies within this distance of the other "
+        "one; the volume's diagonal if nothing is found.",
+        lambda view: view.boundary.hd95,
+        needs="boundary",
+        unit="mm",
+    ),
+    Metric(
+        "surface_dice",
+        "sDice",
+        "sDice",
+        "higher",
+        "Surface Dice: the share of both surfaces that is within the tolerance of the other one "
+        "(Nikolov et al., JMIR 2021).",
+        lambda view: view.boundary.surface_dice,
+        needs="boundary",
+        unit="%",
+    ),
+)
+
 METRICS: dict[str, tuple[Metric, ...]] = {
     "threshold": THRESHOLD,
     "pranet": PRANET,
     "lesions": LESIONS,  # of the map as it is, like "threshold"
 }
+VOLUME_METRICS: dict[str, tuple[Metric, ...]] = {"volume": VOLUME}

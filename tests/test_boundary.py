@@ -217,8 +217,8 @@ def test_without_the_package(monkeypatch):
     [
         ({"tolerance": -1.0}, "tolerance of 0 or more, got tolerance=-1.0"),
         ({"tolerance": math.nan}, "got tolerance=nan"),
-        ({"spacing": (1.0, 1.0, 1.0)}, "two positive numbers"),
-        ({"spacing": (1.0, 0.0)}, "two positive numbers"),
+        ({"spacing": (1.0, 1.0, 1.0)}, "2 positive numbers"),
+        ({"spacing": (1.0, 0.0)}, "2 positive numbers"),
         ({"empty": "nan"}, "skip, one, zero"),
         ({"prediction": np.zeros((5, 3), bool)}, r"mask's size \(3, 5\)"),
         ({"prediction": np.full((3, 5), 7)}, "prediction in {0, 1}"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polypseg.data.images import write_png
 from polypseg.metrics import GroundTruth, score, views
 from polypseg.metrics.sweep import to_levels
-from polypseg.metrics.table import METRICS, Metric
+from polypseg.metrics.table import METRICS, VOLUME, Metric
 from polypseg.scoring import data_files, tables
 from polypseg.scoring.evaluation import Rules, score_items
 from polypseg.scoring.report import report
@@ -35,6 +35,14 @@ def test_an_entry_is_complete(protocol, metric):
     assert metric.better in ("higher", "lower")
     assert metric.words.endswith(".") and metric.latex
     assert (metric.array is None) == (metric.reduce is None)
+
+
+@pytest.mark.parametrize("metric", VOLUME, ids=lambda metric: metric.key)
+def test_an_entry_of_volumes_is_complete(metric):
+    same = [other for other in VOLUME if other.key == metric.key or other.heading == metric.heading]
+    assert same == [metric]
+    assert metric.better in ("higher", "lower", "neither")
+    assert metric.unit in ("%", "ml", "mm") and metric.words.endswith(".") and metric.latex
 
 
 @settings(deadline=None, max_examples=40)
