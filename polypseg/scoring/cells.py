@@ -3,8 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from polypseg.metrics.table import METRICS, Metric
+from polypseg.metrics.table import Metric
 
+from .row_scores import RowScores
 from .source_scores import PROTOCOLS, SourceScores
 from .strata import Intervals
 from .words import on_one_line, stratum_name
@@ -16,11 +17,11 @@ _MOST_PARTS = 30  # of a property that has a table
 Cells = list[list[str]]
 
 
-def shown_metrics(protocol: str, rows: Sequence[SourceScores]) -> list[Metric]:
+def shown_metrics(protocol: str, rows: Sequence[RowScores]) -> list[Metric]:
     """The metrics of a protocol, or of "lesions", that have a column and were computed."""
     return [
         metric
-        for metric in METRICS[protocol]
+        for metric in rows[0].tables[protocol]
         if metric.column and metric.key in rows[0].total[protocol]
     ]
 
@@ -51,7 +52,7 @@ def interval_cells(rows: Sequence[SourceScores], protocol: str, digits: int) -> 
     ]
 
 
-def names_of(row: SourceScores) -> list[str]:
+def names_of(row: RowScores) -> list[str]:
     """The names of model and data set."""
     return [on_one_line(row.source.model), on_one_line(row.source.data)]
 
@@ -79,16 +80,19 @@ def _format(value: float, digits: int) -> str:
     return f"{value:.{max(digits + 1 - len(str(int(abs(value)))), 0)}f}"
 
 
-def best_cells(rows: Sequence[SourceScores], lines: Cells, protocol: str) -> set[tuple[int, int]]:
+def best_cells(rows: Sequence[RowScores], lines: Cells, protocol: str) -> set[tuple[int, int]]:
     """`(row, column)` of the best numbers, as printed, of each data set with several models."""
     best = set()
     for data in {row.source.data for row in rows}:
         same = [index for index, row in enumerate(rows) if row.source.data == data]
         for column, metric in enumerate(shown_metrics(protocol, rows), start=NAMES + 1):
+            # The number alone, if its standard deviation stands behind it.
             values = {
-                index: float(lines[index][column]) for index in same if lines[index][column] != "-"
+                index: float(lines[index][column].split()[0])
+                for index in same
+                if lines[index][column] != "-"
             }
-            if len(values) > 1:
+            if len(values) > 1 and metric.better != "neither":
                 target = (min if metric.better == "lower" else max)(values.values())
                 best |= {(index, column) for index, value in values.items() if value == target}
     return best

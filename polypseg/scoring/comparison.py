@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from polypseg.metrics.bootstrap import interval
 from polypseg.metrics.table import Metric
 
-from .source_scores import SourceScores
+from .row_scores import RowScores
 
 SIGNIFICANT = 0.05
 _NOISE = 1e-9  # smaller differences come from the order of sums
@@ -32,12 +32,14 @@ class Comparison(NamedTuple):
         data: name of the data set.
         protocol, metric: the score.
         better, other: names of the models; `better` has the better value, or the same.
-        images, units: number of images, and of units that were drawn (images or groups).
+        images, units: number of images (or patients), and of units that were drawn (these or
+            groups).
         difference: value of `better` minus value of `other`.
         interval: 95 % bootstrap interval of the difference, from the same resamples for both.
         p: of Wilcoxon's signed-rank test over the units, two-sided; nan for a score that is no mean
             over images.
         p_holm: `p` after Holm's correction for all pairs of models.
+        noun: what has a score, "image" or "patient".
         ranks_favour_other: whether the test is on the side of `other`, although its mean is worse:
             a few images with large differences can outweigh many with small ones.
     """
@@ -53,6 +55,7 @@ class Comparison(NamedTuple):
     interval: tuple[float, float]
     p: float
     p_holm: float
+    noun: str = "image"
     ranks_favour_other: bool = False
 
     @property
@@ -78,7 +81,7 @@ class Comparison(NamedTuple):
         if self.p_holm < 0.001:
             p = "Wilcoxon, Holm: p < 0.001"
         if self.by_interval is None and self.by_test is None:
-            return "too few images to compare"
+            return f"too few {self.noun}s to compare"
         if self.by_test is None:
             shown = "shown to differ" if self.by_interval else "not shown to differ"
             return f"{shown} (by the interval alone, which is not corrected for several pairs)"
@@ -100,7 +103,7 @@ class Comparison(NamedTuple):
         distance, *ends = (f"{number:z.{digits}f}" for number in numbers)
         if ends:
             distance += f" [{', '.join(ends)}]"
-        images = f"{self.images} image{'s' * (self.images > 1)}"
+        images = f"{self.images} {self.noun}{'s' * (self.images > 1)}"
         if self.units != self.images:
             images += f" of {self.units} group{'s' * (self.units > 1)}"
         if abs(self.difference) < _NOISE:
@@ -143,7 +146,7 @@ class Ranking(NamedTuple):
 
 
 def compare(
-    rows: Sequence[SourceScores], metrics: Mapping[str, Sequence[Metric]]
+    rows: Sequence[RowScores], metrics: Mapping[str, Sequence[Metric]]
 ) -> tuple[list[Comparison], list[Ranking]]:
     """Compare all models that were scored on the same images.
 
@@ -155,7 +158,9 @@ def compare(
     for data, same in _on_same_images(rows):
         for protocol, of_protocol in metrics.items():
             for metric in of_protocol:
-                if any(math.isnan(row.total[protocol][metric.key]) for row in same):
+                if metric.better == "neither" or any(
+                    math.isnan(row.total[protocol][metric.key]) for row in same
+                ):
                     continue
                 comparisons += _pairs(data, same, protocol, metric)
                 if len(same) > 2:
@@ -163,12 +168,12 @@ def compare(
     return comparisons, rankings
 
 
-def _on_same_images(rows: Sequence[SourceScores]) -> list[tuple[str, list[SourceScores]]]:
+def _on_same_images(rows: Sequence[RowScores]) -> list[tuple[str, list[RowScores]]]:
     """Rows with the same images, masks and groups, at least two, with a name for the data."""
     if len(rows) < 2:
         return []
     folders: dict[Path, str] = {}
-    found: dict[tuple[object, ...], list[SourceScores]] = {}
+    found: dict[tuple[object, ...], list[RowScores]] = {}
     for row in rows:
         images = []
         for item in row.source.items:
@@ -186,9 +191,7 @@ def _on_same_images(rows: Sequence[SourceScores]) -> list[tuple[str, list[Source
     ]
 
 
-def _pairs(
-    data: str, rows: Sequence[SourceScores], protocol: str, metric: Metric
-) -> list[Comparison]:
+def _pairs(data: str, rows: Sequence[RowScores], protocol: str, metric: Metric) -> list[Comparison]:
     found = []
     for first, second in combinations(rows, 2):
         values = [row.total[protocol][metric.key] for row in (first, second)]
@@ -215,6 +218,7 @@ def _pairs(
                 interval(difference),
                 p,
                 np.nan,
+                first.noun,
                 favours_other,
             )
         )
@@ -222,9 +226,9 @@ def _pairs(
     return [pair._replace(p_holm=float(p)) for pair, p in zip(found, corrected)]
 
 
-def _unit_means(row: SourceScores, protocol: str, metric: Metric) -> NDArray[np.float64]:
+def _unit_means(row: RowScores, protocol: str, metric: Metric) -> NDArray[np.float64]:
     """The score of each unit: of an image, or the mean over the images of a group."""
-    values = np.array([getattr(result.scores, protocol)[metric.key] for result in row.results])
+    values = np.array([getattr(result.scores, protocol)[metric.key] for result in row.named])
     if row.group_of_image is None:
         return values
     groups = np.array(row.group_of_image)
@@ -279,9 +283,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return corrected
 
 
-def _ranking(
-    data: str, rows: Sequence[SourceScores], protocol: str, metric: Metric
-) -> list[Ranking]:
+def _ranking(data: str, rows: Sequence[RowScores], protocol: str, metric: Metric) -> list[Ranking]:
     """The ranking; none if the score has no interval."""
     sign = -1.0 if metric.better == "lower" else 1.0
     order = sorted(rows, key=lambda row: -sign * row.total[protocol][metric.key])

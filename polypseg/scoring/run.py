@@ -1,24 +1,17 @@
 """Score one source after the other; a source is a network or a folder of saved maps."""
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from polypseg.data.maps import read_map
 from polypseg.data.mask_rule import MASK_OPTIONS, MaskRule, mask_rule
 from polypseg.errors import expect, of_argument
-from polypseg.experiment.config import as_window
-from polypseg.inference.predict import predict
-from polypseg.inference.predictor import Predictor
 from polypseg.metrics.boundary import surface_distance_version
 
 from .evaluation import Result, Rules, score_items
 from .gallery import draw_examples
+from .opened import Opener
 from .results_folder import ResultsFolder
-from .source_scores import NetworkFacts, SourceScores
-from .sources import Item, Source, check_slices, network_sources, saved_sources
+from .source_scores import SourceScores
+from .sources import Source, network_sources, saved_sources
 from .strata import divide
 from .tables import terminal_tables
 
@@ -70,29 +63,14 @@ def score_sources(
     """
     if boundary is not None:
         surface_distance_version()  # an error now if the package is missing, not after the network
-    loaded: dict[Path | tuple[Path, ...], Predictor] = {}
+    opener = Opener(window, input_size, tta)
     rows = []
     for source in sources:
-        if source.items[0].map:
-            network, maps = None, None
-            maps_of: Callable[[Sequence[Item]], Iterable[np.ndarray]] = _saved_maps
-            argument, own_threshold = "predictions", 0.5
-        else:
-            # The sources of a network follow each other, so only one is kept.
-            if source.path not in loaded:
-                loaded = {source.path: Predictor.load(source.path, input_size)}
-                if window:
-                    loaded[source.path].window = as_window(window)
-            predictor = loaded[source.path]
-            if source.config is None:
-                check_slices(source, predictor.preparation)
-            network = NetworkFacts(
-                predictor.digest, predictor.input_size, tta, predictor.window, predictor.origin
-            )
-            maps_of = partial(predict, predictor, tta=tta)
-            maps = maps_of(source.items)
-            maps = folder.save_maps(source, maps) if folder else iter(maps)
-            argument, own_threshold = "data_path", predictor.threshold
+        network, maps_of, argument, own_threshold = opener(source)
+        maps = None
+        if network:
+            maps = iter(maps_of(source.items))
+            maps = folder.save_maps(source, maps) if folder else maps
         rules = Rules(
             own_threshold if threshold is None else threshold,
             empty,
@@ -125,7 +103,3 @@ def _check_rule_fits(rules: Rules, results: Sequence[Result]) -> None:
         f"masks with {' or '.join(map(str, given))}",
         f"{len(results)} without",
     )
-
-
-def _saved_maps(items: Sequence[Item]) -> Iterable[np.ndarray]:
-    return (read_map(str(item.map)) for item in items)

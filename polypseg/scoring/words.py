@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from polypseg.errors import one_line
 from polypseg.metrics.bootstrap import FEW_UNITS, LEVEL, RESAMPLES
-from polypseg.metrics.table import METRICS, Metric
+from polypseg.metrics.table import Metric
 
 from .columns import SIZE
 from .comparison import compare
+from .row_scores import RowScores
 from .source_scores import SourceScores
 from .strata import Stratum
 
@@ -16,13 +17,21 @@ ON_INTERVALS = f"{100 * LEVEL:.0f} % intervals, from {RESAMPLES:,} bootstrap res
 _MOST_SENTENCES = 6  # all pairs of four models
 
 
-def protocol_words(protocol: str, rows: Sequence[SourceScores]) -> str:
+def protocol_words(protocol: str, rows: Sequence[RowScores]) -> str:
     """One line that says how the numbers of a table were computed."""
     if protocol == "pranet":
         return (
             "Protocol pranet: each map stretched to [0, 1], 256 thresholds "
             "(as the authors of PraNet evaluate)"
         )
+    if protocol == "volume":
+        words = (
+            "Protocol volume: all voxels of a patient together, foreground where probability >= "
+            f"{_thresholds(rows)}; mean and standard deviation over the patients"
+        )
+        if rows[0].rules.boundary is not None:
+            words += f"; surface Dice within {rows[0].rules.boundary:g} mm"
+        return words
     words = (
         f"Protocol threshold: the map as it is, foreground where probability >= {_thresholds(rows)}"
     )
@@ -31,7 +40,7 @@ def protocol_words(protocol: str, rows: Sequence[SourceScores]) -> str:
     return words
 
 
-def _thresholds(rows: Sequence[SourceScores]) -> str:
+def _thresholds(rows: Sequence[RowScores]) -> str:
     return ", ".join(dict.fromkeys(f"{row.rules.threshold:g}" for row in rows))
 
 
@@ -48,11 +57,11 @@ def lesion_words(rows: Sequence[SourceScores]) -> str:
     )
 
 
-def interval_note(rows: Sequence[SourceScores]) -> list[str]:
+def interval_note(rows: Sequence[RowScores]) -> list[str]:
     """A warning for each data set that is too small for its intervals."""
     notes = {}
     for row in rows:
-        unit = "image" if row.group_of_image is None else "group"
+        unit = row.noun if row.group_of_image is None else "group"
         if row.units == 1:
             notes[row.source.data] = f"{row.source.data}: no intervals, since it is one {unit}"
         elif row.units < FEW_UNITS:
@@ -63,7 +72,7 @@ def interval_note(rows: Sequence[SourceScores]) -> list[str]:
         else:
             few = [
                 f"{metric.heading} ({row.defined[part][metric.key]} {unit}s)"
-                for part, metrics in METRICS.items()
+                for part, metrics in row.tables.items()
                 for metric in metrics
                 if metric.column and 0 < row.defined[part].get(metric.key, 0) < FEW_UNITS
             ]
@@ -82,18 +91,18 @@ def parts_note(rows: Sequence[SourceScores]) -> list[str]:
     return [f"Intervals of parts with fewer than {FEW_UNITS} images are unreliable"] * small
 
 
-def comparison_sentences(rows: Sequence[SourceScores], protocol: str) -> list[str]:
+def comparison_sentences(rows: Sequence[RowScores], protocol: str) -> list[str]:
     """What the first score of a protocol says about each pair of models, and about their ranking;
     with boundary scores also HD95.
 
     With more than four models only the pairs with the best one are told.
     """
-    first, *others = METRICS[protocol]
+    first, *others = rows[0].tables[protocol]
     told = [first, *(m for m in others if m.key == "hd95" and m.key in rows[0].total[protocol])]
     return [on_one_line(line) for metric in told for line in _sentences_on(rows, protocol, metric)]
 
 
-def _sentences_on(rows: Sequence[SourceScores], protocol: str, metric: Metric) -> list[str]:
+def _sentences_on(rows: Sequence[RowScores], protocol: str, metric: Metric) -> list[str]:
     comparisons, rankings = compare(rows, {protocol: [metric]})
     several = len({pair.data for pair in comparisons}) > 1
     sentences = []

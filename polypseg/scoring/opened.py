@@ -1,0 +1,70 @@
+"""How the maps of a source come about: a network computes them, or they are read from files."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from polypseg.data.maps import read_map
+from polypseg.experiment.config import as_window
+from polypseg.inference.predict import predict
+from polypseg.inference.predictor import Predictor
+
+from .row_scores import NetworkFacts
+from .sources import Item, Source, check_slices
+
+
+class Opened(NamedTuple):
+    """A source whose maps can be computed or read.
+
+    Attributes:
+        network: how the network runs; None for saved maps.
+        maps_of: returns the maps of items, in their order.
+        argument: the argument that gives the files which errors are about.
+        threshold: the network's own; 0.5 for saved maps.
+    """
+
+    network: NetworkFacts | None
+    maps_of: Callable[[Sequence[Item]], Iterable[np.ndarray]]
+    argument: str
+    threshold: float
+
+
+class Opener:
+    """Opens sources, one after the other.
+
+    Args:
+        window: of images with 16 bits, see `read_image`; default: that of the run, if any.
+        input_size: height and width at which networks run; default: their own.
+        tta: average a network's maps over the image and its three flips.
+    """
+
+    def __init__(
+        self, window: Sequence[int] | None = None, input_size: int | None = None, tta: bool = False
+    ) -> None:
+        self._window, self._input_size, self._tta = window, input_size, tta
+        self._loaded: dict[Path | tuple[Path, ...], Predictor] = {}
+
+    def __call__(self, source: Source) -> Opened:
+        """Open a source. Raises `InputError` for a network that cannot be loaded, or does not fit."""
+        if source.items[0].map:
+            return Opened(None, _saved_maps, "predictions", 0.5)
+        # The sources of a network follow each other, so only one is kept.
+        if source.path not in self._loaded:
+            self._loaded = {source.path: Predictor.load(source.path, self._input_size)}
+            if self._window:
+                self._loaded[source.path].window = as_window(self._window)
+        predictor = self._loaded[source.path]
+        if source.config is None:
+            check_slices(source, predictor.preparation)
+        network = NetworkFacts(
+            predictor.digest, predictor.input_size, self._tta, predictor.window, predictor.origin
+        )
+        maps_of = partial(predict, predictor, tta=self._tta)
+        return Opened(network, maps_of, "data_path", predictor.threshold)
+
+
+def _saved_maps(items: Sequence[Item]) -> Iterable[np.ndarray]:
+    return (read_map(str(item.map)) for item in items)
