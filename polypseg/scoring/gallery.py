@@ -60,7 +60,7 @@ def draw_examples(
         if map_.shape != scores.size:
             map_ = resize_map(map_, scores.size)
         tile = draw_tile(items[index], map_, rules)
-        examples.append(Example(kind, stem, scores.threshold["dice"], _data_url(tile)))
+        examples.append(Example(kind, stem, scores.threshold["dice"], data_url(tile)))
     return examples
 
 
@@ -107,7 +107,8 @@ def _read_if_possible(item: Item, window: Window | None) -> np.ndarray | None:
         return None
 
 
-def _data_url(tile: np.ndarray) -> str:
+def data_url(tile: np.ndarray) -> str:
+    """An RGB image as a JPEG in a data URL."""
     bgr = cv2.cvtColor(tile, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")

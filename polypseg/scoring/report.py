@@ -5,15 +5,12 @@ of each image.
 import html
 import json
 import math
-import string
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from polypseg.drawing.colours import FALSE, HIT, IGNORED, MISSED, OUTLINE, to_hex
+from polypseg.drawing.colours import IGNORED, OUTLINE, to_hex
 from polypseg.metrics.table import METRICS
 
 from .cells import (
@@ -29,20 +26,23 @@ from .cells import (
     strata_headings,
     strata_names,
 )
-from .data_files import without_nan
 from .evaluation import Result
+from .page import (
+    SHORT,
+    config_of,
+    fill,
+    glossary,
+    headline_card,
+    plain_table,
+    scored_on,
+    small,
+    title,
+)
 from .source_scores import PROTOCOLS, SourceScores
 from .words import (
-    ON_INTERVALS,
-    comparison_sentences,
-    interval_note,
     lesion_words,
     parts_note,
-    protocol_words,
 )
-
-_TEMPLATE = Path(__file__).with_name("report.html")
-_SHORT = {"precision": "prec."}  # headings that are too long for the page
 
 
 def report(rows: Sequence[SourceScores], environment: Mapping[str, str]) -> str:
@@ -52,28 +52,28 @@ def report(rows: Sequence[SourceScores], environment: Mapping[str, str]) -> str:
         rows: the scores of each source, with examples.
         environment: versions and machine, shown as they are.
     """
-    date = rows[-1].date
     images = sum({row.source.data: row.total["n"] for row in rows}.values())
-    data = json.dumps(
-        without_nan([_source_data(row, environment) for row in rows]), separators=(",", ":")
-    )
-    return string.Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        hit=to_hex(HIT),
-        false=to_hex(FALSE),
-        missed=to_hex(MISSED),
+    return fill(
+        "report.html",
+        [_source_data(row, environment) for row in rows],
         outline=to_hex(OUTLINE),
         ignored=_legend_of_ignored(rows),
-        title=html.escape(_title(rows)),
-        subtitle=html.escape(
-            f"{images} images, scored at the masks' own size. {date.day} {date:%B %Y, %H:%M}."
-        ),
+        title=html.escape(title(rows)),
+        subtitle=html.escape(f"{images} images, scored at the masks' own size. {scored_on(rows)}."),
         headline="\n".join(_headline(rows, protocol) for protocol in PROTOCOLS),
         parts=_lesion_card(rows) + _strata_card(rows),
-        glossary=_glossary(rows),
+        glossary=glossary(rows, (*PROTOCOLS, "lesions")),
         columns=json.dumps(_image_columns(rows)),
         of_pranet=html.escape(_note_on_pranet_columns(rows)),
-        data=data.replace("<", "\\u003c"),
     )
+
+
+def _headline(rows: Sequence[SourceScores], protocol: str) -> str:
+    """The table of one protocol."""
+    lines = cells(rows, protocol, 3)
+    intervals = interval_cells(rows, protocol, 3)
+    best = best_cells(rows, lines, protocol)
+    return headline_card(rows, protocol, headings(protocol, rows), lines, intervals, best)
 
 
 def _legend_of_ignored(rows: Sequence[SourceScores]) -> str:
@@ -82,72 +82,13 @@ def _legend_of_ignored(rows: Sequence[SourceScores]) -> str:
     return f'<span><i style="background:{to_hex(IGNORED)}"></i>ignored</span>'
 
 
-def _title(rows: Sequence[SourceScores]) -> str:
-    models = dict.fromkeys(row.source.model for row in rows)
-    data_sets = dict.fromkeys(row.source.data for row in rows)
-    return f"{_name_or_count(models, 'models')} on {_name_or_count(data_sets, 'data sets')}"
-
-
-def _name_or_count(names: Iterable[str], plural: str) -> str:
-    first, *others = names
-    return f"{1 + len(others)} {plural}" if others else first
-
-
-def _headline(rows: Sequence[SourceScores], protocol: str) -> str:
-    """The table of one protocol."""
-    lines = cells(rows, protocol, 3)
-    best = best_cells(rows, lines, protocol)
-    skip = NAMES + 1 if len(rows) == 1 else 0  # the title has model, data and number of images
-    mark = ' class="name"'
-    heads = "".join(
-        f"<th scope='col'{mark if index < NAMES else ''}>{html.escape(_SHORT.get(head, head))}</th>"
-        for index, head in enumerate(headings(protocol, rows))
-        if index >= skip
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{mark if column < NAMES else ''}>{_bold(cell, (row, column) in best)}"
-            f"{_small(below)}</td>"
-            for column, (cell, below) in enumerate(zip(line, intervals))
-            if column >= skip
-        )
-        + "</tr>"
-        for row, (line, intervals) in enumerate(zip(lines, interval_cells(rows, protocol, 3)))
-    )
-    name, words = protocol_words(protocol, rows).split(": ", 1)
-    kind = "single" if skip else "several"
-    empty = sum(row.empty for row in rows)
-    note = f" Empty masks: {empty}, scored with --empty {rows[0].rules.empty}." if empty else ""
-    sentences = "".join(
-        f"<li>{html.escape(line)}.</li>" for line in comparison_sentences(rows, protocol)
-    )
-    return (
-        f'<section class="card"><h2>{html.escape(name)}</h2>'
-        f'<p class="soft">{html.escape(words[0].upper() + words[1:])}.{html.escape(note)}</p>'
-        f'<div class="scroll"><table class="headline {kind}"><thead><tr>{heads}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-        + (f'<ul class="sentences">{sentences}</ul>' if sentences else "")
-        + f'<p class="soft below">{_on_intervals(rows)}</p></section>'
-    )
-
-
-def _on_intervals(rows: Sequence[SourceScores]) -> str:
-    lines = [f"Small numbers: {ON_INTERVALS}", *interval_note(rows)]
-    return html.escape("".join(f"{line}. " for line in lines).strip())
-
-
-def _small(interval: str) -> str:
-    return f"<small>{html.escape(interval)}</small>" if interval else ""
-
-
 def _lesion_card(rows: Sequence[SourceScores]) -> str:
     lines = [
-        [f"{html.escape(cell)}{_small(below)}" for cell, below in zip(line, intervals)]
+        [f"{html.escape(cell)}{small(below)}" for cell, below in zip(line, intervals)]
         for line, intervals in zip(*lesion_cells(rows, 3))
     ]
     name, words = lesion_words(rows).split(": ", 1)
-    table = _plain_table(lesion_headings(rows), lines, NAMES, len(rows) == 1)
+    table = plain_table(lesion_headings(rows), lines, NAMES, len(rows) == 1)
     return (
         f'<section class="card"><h2>{name}</h2>'
         f'<p class="soft">{html.escape(words[0].upper() + words[1:])}.</p>{table}</section>'
@@ -157,7 +98,7 @@ def _lesion_card(rows: Sequence[SourceScores]) -> str:
 def _strata_card(rows: Sequence[SourceScores]) -> str:
     tables = "".join(
         f"<h3>By {html.escape(name)}</h3>"
-        + _plain_table(
+        + plain_table(
             strata_headings(rows),
             [[html.escape(cell) for cell in line] for line in strata_cells(rows, name, 3)],
             NAMES + 1,
@@ -176,54 +117,13 @@ def _strata_card(rows: Sequence[SourceScores]) -> str:
     )
 
 
-def _plain_table(
-    heads: Sequence[str], lines: Sequence[Sequence[str]], names: int, single: bool
-) -> str:
-    """A table of cells that are HTML already; of one source, without its names."""
-    skip = NAMES if single else 0
-
-    def row(line: Sequence[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{' class=name' if index < names else ''}>{cell}</{tag.split()[0]}>"
-            for index, cell in enumerate(line)
-            if index >= skip
-        )
-
-    head = row([html.escape(head) for head in heads], "th scope=col")
-    body = "".join(f"<tr>{row(line, 'td')}</tr>" for line in lines)
-    return (
-        f'<div class="scroll"><table class="parts"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _bold(text: str, best: bool) -> str:
-    text = html.escape(text)
-    return f"<b>{text}</b>" if best else text
-
-
-def _glossary(rows: Sequence[SourceScores]) -> str:
-    """The scores as a definition list. A score of both protocols is listed once, or twice if its
-    two descriptions differ.
-    """
-    entries = dict.fromkeys(
-        (metric.heading, f"{metric.words} {metric.better.capitalize()} is better.")
-        for protocol in (*PROTOCOLS, "lesions")
-        for metric in METRICS[protocol]
-        if metric.key in rows[0].total[protocol]
-    )
-    return "".join(
-        f"<dt>{html.escape(heading)}</dt><dd>{html.escape(text)}</dd>" for heading, text in entries
-    )
-
-
 def _image_scores(protocol: str, rows: Sequence[SourceScores]) -> Iterator[tuple[str, str, str]]:
     """Scores in the table of all images: heading, key in the page, key in `ImageScores`."""
     others = {metric.heading for metric in METRICS["threshold"]} if protocol == "pranet" else set()
     prefix = "pranet_" if protocol == "pranet" else ""  # as in per_image.csv
     for metric in METRICS[protocol]:
         if metric.per_image and metric.key in rows[0].total[protocol]:
-            heading = _SHORT.get(metric.heading, metric.heading)
+            heading = SHORT.get(metric.heading, metric.heading)
             if metric.heading in others:
                 heading = f"{heading} (pranet)"
             yield heading, prefix + metric.key, metric.key
@@ -245,13 +145,6 @@ def _note_on_pranet_columns(rows: Sequence[SourceScores]) -> str:
 
 def _source_data(row: SourceScores, environment: Mapping[str, str]) -> dict[str, Any]:
     """What the page's script shows of one source."""
-    scoring = {fact.label: fact.text for fact in row.facts}
-    scoring["command"] = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    parts = {
-        "Scoring": scoring,
-        "Training run": row.source.config or {},
-        "Environment": environment,
-    }
     curves = {"dice": "dice", "iou": "iou", "e": "e_measure"}
     return {
         "model": row.source.model,
@@ -265,10 +158,7 @@ def _source_data(row: SourceScores, environment: Mapping[str, str]) -> dict[str,
         "calibration_error": row.total["threshold"]["calibration_error"],
         "images": [_image_data(result, row) for result in row.results],
         "gallery": [example._asdict() for example in row.examples],
-        "config": [
-            [title, [[key, "–" if value is None else str(value)] for key, value in part.items()]]
-            for title, part in parts.items()
-        ],
+        "config": config_of(row, environment),
     }
 
 
