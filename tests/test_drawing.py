@@ -11,8 +11,10 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from polypseg.data.synthetic import draw_scene
+from polypseg.drawing.colours import PAGE, PREDICTION, TRUTH
 from polypseg.drawing.contact_sheet import sheet
 from polypseg.drawing.panel import panel
+from polypseg.drawing.slice_strip import slice_strip
 from polypseg.drawing.text import draw_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -218,3 +220,25 @@ def test_the_outline_of_a_panel_is_thin_at_every_size(size):
     green = row[:, 1] - row[:, 0] > 120  # the tint inside is paler
     assert 4 <= green.sum() <= 8
     assert abs(np.flatnonzero(green).mean() - 150) < 2
+
+
+def test_slices_of_a_volume():
+    """Outlines of ground truth and prediction at their places, in squares of millimetres."""
+    truth, found = np.zeros((2, 30, 80), bool)
+    truth[10:20, 2:22], found[10:20, 32:42] = True, True
+    image = np.full((30, 80, 3), 90, np.uint8)
+    # A row is 4 mm: the foreground is 40 mm high, and 40 mm wide from 2 to 42. A square of 1.5
+    # times as much is shown, from -8 to 52 mm.
+    strip = slice_strip([(image, truth, found, "a"), (image, truth, truth, "b")], (4.0, 1.0), 3)
+    assert strip.shape == (246, 3 * 226 - 6, 3)
+    tile = strip[26:, :220].astype(int)
+    assert (tile[:, : round(8 / 60 * 220) - 4] == 0).all()  # left of the slice
+    assert (tile[:, -20:] == 90).all()
+
+    def columns(colour):
+        near = np.abs(tile - colour).sum(axis=2) < 40
+        return np.flatnonzero(near.any(axis=0))[[0, -1]] / 220 * 60 - 8
+
+    assert columns(TRUTH) == pytest.approx([2, 22], abs=1)
+    assert columns(PREDICTION) == pytest.approx([32, 42], abs=1)
+    assert (strip[:, 460:] == PAGE).all()  # room for a third

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -17,11 +17,13 @@ from polypseg.experiment.config import check_window
 from polypseg.options import option
 from polypseg.runtime import keep_freed_memory
 
+from . import per_volume
 from .network import ENSEMBLE, check_threshold, limit_megapixels, megapixels_option
 
 if TYPE_CHECKING:
     from polypseg.inference.ensemble import Where
     from polypseg.scoring.source_scores import SourceScores
+    from polypseg.scoring.sources import Source
 
 SUBSETS = ("train", "val", "test", "all")
 
@@ -69,11 +71,18 @@ class TestOptions:
     predictions: list[str] | None = option(
         None,
         "or saved maps",
-        "folders of maps (grey images, float TIFF or .npy), matched with masks by stem",
+        "folders of maps (grey images, float TIFF or .npy), or of volumes (.nii.gz), matched with "
+        "masks by stem",
         "DIR",
     )
     masks: list[str] | None = option(
         None, "or saved maps", "folders of masks: one, or one for each of `predictions`", "DIR"
+    )
+    per_volume: bool = option(
+        False,
+        "scores",
+        "score each patient's CT volume as a whole: slices of prepare_data.py (always so for "
+        ".nii.gz)",
     )
     threshold: float | None = option(
         None,
@@ -148,8 +157,9 @@ class TestOptions:
     boundary: float | None = option(
         None,
         "scores",
-        "also HD95 and surface Dice, with this tolerance (needs: pip install surface-distance)",
-        "PX",
+        "also HD95 and surface Dice, with this tolerance in pixels, or mm in a volume (needs: pip "
+        "install surface-distance)",
+        "T",
     )
     max_megapixels: int = megapixels_option("scores")
     names: list[str] | None = option(
@@ -162,7 +172,8 @@ class TestOptions:
     out: str | None = option(
         None,
         "scores",
-        "folder for report.html, metrics.json, per_image.csv, table.md and table.tex",
+        "folder for report.html, metrics.json, per_image.csv (or per_patient.csv), table.md and "
+        "table.tex",
         "DIR",
     )
     csv_long: bool = option(
@@ -238,26 +249,27 @@ def main() -> None:
     limit_megapixels(options.max_megapixels)
     keep_freed_memory()
 
-    from polypseg.scoring import run  # slow, so only after the arguments are checked
+    # These are slow, so they are imported only after the arguments are checked.
+    from polypseg.scoring import run
+    from polypseg.scoring.volumes.sources import hold_volumes
 
-    if options.networks:
-        sources = run.network_sources(
-            options.networks,
-            options.data_path,
-            options.scored_subset,
-            options.stems,
-            options.names,
-            options.recursive,
-            options.mask_suffix,
-        )
-    else:
-        sources = run.saved_sources(
-            options.predictions or [],
-            options.masks or [],
-            options.stems,
-            options.names,
-            options.recursive,
-        )
+    given = [*(options.predictions or []), *(options.masks or [])]
+    files = hold_volumes(given)
+    if files or options.per_volume:
+        per_volume.check_per_volume(options, files)
+    sources = _sources(options, files)
+    how: dict[str, Any] = {
+        "threshold": options.threshold,
+        "empty": options.empty,
+        "masks": options.mask_rule,
+        "window": options.window,
+        "input_size": options.input_size,
+        "tta": options.tta,
+        "boundary": options.boundary,
+    }
+    if files or options.per_volume:
+        per_volume.score_patients(sources, options.out, options.save_predictions, how)
+        return
     run.divide(sources, options.group_by, options.strata)
     images = sum(len(source.items) for source in sources)
     with contextlib.ExitStack() as stack:
@@ -270,26 +282,43 @@ def main() -> None:
         with tqdm(total=images, unit=" images", leave=False, disable=None) as bar:
             rows = run.score_sources(
                 sources,
-                threshold=options.threshold,
-                empty=options.empty,
+                **how,
                 resize=options.resize,
-                masks=options.mask_rule,
-                window=options.window,
-                input_size=options.input_size,
-                tta=options.tta,
                 lesion_iou=options.lesion_iou,
                 lesion_pixels=options.lesion_pixels,
-                boundary=options.boundary,
                 folder=folder,
                 on_image=bar.update,
             )
         say(run.terminal_tables(rows))
         print_empty_masks(rows)
+        if any(map(run.has_volumes, sources)):
+            say("These are slices of volumes: --per-volume scores patients, as papers on CT do")
         warn_of_labels(rows)
         if folder:
             folder.write_tables(rows)
     if folder:
         say(f"written: {', '.join(folder.written)}")
+
+
+def _sources(options: TestOptions, files: bool) -> "list[Source]":
+    """What is scored; `files`: whether predictions and masks are volumes."""
+    from polypseg.scoring import run
+    from polypseg.scoring.volumes.sources import volume_sources
+
+    if options.networks:
+        return run.network_sources(
+            options.networks,
+            options.data_path,
+            options.scored_subset,
+            options.stems,
+            options.names,
+            options.recursive,
+            options.mask_suffix,
+        )
+    saved = options.predictions or [], options.masks or [], options.stems, options.names
+    if files:
+        return volume_sources(*saved)
+    return run.saved_sources(*saved, options.recursive)
 
 
 def print_empty_masks(rows: "Sequence[SourceScores]") -> None:

@@ -97,12 +97,17 @@ class Comparison(NamedTuple):
     def sentence(self) -> str:
         """The result in one sentence."""
         numbers = [abs(self.difference), *(() if np.isnan(self.interval).any() else self.gain)]
-        # Three decimals, or more where one of the numbers would look like 0.
+        if self.metric.unit == "%":
+            numbers = [100 * number for number in numbers]
+        # Three decimals, two where there is a unit, or more where one number would look like 0.
         smallest = min((abs(number) for number in numbers if number), default=1.0)
-        digits = next(n for n in range(3, 7) if n == 6 or smallest >= 0.5 * 10**-n)
+        fewest = 2 if self.metric.unit else 3
+        digits = next(n for n in range(fewest, 7) if n == 6 or smallest >= 0.5 * 10**-n)
         distance, *ends = (f"{number:z.{digits}f}" for number in numbers)
         if ends:
             distance += f" [{', '.join(ends)}]"
+        if self.metric.unit:
+            distance += " percentage points" if self.metric.unit == "%" else f" {self.metric.unit}"
         images = f"{self.images} {self.noun}{'s' * (self.images > 1)}"
         if self.units != self.images:
             images += f" of {self.units} group{'s' * (self.units > 1)}"

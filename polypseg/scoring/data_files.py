@@ -2,34 +2,46 @@
 
 import json
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from polypseg.files import csv_text
 from polypseg.metrics.bootstrap import FEW_UNITS, LEVEL, RESAMPLES, SEED
 from polypseg.metrics.table import METRICS
 
 from .comparison import Comparison, Ranking, compare
+from .row_scores import RowScores
 from .source_scores import SourceScores
+
+Row = TypeVar("Row", bound=RowScores)
 
 
 def metrics_json(rows: Sequence[SourceScores]) -> str:
-    """The content of `metrics.json`.
+    """The content of `metrics.json`, as `results_json` lays it out."""
+    return results_json(rows, _content)
 
-    For one source these are its numbers (`_content`). For several sources, "results" is a list of
-    these, and there are "comparisons" and "rankings" of the models that were scored on the same
-    images. NaN becomes null.
+
+def results_json(rows: Sequence[Row], content_of: Callable[[Row], dict[str, Any]]) -> str:
+    """The numbers of all sources as JSON.
+
+    For one source these are its numbers alone. For several sources, "results" is a list of these,
+    and there are "comparisons" and "rankings" of the models that were scored on the same images.
+    NaN becomes null.
+
+    Args:
+        rows: the scores of each source.
+        content_of: returns the numbers of one source.
     """
-    content = _content(rows[0])
+    content = content_of(rows[0])
     if len(rows) > 1:
         names = [{"model": row.source.model, "data": row.source.data} for row in rows]
         metrics = {
             protocol: [metric for metric in of_protocol if metric.key in rows[0].total[protocol]]
-            for protocol, of_protocol in METRICS.items()
+            for protocol, of_protocol in rows[0].tables.items()
         }
         comparisons, rankings = compare(rows, metrics)
         content = {
-            "results": [name | _content(row) for name, row in zip(names, rows)],
+            "results": [name | content_of(row) for name, row in zip(names, rows)],
             "comparisons": [_comparison(pair) for pair in comparisons],
             "rankings": [_ranking(ranking) for ranking in rankings],
         }
@@ -40,22 +52,10 @@ def _content(row: SourceScores) -> dict[str, Any]:
     """The means, with the keys of `DataSetScores.result`, their intervals, the parts of the data
     set, and facts.
     """
-    units = "images" if row.group_of_image is None else "groups"
     sums = row.calibration
     return row.total | {
         "intervals": row.intervals,
-        "bootstrap": {
-            "level": LEVEL,
-            "resamples": RESAMPLES,
-            "seed": SEED,
-            "drawn": units,
-            units: row.units,
-            "reliable": row.units >= FEW_UNITS,
-            "defined_by_fewer": {
-                part: {key: count for key, count in counts.items() if count < row.units}
-                for part, counts in row.defined.items()
-            },
-        },
+        "bootstrap": bootstrap_facts(row),
         "lesion_counts": row.lesion_counts._asdict() | {"images_without": row.empty},
         "calibration": {
             "pixels": sums[0].tolist(),
@@ -75,6 +75,23 @@ def _content(row: SourceScores) -> dict[str, Any]:
     }
 
 
+def bootstrap_facts(row: RowScores) -> dict[str, Any]:
+    """How the intervals were drawn."""
+    units = f"{row.noun}s" if row.group_of_image is None else "groups"
+    return {
+        "level": LEVEL,
+        "resamples": RESAMPLES,
+        "seed": SEED,
+        "drawn": units,
+        units: row.units,
+        "reliable": row.units >= FEW_UNITS,
+        "defined_by_fewer": {
+            part: {key: count for key, count in counts.items() if count < row.units}
+            for part, counts in row.defined.items()
+        },
+    }
+
+
 def _divide(sums: Any, counts: Any) -> list[float]:
     return [float(total / count) if count else math.nan for total, count in zip(sums, counts)]
 
@@ -86,7 +103,7 @@ def _comparison(pair: Comparison) -> dict[str, Any]:
         "score": pair.metric.key,
         "better": pair.better,
         "other": pair.other,
-        "images": pair.images,
+        f"{pair.noun}s": pair.images,
         "units": pair.units,
         "difference": pair.difference,
         "interval": pair.interval,

@@ -93,7 +93,8 @@ class Rules(NamedTuple):
         window: of the images with 16 bits, see `data.images.read_image`.
         lesion_iou: a lesion is found if its IoU with a predicted component is above this.
         lesion_pixels: the smallest size of a lesion; smaller components of the mask do not count.
-        boundary: tolerance in pixels of the surface Dice; None leaves the boundary scores out.
+        boundary: tolerance of the surface Dice, in pixels (of volumes: in mm); None leaves the
+            boundary scores out.
     """
 
     threshold: float = 0.5

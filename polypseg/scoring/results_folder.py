@@ -35,6 +35,7 @@ class ResultsFolder:
         sources: what is scored.
         save_maps: whether the networks' maps are saved too, in `predictions/`.
         long: whether there is a file with a row for each image, model and score, too.
+        files: names of the files beside the maps.
 
     Raises:
         InputError: on entering or leaving the context, and on writing: the folder cannot be
@@ -42,9 +43,14 @@ class ResultsFolder:
     """
 
     def __init__(
-        self, out: Path, sources: Sequence[Source], save_maps: bool = False, long: bool = False
+        self,
+        out: Path,
+        sources: Sequence[Source],
+        save_maps: bool = False,
+        long: bool = False,
+        files: tuple[str, ...] = FILES,
     ) -> None:
-        self._files = (*FILES, *((LONG,) if long else ()))
+        self._files = (*files, *((LONG,) if long else ()))
         self._out, self._sources, self._save_maps = out, sources, save_maps
         self._maps = out / "predictions"
         self._stack = contextlib.ExitStack()
@@ -96,13 +102,17 @@ class ResultsFolder:
     def write_tables(self, rows: Sequence[SourceScores]) -> None:
         """Write everything but the maps."""
         texts = (
-            report(rows, _machine()),
+            report(rows, machine()),
             metrics_json(rows),
             per_image_csv(rows),
             markdown_tables(rows),
             latex_tables(rows),
             *([long_csv(rows)] if LONG in self._files else []),
         )
+        self.write(texts)
+
+    def write(self, texts: Sequence[str]) -> None:
+        """Write the content of each of `files`."""
         # The file that is written last gets its final name first: the report, before the maps.
         for name, text in reversed(list(zip(self._files, texts, strict=True))):
             self._write(self._out / name, text.encode("utf-8", "surrogateescape"), durable=True)
@@ -133,7 +143,7 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
     """What the report says about the environment."""
     found = environment()
     keys = ("commit", "backend", "python", "platform", "processor")

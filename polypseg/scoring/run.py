@@ -14,10 +14,12 @@ from .source_scores import SourceScores
 from .sources import Source, network_sources, saved_sources
 from .strata import divide
 from .tables import terminal_tables
+from .volumes.patients import has_volumes
 
 __all__ = [
     "ResultsFolder",
     "divide",
+    "has_volumes",
     "network_sources",
     "saved_sources",
     "score_sources",

@@ -48,7 +48,8 @@ class Source:
         items: what is scored, at least one.
         path: of the network, of each member of an ensemble, or of the folder of maps.
         config: options of the training run, if `path` is one; of an ensemble, of its first run.
-        subset: "train", "val", "test", "all", or "listed" (by a file of stems); None for maps.
+        subset: "train", "val", "test", "all", or "listed" (by a file of stems); None for all maps
+            of a folder.
         groups: the group of each image, by stem; None if there are no groups.
         columns: other properties by which the images are divided.
         preparation: how the images were made, if they are slices of volumes.
@@ -135,7 +136,7 @@ def network_sources(
                 below = recursive or bool(config and config.get("recursive"))
                 suffix = mask_suffix or (config or {}).get("mask_suffix") or ""
                 pairs, orphans = find_pairs(data_path, below, suffix)
-            _note_left_out(orphans, f"in {data_path} without a partner")
+            note_left_out(orphans, f"in {data_path} without a partner")
             data = descriptive_name(data_path)
             if listed:
                 pairs = pairs_of_list(pairs, listed, data_path)
@@ -156,7 +157,7 @@ def network_sources(
             if config is not None:  # a file says it when it is loaded
                 check_slices(source, network.preparation)
             sources.append(source)
-    return _with_distinct_names(sources)
+    return with_distinct_names(sources)
 
 
 def _find(model: Where) -> _Network:
@@ -273,17 +274,17 @@ def saved_sources(
         maps = _files("predictions", maps_folder, MAP_SUFFIXES, recursive)
         wanted = _files("masks", masks_folder, IMAGE_SUFFIXES, recursive)
         for folder, suffixes in ((maps_folder, MAP_SUFFIXES), (masks_folder, IMAGE_SUFFIXES)):
-            _note_left_out(
+            note_left_out(
                 unread_files(folder, suffixes, recursive), f"in {folder} of a type that is not read"
             )
         if listed:
             known = {stem: Pair(stem, mask, mask) for stem, mask in wanted.items()}
             chosen = stems_of_list(listed, known, f"masks in {masks_folder}")
             wanted = {stem: mask for stem, mask in wanted.items() if stem in chosen}
-        _check_complete(maps, wanted, maps_folder, masks_folder)
+        check_complete(maps, wanted, maps_folder, masks_folder)
         if not listed:
             extra = [maps[stem] for stem in sorted(maps.keys() - wanted.keys())]
-            _note_left_out(extra, f"in {maps_folder} without a mask")
+            note_left_out(extra, f"in {maps_folder} without a mask")
         images = _images_beside(masks_folder, recursive)
         data = descriptive_name(masks_folder)
         sources.append(
@@ -292,17 +293,19 @@ def saved_sources(
                 data,
                 [Item(stem, mask, images.get(stem), maps[stem]) for stem, mask in wanted.items()],
                 Path(maps_folder),
+                subset="listed" if listed else None,
             )
         )
-    return _with_distinct_names(sources)
+    return with_distinct_names(sources)
 
 
-def _check_complete(
+def check_complete(
     maps: Mapping[str, Path],
     masks: Mapping[str, Path],
     maps_folder: str | Path,
     masks_folder: str | Path,
 ) -> None:
+    """Raise `InputError` for masks without a map."""
     missing = [stem for stem in masks if stem not in maps]
     if missing:
         names = ", ".join(missing[:20])
@@ -315,7 +318,8 @@ def _check_complete(
         )
 
 
-def _note_left_out(files: Sequence[Path], which: str) -> None:
+def note_left_out(files: Sequence[Path], which: str) -> None:
+    """Say with a `Note` which files are not scored, if there are any."""
     if files:
         names = ", ".join(file.name for file in files[:3])
         more = ", ..." if len(files) > 3 else ""
@@ -323,7 +327,7 @@ def _note_left_out(files: Sequence[Path], which: str) -> None:
         warnings.warn(f"not scored: {count} {which} ({names}{more})", Note, stacklevel=1)
 
 
-def _with_distinct_names(sources: list[Source]) -> list[Source]:
+def with_distinct_names(sources: list[Source]) -> list[Source]:
     """Make the names of all sources different.
 
     If sources have the same names, the paths of their networks are used as names. If these are

@@ -21,6 +21,7 @@ from .cells import (
     strata_headings,
     strata_names,
 )
+from .row_scores import RowScores
 from .source_scores import PROTOCOLS, SourceScores
 from .words import (
     ON_INTERVALS,
@@ -39,13 +40,12 @@ def terminal_tables(rows: Sequence[SourceScores], digits: int = 4) -> str:
     for protocol in PROTOCOLS:
         numbers = cells(rows, protocol, digits)
         lines = _with_intervals_below(numbers, interval_cells(rows, protocol, 3))
-        parts.append(
-            f"{protocol_words(protocol, rows)}\n{_table(headings(protocol, rows), lines, 'plain')}"
-        )
+        table = text_table(headings(protocol, rows), lines, "plain")
+        parts.append(f"{protocol_words(protocol, rows)}\n{table}")
         parts[-1] += "".join(f"\n{line}" for line in comparison_sentences(rows, protocol))
     numbers, intervals = lesion_cells(rows, digits)
     lines = _with_intervals_below(numbers, intervals)
-    parts.append(f"{lesion_words(rows)}\n{_table(lesion_headings(rows), lines, 'plain')}")
+    parts.append(f"{lesion_words(rows)}\n{text_table(lesion_headings(rows), lines, 'plain')}")
     parts.append("\n".join([f"Below the numbers: {ON_INTERVALS}", *interval_note(rows)]))
     return "\n\n".join(parts)
 
@@ -66,10 +66,11 @@ def markdown_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
     """All tables, the best numbers in bold, and a table of what was scored."""
     parts = []
     for protocol in PROTOCOLS:
-        lines = _marked(rows, protocol, digits, escape_markdown, "**{}**", "{}")
+        numbers, intervals = (of(rows, protocol, digits) for of in (cells, interval_cells))
+        lines = marked(rows, protocol, numbers, intervals, escape_markdown, "**{}**", "{}")
         parts += [
             f"{protocol_words(protocol, rows)}.",
-            _table(headings(protocol, rows), lines, "pipe"),
+            text_table(headings(protocol, rows), lines, "pipe"),
         ]
         sentences = comparison_sentences(rows, protocol)
         parts += (
@@ -77,7 +78,7 @@ def markdown_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
         )
     parts += [
         f"{lesion_words(rows)}.",
-        _table(
+        text_table(
             lesion_headings(rows), _escaped(_lesion_lines(rows, digits), escape_markdown), "pipe"
         ),
     ]
@@ -85,12 +86,12 @@ def markdown_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
         lines = _escaped(strata_cells(rows, name, digits), escape_markdown)
         parts += [
             f"By {escape_markdown(name)}:",
-            _table(strata_headings(rows), lines, "pipe", names=NAMES + 1),
+            text_table(strata_headings(rows), lines, "pipe", names=NAMES + 1),
         ]
     parts += [f"{escape_markdown(line)}." for line in left_out_strata(rows)]
     notes = (f"In brackets: {ON_INTERVALS}", *interval_note(rows), *parts_note(rows))
     parts += ["\n".join(f"{line}." for line in notes)]
-    parts += ["What was scored:", _facts_table(rows)]
+    parts += ["What was scored:", facts_table(rows)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -110,14 +111,14 @@ def _is_number(cell: str) -> bool:
     return cell == "-" or (cell[:1].isdigit() and not set(cell) - set("0123456789.,-[] "))
 
 
-def _facts_table(rows: Sequence[SourceScores]) -> str:
+def facts_table(rows: Sequence[RowScores]) -> str:
     """A column for each source."""
     of_sources = [{fact.label: fact.text for fact in row.facts} for row in rows]
     labels = dict.fromkeys(label for facts in of_sources for label in facts)
     heads = ["", *(f"{row.source.model} on {row.source.data}" for row in rows)]
     lines = [[label, *(facts.get(label, "-") for facts in of_sources)] for label in labels]
     heads, *lines = [[escape_markdown(cell) for cell in line] for line in (heads, *lines)]
-    return _table(heads, lines, "pipe", names=len(heads))
+    return text_table(heads, lines, "pipe", names=len(heads))
 
 
 def latex_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
@@ -126,56 +127,69 @@ def latex_tables(rows: Sequence[SourceScores], digits: int = 3) -> str:
     for protocol in PROTOCOLS:
         names = (metric.latex for metric in shown_metrics(protocol, rows))
         heads = ["Model", "Data", "Images", *names]
-        lines = _marked(
-            rows, protocol, digits, escape_latex, r"\textbf{{{}}}", r"{{\scriptsize {}}}"
+        numbers, intervals = (of(rows, protocol, digits) for of in (cells, interval_cells))
+        lines = marked(
+            rows,
+            protocol,
+            numbers,
+            intervals,
+            escape_latex,
+            r"\textbf{{{}}}",
+            r"{{\scriptsize {}}}",
         )
-        table = _table(heads, lines, _booktabs(len(heads) - NAMES))
+        table = text_table(heads, lines, booktabs(len(heads) - NAMES))
         sentences = comparison_sentences(rows, protocol)
         notes = "".join(f"% {line}\n" for line in (protocol_words(protocol, rows), *sentences))
         parts.append(notes + table)
     heads = ["Model", "Data", *(escape_latex(head) for head in lesion_headings(rows)[NAMES:])]
     lines = _escaped(_lesion_lines(rows, digits), escape_latex)
-    parts.append(f"% {lesion_words(rows)}\n{_table(heads, lines, _booktabs(len(heads) - NAMES))}")
+    parts.append(
+        f"% {lesion_words(rows)}\n{text_table(heads, lines, booktabs(len(heads) - NAMES))}"
+    )
     for name in strata_names(rows):
         heads = ["Model", "Data", *(escape_latex(head) for head in strata_headings(rows)[NAMES:])]
         lines = _escaped(strata_cells(rows, name, digits), escape_latex)
-        table = _table(heads, lines, _booktabs(len(heads) - NAMES - 1, NAMES + 1), names=NAMES + 1)
+        table = text_table(
+            heads, lines, booktabs(len(heads) - NAMES - 1, NAMES + 1), names=NAMES + 1
+        )
         parts.append(f"% By {on_one_line(name)}\n{table}")
     lines_below = (f"In brackets: {ON_INTERVALS}", *interval_note(rows), *parts_note(rows))
     parts.append("\n".join(f"% {line}" for line in lines_below))
     return "\n\n".join(parts) + "\n"
 
 
-def _marked(
-    rows: Sequence[SourceScores],
+def marked(
+    rows: Sequence[RowScores],
     protocol: str,
-    digits: int,
+    numbers: Cells,
+    intervals: Cells,
     escape: Callable[[str], str],
     bold: str,
     small: str,
 ) -> Cells:
     """The cells of a table in a markup language, each number with its interval."""
-    lines = cells(rows, protocol, digits)
-    best = best_cells(rows, lines, protocol)
+    best = best_cells(rows, numbers, protocol)
     return [
         [
             joined(
-                bold.format(cell) if (row, column) in best else escape(cell),
+                bold.format(escape(cell)) if (row, column) in best else escape(cell),
                 small.format(below) if below else "",
             )
-            for column, (cell, below) in enumerate(zip(line, intervals))
+            for column, (cell, below) in enumerate(zip(line, between))
         ]
-        for row, (line, intervals) in enumerate(zip(lines, interval_cells(rows, protocol, digits)))
+        for row, (line, between) in enumerate(zip(numbers, intervals))
     ]
 
 
-def _table(heads: Sequence[str], lines: Cells, style: str | TableFormat, names: int = NAMES) -> str:
+def text_table(
+    heads: Sequence[str], lines: Cells, style: str | TableFormat, names: int = NAMES
+) -> str:
     """A table whose first columns hold names, aligned to the left, and the others numbers."""
     align = ["left"] * names + ["right"] * (len(heads) - names)
     return tabulate(lines, heads, tablefmt=style, colalign=align, disable_numparse=True)
 
 
-def _booktabs(numbers: int, names: int = NAMES) -> TableFormat:
+def booktabs(numbers: int, names: int = NAMES) -> TableFormat:
     """The table format of LaTeX's booktabs; tabulate's own would escape our formulas."""
     row = DataRow("", " & ", r" \\")
     columns = "l" * names + "r" * numbers

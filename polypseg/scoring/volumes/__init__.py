@@ -1,0 +1,1 @@
+"""Scores of patients, each as one volume."""
