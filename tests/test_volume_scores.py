@@ -2,12 +2,14 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
+from polypseg.data.volumes import read_labels
 from polypseg.metrics.bootstrap import bootstrap, interval
 from polypseg.metrics.overlap import overlap
 from polypseg.metrics.volume import volume_scores
@@ -133,6 +135,19 @@ def test_surfaces_equal_all_pairs_of_points(seed, spacing):
     low, high = (max(np.quantile(distance.min(axis), q) for axis in (0, 1)) for q in (0.8, 1.0))
     assert low <= got["hd95"] <= high
     assert got["hd95"] == pytest.approx(nearest[np.argmin(abs(nearest - got["hd95"]))])
+
+
+def test_the_mean_dice_of_slices_is_another_number():
+    """What docs/metrics.md says of a pancreas that is shifted by one voxel."""
+    pancreas = read_labels(Path(__file__).parent / "data/ct_sample/labels.nii.gz").array == 7
+    assert pancreas.sum() == 644
+    for step in (-1, 1):
+        shifted = np.roll(pancreas, step, axis=0)
+        assert round(volume_scores(pancreas, shifted, (3.0,) * 3).volume["dice"], 3) == 0.745
+        slices = [overlap(*pair)["dice"] for pair in zip(pancreas.T, shifted.T)]
+        with_pancreas = [dice for dice, mask in zip(slices, pancreas.T) if mask.any()]
+        assert len(with_pancreas) == 18 and round(np.mean(with_pancreas), 3) == 0.653
+        assert len(slices) == 30 and round(np.mean(slices), 3) == 0.792
 
 
 @pytest.mark.parametrize("axis", range(3))
