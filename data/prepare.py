@@ -24,8 +24,6 @@ from .volume import Volume
 from .volumes import check_same_grid, find_volumes, read_labels, read_volume
 
 VOLUMES_CSV = "volumes.csv"
-# Matches the patient in `PATIENT-SLICE`: a name of a patient has no hyphen.
-GROUP_BY = "^[^-]+"
 
 
 class Case(NamedTuple):

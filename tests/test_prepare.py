@@ -1,5 +1,6 @@
 """`prepare_data.py`: volumes to slices, checked against formulas written here."""
 
+import contextlib
 import csv
 import json
 import multiprocessing
@@ -229,7 +230,8 @@ def test_the_command_to_go_on_with_keeps_patients_together(data):
     )
     words = shlex.split(following.removeprefix("next: "))
     assert words[:2] == ["python", "train.py"]
-    config = train.parse(words[2:])
+    with contextlib.chdir(data):
+        config = train.parse(words[2:])
     assert config.data_path == "my data/out"
     stems = [pair.stem for pair in find_pairs(data / config.data_path)[0]]
     groups = group_names(stems, config.group_by)

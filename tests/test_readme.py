@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = {f"{name}.py": name for name in COMMANDS} | {
     "infer_image.py": "image",
     "infer_video.py": "video",
+    "infer_volume.py": "volume",
     "prepare_data.py": "prepare",
 }
 # add_a_model.md has a network of its own; test_docs.py runs it.

@@ -214,7 +214,7 @@ def from_volumes(preset: VolumePreset | None, options: PrepareOptions) -> None:
         )
     patients = f"{len(rows)} patient{'s' * (len(rows) != 1)}"
     say(f"written: {kept} of {slices} slices of {patients} in {out}/ ({preparation.describe()})")
-    say_next(out, names, prepare.GROUP_BY)
+    say_next(out, names)
 
 
 def from_archive(preset: ImagePreset, options: PrepareOptions) -> None:
@@ -238,11 +238,9 @@ def bar(total: int, unit: str) -> Iterator[Callable[[], object]]:
         yield progress.update
 
 
-def say_next(data: Path, splits: Sequence[str], group_by: str = "") -> None:
-    """Print the command that trains on the data: with the first split, or else by group."""
+def say_next(data: Path, splits: Sequence[str]) -> None:
+    """Print the command that trains on the data, with the first split if there is one."""
     words = [command("train"), "--data-path", shlex.quote(str(data))]
     if splits:
         words += ["--split-dir", shlex.quote(str(data / "splits" / splits[0]))]
-    if group_by:
-        words += ["--group-by", shlex.quote(group_by)]
     say(f"next: {' '.join(words)}")

@@ -298,7 +298,7 @@ def load_pass(options: VolumeOptions, any_plane: bool = False) -> "Pass":
         InputError: neither says it.
     """
     predictor = load_network(options)
-    known: Preparation | None = getattr(predictor, "preparation", None)
+    known: Preparation | None = predictor.preparation
     given, name = options.given, network_name(options)
     needed = [] if known and known.window else ["window"] if known else _NEEDED
     missing = [f"`{each}`" for each in needed if each not in given]

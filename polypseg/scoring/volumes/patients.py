@@ -123,7 +123,7 @@ def _check_complete(
 ) -> None:
     got = f"{len(items)} in {source.data}"
     if source.subset in ("train", "val", "test"):
-        got += " (split by patient: train.py `group_by` '^[^-]+')"
+        got += ", whose split divides patients"
     expect(len(items) == volume.kept, argument, f"all {volume.kept} slices of {name}", got)
     last = max(items)
     expect(last < volume.slices, argument, f"{volume.slices} slices of {name}", f"number {last}")
