@@ -48,7 +48,7 @@ class Opener:
         self._loaded: dict[Path | tuple[Path, ...], Predictor] = {}
 
     def __call__(self, source: Source) -> Opened:
-        """Open a source. Raises `InputError` for a network that cannot be loaded, or does not fit."""
+        """Open a source. Raises `InputError` for a network that cannot be loaded or used."""
         if source.items[0].map:
             return Opened(None, _saved_maps, "predictions", 0.5)
         # The sources of a network follow each other, so only one is kept.
