@@ -5,32 +5,40 @@ Nothing of a header but numbers and the Series Instance UID reaches a message.
 
 import importlib
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+import re
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.errors import InputError, expect, reading
+from polypseg.errors import InputError, Note, expect, reading
 from polypseg.runtime import quiet
 
 from .volume import Grid, Volume, check_grid, check_shape, make_volume
 
-# A gap between slices that differs from the others by more than this share is an error.
-_SAME_GAP = 0.1
+# Slices that lie off the grid, or gaps that differ, by more than this share of a gap are an error.
+# Besides, scanners round positions to a tenth of a millimetre.
+_SHARE, _ROUNDING = 0.1, 0.1
+_SUFFIXES = (".dcm", ".dicom", ".ima")
 _TAGS = [
     "SeriesInstanceUID",
     "Modality",
     "SamplesPerPixel",
+    "PhotometricInterpretation",
     "NumberOfFrames",
+    "RescaleSlope",
+    "RescaleIntercept",
     "Rows",
     "Columns",
     "PixelSpacing",
     "ImageOrientationPatient",
     "ImagePositionPatient",
 ]
+_GEOMETRY = _TAGS[-5:]
 
 
 class _Slice(NamedTuple):
@@ -45,20 +53,36 @@ class _Slice(NamedTuple):
     directions: tuple[float, ...]  # of a row, of a column
     position: tuple[float, ...]
     coding: str  # name of the transfer syntax
+    rescaled: bool  # whether it says how its numbers become Hounsfield units
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file has the mark of a DICOM file."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+def files_below(folder: Path, argument: str) -> Iterator[Path]:
+    """The files in a folder and its subfolders, but hidden ones. Raises `InputError`."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    with reading(folder, "a folder that can be read", argument):
+        for parent, folders, names in os.walk(folder, onerror=refuse):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(parent, name)
+                if not name.startswith(".") and path.is_file():
+                    yield path
 
 
-def has_dicom(paths: Iterable[Path]) -> bool:
-    """Whether one of the paths is a DICOM file."""
-    return any(is_dicom(path) for path in paths if path.is_file())
+def has_dicom(paths: Iterable[Path], argument: str) -> bool:
+    """Whether one of the files is a DICOM file. Raises `InputError` for one that cannot be read."""
+    return any(_is_dicom(path, argument) for path in paths)
+
+
+def _is_dicom(path: Path, argument: str) -> bool:
+    """Whether a file has the mark of a DICOM file. Raises `InputError` if it should have it."""
+    with reading(path, "a file that can be read", argument), open(path, "rb") as file:
+        marked = file.read(132)[128:] == b"DICM"
+        if not marked and path.suffix.lower() in _SUFFIXES:
+            raise ValueError("no DICOM file, or one without a preamble")
+        return marked
 
 
 def read_series(folder: Path, series: str | None, argument: str) -> Volume:
@@ -84,21 +108,28 @@ def read_series(folder: Path, series: str | None, argument: str) -> Volume:
 
 def _read_headers(folder: Path, argument: str) -> list[_Slice]:
     pydicom = _package("pydicom", "highdicom")
-    found = []
-    with reading(folder, "a readable folder", argument):
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-    for path in filter(is_dicom, files):
+    found, others = [], 0
+    for path in files_below(folder, argument):
+        if not _is_dicom(path, argument):
+            others += 1
+            continue
         with reading(path, "a complete DICOM file", argument):
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
             if "Modality" in header or "Rows" in header:  # no index of the folder (DICOMDIR)
                 found.append(_slice(path, header))
     expect(found, argument, "a folder with a DICOM series", f"none in {folder}")
+    if others:
+        what = f"{others} file{'s' * (others > 1)} in {folder} that are not DICOM"
+        warnings.warn(f"not read: {what}", Note, stacklevel=1)
     return found
 
 
 def _slice(path: Path, header: Any) -> _Slice:
-    modality = str(header.get("Modality", "")) or "an unknown modality"
+    modality = str(header.get("Modality", ""))
+    if not re.fullmatch("[A-Z]{2,16}", modality):
+        modality = "an unknown modality"
     samples, frames = header.get("SamplesPerPixel", 1), header.get("NumberOfFrames") or 1
+    lacking = [tag for tag in _GEOMETRY if not header.get(tag)]
     problem = ""
     if modality != "CT":
         problem = f"{modality} in {path}"
@@ -106,9 +137,13 @@ def _slice(path: Path, header: Any) -> _Slice:
         problem = f"an image in colour in {path}"
     elif frames != 1:
         problem = f"{frames} frames in {path}; one slice a file is read"
-    elif any(not header.get(tag) for tag in _TAGS[4:]):
-        problem = f"{path} without {next(tag for tag in _TAGS[4:] if not header.get(tag))}"
-    numbers = {tag: () if problem else tuple(map(float, header[tag].value)) for tag in _TAGS[6:]}
+    elif header.get("PhotometricInterpretation", "MONOCHROME2") != "MONOCHROME2":
+        problem = f"inverted grey levels (not MONOCHROME2) in {path}"
+    elif lacking:
+        problem = f"{path} without {lacking[0]}"
+    numbers = {
+        tag: () if problem else tuple(map(float, header[tag].value)) for tag in _GEOMETRY[2:]
+    }
     return _Slice(
         path,
         str(header.get("SeriesInstanceUID", "")),
@@ -119,6 +154,7 @@ def _slice(path: Path, header: Any) -> _Slice:
         numbers["ImageOrientationPatient"],
         numbers["ImagePositionPatient"],
         str(header.file_meta.TransferSyntaxUID.name),
+        "RescaleSlope" in header and "RescaleIntercept" in header,
     )
 
 
@@ -133,6 +169,12 @@ def _choose(
         return list(slices)
     if series is not None and series in known:
         return known[series]
+    scans = [uid for uid, members in known.items() if members[0].modality == "CT"]
+    if series is None and len(scans) == 1:
+        others = Counter(slice_.modality for slice_ in slices if slice_.series != scans[0])
+        what = ", ".join(f"{count} {modality}" for modality, count in others.items())
+        warnings.warn(f"not read: {what} in {folder}, beside the CT", Note, stacklevel=1)
+        return known[scans[0]]
     listed = "; ".join(
         f"{uid} ({len(members)} {members[0].modality} files of "
         f"{members[0].size[0]} x {members[0].size[1]})"
@@ -151,13 +193,13 @@ def _sorted(slices: list[_Slice], folder: Path, argument: str) -> tuple[list[_Sl
     """The slices along their normal, and the grid of the volume. Raises `InputError` for gaps."""
     first = slices[0]
     for other in slices[1:]:
-        same = other.size == first.size and np.allclose(
+        same = (other.size, other.rescaled) == (first.size, first.rescaled) and np.allclose(
             (*other.spacing, *other.directions), (*first.spacing, *first.directions), atol=1e-3
         )
         expect(
             same,
             argument,
-            "slices of one size, spacing and orientation",
+            "slices of one size, spacing, orientation and rescaling",
             f"{first.path.name} and {other.path.name} in {folder}, which differ",
         )
     expect(len(slices) > 1, argument, "two or more slices", f"one in {folder}")
@@ -167,8 +209,10 @@ def _sorted(slices: list[_Slice], folder: Path, argument: str) -> tuple[list[_Sl
     positions = np.array([slice_.position for slice_ in slices])
     gaps = np.diff(positions @ normal)
     usual = float(np.median(gaps))
-    for index in np.flatnonzero(np.abs(gaps - usual) > max(_SAME_GAP * usual, 0.01)):
-        what = "is a slice missing?" if gaps[index] > usual else "is a slice there twice?"
+    twice = gaps < 0.01
+    limit = _SHARE * usual + _ROUNDING
+    for index in np.flatnonzero(twice if twice.any() else np.abs(gaps - usual) > limit):
+        what = "is a slice there twice?" if twice.any() else "is a slice missing?"
         raise InputError(
             f"expected equal distances between slices, got {usual:.4g} mm and, between "
             f"{slices[index].path.name} and {slices[index + 1].path.name}, {gaps[index]:.4g} mm "
@@ -179,6 +223,13 @@ def _sorted(slices: list[_Slice], folder: Path, argument: str) -> tuple[list[_Sl
     affine = np.eye(4)
     height, width = first.spacing
     affine[:3] = np.stack([row * width, column * height, step, positions[0]], axis=1)
+    off = np.abs(positions - positions[0] - np.arange(len(slices))[:, None] * step).max()
+    expect(
+        off <= limit,
+        argument,
+        "slices on a grid, at equal distances and one above the other",
+        f"one that lies {off:.3g} mm off in {folder}",
+    )
     affine[:2] *= -1  # from LPS to RAS
     shape = check_shape((*first.size, len(slices)), folder, argument)
     grid = Grid(shape, affine)

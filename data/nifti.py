@@ -14,7 +14,7 @@ from polypseg.files import atomic
 from .volume import Grid, Volume, check_grid, check_shape, load_nibabel, make_volume
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
-_TEXTS = {"descrip", "aux_file", "db_name", "intent_name"}  # may name the patient
+_TEXTS = {"data_type", "descrip", "aux_file", "db_name", "intent_name"}  # may name the patient
 _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 
 
@@ -33,21 +33,28 @@ def expect_nifti(path: Path, argument: str, other: str = "") -> None:
 
 
 def read_nifti(path: Path, argument: str) -> Volume:
-    """A NIfTI file with its numbers as `simplest` stores them."""
+    """A NIfTI file: int16 if its numbers are integers that fit, else int32 or float32.
+
+    Raises:
+        InputError: the file is damaged, has other than three dimensions, colours, nan, or voxels
+            of an impossible size.
+    """
     nibabel = load_nibabel()
-    with reading(path, "a complete NIfTI file", argument):
-        image = nibabel.load(path, mmap=False)
+    quiet = nibabel.imageglobals.LoggingOutputSuppressor()
+    with reading(path, "a complete NIfTI file", argument), quiet:
+        # Open, so that slices are read one after the other, also of compressed files.
+        image = nibabel.load(path, mmap=False, keep_file_open=True)
         header = image.header
         if not isinstance(header, nibabel.Nifti1Header):
             raise ValueError("another format")
         shape = check_shape(image.shape, path, argument)
+        _check_stored_sizes(header, path, argument)
         kind = header.get_data_dtype()
         if kind.kind not in "iuf" or kind.itemsize > 8:
             raise InputError(
                 f"expected one real number a voxel, got {path} with colours or {kind}", argument
             )
-        raw = np.asarray(image.dataobj.get_unscaled()).reshape(shape, order="F")
-        slope, intercept = image.dataobj.slope, image.dataobj.inter
+        stored = _simplest(image.dataobj, shape, path, argument)
         units = header.get_xyzt_units()[0]
     grid = Grid(shape, image.affine.astype(np.float64))
     if _TO_MM.get(units, 1.0) != 1.0:
@@ -57,7 +64,17 @@ def read_nifti(path: Path, argument: str) -> Volume:
     header.extensions.clear()
     for name in _TEXTS & set(header.keys()):  # NIfTI 2 has fewer
         header[name] = b""
-    return make_volume(path, simplest(raw, slope, intercept, path, argument), grid, header=header)
+    return make_volume(path, stored, grid, header=header)
+
+
+def _check_stored_sizes(header: Any, path: Path, argument: str) -> None:
+    """Raise `InputError` for voxels of size 0, which nibabel takes for 1 mm."""
+    if header["sform_code"] != 0:
+        return  # the affine has the sizes
+    with load_nibabel().openers.ImageOpener(path) as file:
+        sizes = type(header).from_fileobj(file, check=False)["pixdim"][1:4]
+    shown = " x ".join(f"{size:g}" for size in sizes)
+    expect((sizes > 0).all(), argument, "voxels with a size", f"{path} of {shown}")
 
 
 def _note_orientation(header: Any, path: Path) -> None:
@@ -73,41 +90,36 @@ def _note_orientation(header: Any, path: Path) -> None:
     warnings.warn(f"{path} {problem}", Note, stacklevel=1)
 
 
-def simplest(
-    raw: NDArray[Any], slope: float, intercept: float, path: Path, argument: str
-) -> NDArray[Any]:
-    """`raw * slope + intercept` as int16 if these are integers that fit, else as float32.
+def _simplest(voxels: Any, shape: tuple[int, int, int], path: Path, argument: str) -> NDArray[Any]:
+    """The numbers of a file, scaled as its header says, in the smallest type that holds them.
 
-    Numbers that no int16 holds stay in int32 if they are integers. The volume is converted slice
-    by slice, since a copy in float64 would need four times its memory.
+    Args:
+        voxels: nibabel's proxy. It is read slice by slice, since a copy in float64 would need four
+            times the memory of int16.
+        shape: of the volume.
 
     Raises:
         InputError: nan or infinite numbers.
     """
-    slope = 1.0 if not np.isfinite(slope) or slope == 0 else float(slope)
-    intercept = float(intercept) if np.isfinite(intercept) else 0.0
-    plain = (slope, intercept) == (1.0, 0.0)
-    if plain and (raw.dtype == np.int16 or raw.dtype in (np.uint8, np.int8)):
+    more = (0,) * (len(voxels.shape) - 3)
+    scaled = (voxels.slope, voxels.inter) != (1.0, 0.0)
+    if not scaled and voxels.dtype in (np.int16, np.uint8, np.int8):
+        raw = np.asarray(voxels.get_unscaled()).reshape(shape, order="F")
         return raw.astype(np.int16, order="K", copy=False)
-    low, high, whole = np.inf, -np.inf, True
-    bad = 0
-    for index in range(raw.shape[2]):
-        part = raw[..., index].astype(np.float64) * slope + intercept
+    result = np.empty(shape, np.float32, order="F")
+    low, high, whole, bad = np.inf, -np.inf, True, 0
+    for index in range(shape[2]):
+        part = np.asarray(voxels[(slice(None), slice(None), index, *more)], np.float64)
         finite = np.isfinite(part)
         if not finite.all():
             bad += int(part.size - finite.sum())
             continue
         low, high = min(low, float(part.min())), max(high, float(part.max()))
         whole = whole and bool((part == np.rint(part)).all())
+        result[..., index] = part
     expect(not bad, argument, "finite numbers", f"{bad} voxels of {path} that are nan or infinite")
-    kind: Any = np.float32
-    if whole and -(2**31) <= low and high < 2**31:
-        kind = np.int16 if -(2**15) <= low and high < 2**15 else np.int32
-    if plain:
-        return raw.astype(kind, order="K", copy=False)
-    result = np.empty(raw.shape, kind, order="F")
-    for index in range(raw.shape[2]):
-        result[..., index] = raw[..., index].astype(np.float64) * slope + intercept
+    if whole and max(-low, high) < 2**24:  # float32 holds these exactly
+        return result.astype(np.int16 if max(-low, high + 1) <= 2**15 else np.int32, order="K")
     return result
 
 

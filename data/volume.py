@@ -142,18 +142,23 @@ def check_grid(grid: Grid, path: Path, argument: str) -> None:
 
 
 def check_hounsfield(volume: Volume, argument: str) -> None:
-    """Raise `InputError` unless the numbers can be Hounsfield units: air and fat are below 0."""
-    low, high = float(volume.array.min()), float(volume.array.max())
+    """Raise `InputError` unless the numbers can be Hounsfield units: air and fat are below 0.
+
+    The lowest value may stand for what the scanner did not see. If all others are 0 or more, the
+    scanner's own numbers were not converted.
+    """
+    array = volume.array
+    low, high = float(array.min()), float(array.max())
+    second = float(np.min(array, where=array > low, initial=high))
     expect(
-        low < 0 and high - low >= _LEAST_RANGE and volume.array.dtype != np.int32,
+        low < 0
+        and (second < 0 or second == high)
+        and high - low >= _LEAST_RANGE
+        and array.dtype != np.int32,
         argument,
         "a CT in Hounsfield units, in which air is near -1000 and fat near -100",
         f"{low:g} to {high:g} in {volume.path}",
     )
-
-
-def with_array(volume: Volume, array: NDArray[Any]) -> Volume:
-    return Volume(volume.path, array, volume.grid, volume.spacing, volume.files, volume.header)
 
 
 def check_same_grid(volume: Volume, labels: Volume, argument: str = "labels") -> None:

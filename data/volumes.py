@@ -7,15 +7,16 @@ order the file has.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from polypseg.errors import expect, reading
 
-from .dicom import has_dicom, read_series
+from .dicom import files_below, has_dicom, read_series
 from .nifti import NIFTI_SUFFIXES, expect_nifti, is_nifti, read_nifti, write_nifti
-from .volume import Grid, Volume, check_hounsfield, check_same_grid, with_array
+from .volume import Grid, Volume, check_hounsfield, check_same_grid
 
 __all__ = [
     "Grid",
@@ -72,7 +73,7 @@ def read_labels(path: str | os.PathLike[str], argument: str = "labels") -> Volum
     good = array.dtype != np.float32 and 0 <= low and high < 2**16
     got = "numbers that are no integers" if array.dtype == np.float32 else f"{low} to {high}"
     expect(good, argument, "labels, integers from 0 to 65535", f"{got} in {path}")
-    return with_array(volume, array.astype(np.uint8 if high < 2**8 else np.uint16))
+    return replace(volume, array=array.astype(np.uint8 if high < 2**8 else np.uint16))
 
 
 def read_probability(path: str | os.PathLike[str], argument: str = "predictions") -> Volume:
@@ -98,21 +99,22 @@ def read_probability(path: str | os.PathLike[str], argument: str = "predictions"
     good = levels in ([0], [1], [255], [0, 1], [0, 255])
     shown = " ".join(map(str, levels[:5])) + (" ..." if len(levels) > 5 else "")
     expect(good, argument, "a mask of 0 and 1, or probabilities", f"the levels {shown} in {path}")
-    return with_array(volume, array > 0)
+    return replace(volume, array=array > 0)
 
 
 def find_volumes(paths: Sequence[str | os.PathLike[str]], argument: str) -> dict[str, Path]:
     """Find volumes: NIfTI files, and folders with DICOM files.
 
     Args:
-        paths: files, DICOM folders, or folders that contain such files or folders.
+        paths: files, DICOM folders, or folders that contain such files or folders. A folder with
+            one DICOM folder and nothing else counts as that patient's folder.
         argument: the argument that errors name.
 
     Returns:
         The path of each volume by the name of its patient, see `patient_name`, sorted by it.
 
     Raises:
-        InputError: a path with no volume, or two volumes of one name.
+        InputError: a path with no volume or that cannot be read, or two volumes of one name.
     """
     found: list[Path] = []
     for given in map(Path, paths):
@@ -120,13 +122,16 @@ def find_volumes(paths: Sequence[str | os.PathLike[str]], argument: str) -> dict
             expect_nifti(given, argument, "or a folder")
             found.append(given)
             continue
-        with reading(given, "a readable folder", argument):
+        with reading(given, "a folder that can be read", argument):
             inside = sorted(path for path in given.iterdir() if not path.name.startswith("."))
-        here = [path for path in inside if is_nifti(path) and os.path.isfile(path)]
-        if has_dicom(inside):
+        here = [path for path in inside if is_nifti(path) and path.is_file()]
+        if has_dicom((path for path in inside if path.is_file()), argument):
             here.append(given)
         else:
-            here += [path for path in inside if path.is_dir() and has_dicom(path.rglob("*"))]
+            folders = [path for path in inside if path.is_dir()]
+            below = [path for path in folders if has_dicom(files_below(path, argument), argument)]
+            # One folder in it, named after the study: the folder that is given is the patient's.
+            here += [given] if len(below) == 1 and not here else below
         expect(here, argument, "NIfTI files or DICOM series", f"none in {given}")
         found += here
     volumes: dict[str, Path] = {}

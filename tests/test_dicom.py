@@ -7,7 +7,7 @@ pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("SimpleITK")
 
 from polypseg.data.volumes import find_volumes, read_volume, write_nifti  # noqa: E402
-from polypseg.errors import InputError  # noqa: E402
+from polypseg.errors import InputError, Note  # noqa: E402
 from tests.dicom_series import IDENTIFYING, write_series  # noqa: E402
 from tests.test_volumes import rotation  # noqa: E402
 
@@ -140,12 +140,13 @@ def test_two_series(series, tmp_path):
     assert "got 1.2.3" in refused(series, "1.2.3")
 
 
-@pytest.mark.parametrize("modality", ["US", "MR", "PT", ""])
+@pytest.mark.parametrize("modality", ["US", "MR", "PT", "", "A^NAME"])
 def test_other_modalities(series, modality):
     def change(header, path):
         header.Modality = modality
 
-    assert f"got {modality or 'an unknown modality'} in" in refused(changed(series, change))
+    known = modality if len(modality) == 2 else "an unknown modality"
+    assert f"got {known} in" in refused(changed(series, change))
 
 
 def test_colour(series):
@@ -176,7 +177,81 @@ def test_slices_that_differ(series):
         header.ImageOrientationPatient = [0, 1, 0, 1, 0, 0]
 
     message = refused(changed(series, turn, slice(2, 3)))
-    assert "slices of one size, spacing and orientation" in message
+    assert "slices of one size, spacing, orientation and rescaling" in message
+
+
+def test_one_slice_without_rescaling(series):
+    def change(header, path):
+        del header.RescaleIntercept
+
+    message = refused(changed(series, change, slice(2, 3)))
+    assert "orientation and rescaling" in message
+
+
+def test_slices_off_the_grid(tmp_path):
+    """Gaps that grow a little, and slices moved sideways."""
+    write_series(tmp_path / "s", hounsfield(shape=(9, 7, 40)), (0.7, 0.9, 2.5))
+
+    def drift(header, path):
+        number = header.InstanceNumber - 1
+        header.ImagePositionPatient[2] = 2.5 * number + 0.2 * max(0, number - 20)
+
+    # The last of 40 slices lies at 101.3 mm, so the grid has gaps of 101.3 / 39 mm, and slice 20
+    # at 50 mm lies 1.95 mm off.
+    assert "lies 1.95 mm off" in refused(changed(tmp_path / "s", drift))
+
+    write_series(tmp_path / "t", hounsfield(shape=(9, 7, 6)), (0.7, 0.9, 2.5))
+
+    def aside(header, path):
+        header.ImagePositionPatient[0] += 1.5
+
+    assert "lies 1.5 mm off" in refused(changed(tmp_path / "t", aside, slice(2, 4)))
+
+
+def test_positions_may_be_rounded(tmp_path):
+    units = hounsfield()
+    write_series(tmp_path / "s", units, (0.7, 0.9, 0.625))
+
+    def rounded(header, path):
+        header.ImagePositionPatient[2] = round(float(header.ImagePositionPatient[2]), 1)
+
+    volume = read_volume(changed(tmp_path / "s", rounded))
+    assert np.array_equal(volume.grid.from_ras(volume.array), units)
+
+
+def test_inverted_grey_levels(tmp_path):
+    write_series(tmp_path / "s", hounsfield(), PhotometricInterpretation="MONOCHROME1")
+    assert "inverted grey levels" in refused(tmp_path / "s")
+
+
+@pytest.mark.parametrize("content", [b"", b"no DICOM" * 100])
+def test_a_file_that_should_be_dicom(content, series):
+    (path, *_) = series.glob("*.dcm")
+    path.write_bytes(content)
+    assert path.name in refused(series)
+
+
+def test_other_files_are_told(series):
+    (series / "notes").write_text("no DICOM")
+    (series / "._hidden.dcm").write_text("what macOS adds")
+    with pytest.warns(Note, match="not read: 1 file in .* that are not DICOM"):
+        assert read_volume(series).array.shape == (9, 7, 5)
+
+
+def test_contours_beside_the_scan_are_told(series, tmp_path):
+    write_series(tmp_path / "more", hounsfield(1, (9, 7, 2)), Modality="RTSTRUCT")
+    for path in (tmp_path / "more").glob("*.dcm"):
+        path.rename(series / f"other_{path.name}")
+    with pytest.warns(Note, match="not read: 2 RTSTRUCT in .*, beside the CT"):
+        assert read_volume(series).array.shape == (9, 7, 5)
+
+
+def test_the_folder_that_is_given_is_the_patient(tmp_path):
+    """TCIA's folders below that of a patient have dates and numbers of studies in their names."""
+    write_series(tmp_path / "PATIENT-1" / "11-24-2015-SECRET" / "1.2.3", hounsfield())
+    found = find_volumes([tmp_path / "PATIENT-1"], "volumes")
+    assert found == {"PATIENT_1": tmp_path / "PATIENT-1"}
+    assert read_volume(found["PATIENT_1"]).array.shape == (9, 7, 5)
 
 
 def test_no_rescale(tmp_path):

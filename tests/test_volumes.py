@@ -102,6 +102,8 @@ def test_header_is_kept_but_for_texts(kind, suffix, tmp_path):
     image.set_sform(affine, 2)
     image.header["descrip"] = b"SECRET NAME"
     image.header["aux_file"] = b"SECRET"
+    if "data_type" in image.header:
+        image.header["data_type"] = b"SECRET"
     image.header["cal_max"] = 240
     image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"SECRET extension"))
     # nibabel chooses how to write by the suffix, in small letters.
@@ -172,6 +174,8 @@ def bad_volumes(folder):
     with_nan[2, 3, 1] = np.nan
     with_inf = units.astype(np.float32)
     with_inf[2, 3, 1] = np.inf
+    padded = (units + 1024).clip(0)
+    padded[0, :2] = -2000  # what the scanner did not see
     colours = np.zeros((7, 9, 5), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     skewed = np.eye(4)
     skewed[0, 1] = 0.3
@@ -183,6 +187,7 @@ def bad_volumes(folder):
         save(folder / "colour.nii.gz", colours): "one real number a voxel",
         save(folder / "complex.nii.gz", units.astype(np.complex64)): "one real number a voxel",
         save(folder / "unsigned.nii.gz", (units + 1024).astype(np.uint16)): "Hounsfield units",
+        save(folder / "padded.nii.gz", padded): "Hounsfield units",
         save(folder / "grey.nii.gz", np.abs(units % 256).astype(np.uint8)): "Hounsfield units",
         save(folder / "unit.nii.gz", rng.random((7, 9, 5)).astype(np.float32)): "Hounsfield units",
         save(folder / "z.nii.gz", rng.standard_normal((7, 9, 5)).astype(np.float32)): "Hounsfield",
@@ -213,6 +218,17 @@ def test_a_header_with_an_impossible_size_needs_no_memory(tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match="at most"):
         read_volume(path)
+
+
+def test_voxels_of_size_zero(tmp_path, capfd):
+    """nibabel would take them for 1 mm, and print a line of its own."""
+    content = bytearray(save(tmp_path / "a.nii", hounsfield(np.random.default_rng(0))).read_bytes())
+    content[254:256] = bytes(2)  # no sform
+    content[80:92] = np.array([0.7, 0.7, 0], "<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(InputError, match=r"voxels with a size, got .* of 0\.7 x 0\.7 x 0"):
+        read_volume(tmp_path / "a.nii")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_metres_are_converted_if_the_header_says_so(tmp_path):
