@@ -46,7 +46,7 @@ extras: extra-export extra-boundary extra-ct extra-app extra-torch ## install an
 USE_export = -m pytest -o addopts=-q tests/test_export.py tests/test_formats.py
 USE_boundary = -m pytest -o addopts=-q tests/test_boundary.py
 USE_torch = -m pytest -o addopts=-q -k 'torch or checkpoint' tests/test_convert.py tests/test_losses.py tests/test_layers.py
-USE_ct = -m pytest -o addopts=-q tests/test_volumes.py tests/test_dicom.py tests/test_slices.py
+USE_ct = -m pytest -o addopts=-q tests/test_volumes.py tests/test_dicom.py tests/test_slices.py tests/test_infer_volume.py
 USE_app = -c 'import gradio'
 
 extra-%: wheel
