@@ -116,30 +116,48 @@ def atomic(
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Context that yields a temporary folder; it is renamed to `path` at the end.
+    """Context that yields a temporary folder; it becomes `path` at the end.
 
     If the context raises, the temporary folder is removed and `path` is not changed.
 
     Args:
-        path: the folder to write. An older folder there is replaced at the end, by two renames:
-            if the process is killed between them, it is left under its temporary name.
+        path: the folder to write, or a link to it. A folder that exists remains, since it may be a
+            mount point or the working directory: its content is replaced at the end, part by part.
+            If the process is killed meanwhile, the old content is left in a folder `.part-*` in it.
 
     Raises:
         OSError: the folder cannot be made or renamed.
     """
-    path = Path(os.path.abspath(path))
-    temporary, old = part_path(path, ""), part_path(path, "")
+    path = Path(os.path.realpath(path))
+    exists = os.path.isdir(path)
+    temporary = part_path(path / path.name if exists else path, "")
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        if os.path.lexists(path):
-            os.replace(path, old)
-        os.replace(temporary, path)
+        if exists:
+            _replace_content(path, temporary)
+        else:
+            os.replace(temporary, path)
     finally:
         remove(temporary)
-        if not os.path.lexists(path) and os.path.lexists(old):  # it could not be replaced
-            os.replace(old, path)
-        remove(old)
+
+
+def _replace_content(folder: Path, new: Path) -> None:
+    """Replace what is in `folder` by what is in `new`, a folder in it; all of it or nothing."""
+    old = part_path(folder / folder.name, "")
+    moves = [(path, old / path.name) for path in folder.iterdir() if path != new]
+    moves += [(path, folder / path.name) for path in new.iterdir()]
+    old.mkdir()
+    try:
+        for source, target in moves:
+            os.rename(source, target)
+    except BaseException:
+        for source, target in reversed(moves):
+            if not os.path.lexists(source):  # it was moved
+                os.rename(target, source)
+        old.rmdir()
+        raise
+    remove(old)
 
 
 def write_text(path: str | Path, text: str) -> None:

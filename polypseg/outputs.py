@@ -131,7 +131,8 @@ def _remove_empty(made: list[Path]) -> None:
 def _remove_parts(claimed: list[_Target]) -> None:
     mine: dict[Path, set[str]] = {}
     for target in claimed:
-        mine.setdefault(target.path.parent, set()).add(name_key(target.path))
+        for folder in (target.path.parent, target.path):  # see `atomic_folder`
+            mine.setdefault(folder, set()).add(name_key(target.path))
     for folder, keys in mine.items():
         for part in folder.glob(".part-*"):
             if part.name.split("-")[1] in keys:

@@ -1,6 +1,8 @@
 """Files are complete or missing, whatever their name, and with two writers at once."""
 
+import contextlib
 import csv
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -69,9 +71,44 @@ def test_a_folder_is_replaced_only_when_it_is_complete(before, tmp_path):
     with atomic_folder(path) as folder:
         (folder / "new").touch()
         assert not (path / "new").exists()
-    assert os.listdir(path) == ["new"] and not path.is_symlink()
+    assert os.listdir(path) == ["new"] and path.is_symlink() == (before == "link")
     assert sorted(os.listdir(tmp_path)) == ["elsewhere", "out"]
-    assert os.listdir(elsewhere) == ["kept"]
+    assert os.listdir(elsewhere) == (["new"] if before == "link" else ["kept"])
+
+
+def test_a_folder_that_exists_remains(tmp_path):
+    """It may be a mount point, or a shell's working directory, and has its own permissions."""
+    path = tmp_path / "out"
+    path.mkdir(mode=0o750)
+    before = path.stat()
+    (path / "old").touch()
+    with contextlib.chdir(path), atomic_folder(".") as folder:
+        (folder / "new").touch()
+        assert os.listdir(tmp_path) == ["out"]  # the disk that is mounted there has the room
+    assert os.listdir(path) == ["new"]
+    assert (path.stat().st_ino, path.stat().st_mode) == (before.st_ino, before.st_mode)
+
+
+@pytest.mark.parametrize("fails", range(1, 5))
+def test_a_folder_whose_content_cannot_be_replaced_is_as_before(fails, tmp_path, monkeypatch):
+    """Two parts are moved out, then two are moved in; one of these moves fails."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("old")
+    rename, calls = os.rename, []
+
+    def failing(source, target):
+        calls.append(source)
+        if len(calls) == fails:
+            raise OSError(errno.EBUSY, "busy")
+        rename(source, target)
+
+    with pytest.raises(OSError, match="busy"):
+        with atomic_folder(tmp_path) as folder:
+            for name in ("a", "c"):
+                (folder / name).write_text("new")
+            monkeypatch.setattr(os, "rename", failing)
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"old"}
 
 
 def test_two_writers_of_one_file_leave_one_of_both(tmp_path):

@@ -389,6 +389,16 @@ def test_overwrite_replaces_only_what_this_command_wrote(data):
     assert sorted(os.listdir(data)) == ["empty", "l", "out", "v"]
 
 
+def test_a_link_to_a_folder_remains(data):
+    """`--out` is often a link to a larger disk."""
+    (data / "disk").mkdir()
+    (data / "out").symlink_to("disk")
+    assert call(data).returncode == 0
+    assert (data / "out").is_symlink()
+    assert sorted(os.listdir(data / "disk")) == ["images", "masks", "volume.json", "volumes.csv"]
+    assert sorted(os.listdir(data)) == ["disk", "l", "out", "v"]
+
+
 def test_nothing_that_names_a_person_is_written(data):
     path = data / "v" / "p-1.nii.gz"
     image = nibabel.load(path)
@@ -411,7 +421,14 @@ def _stall(folder, begun):
         time.sleep(60)
 
 
-def test_what_a_killed_command_leaves_is_removed_by_the_next(data):
+@pytest.mark.parametrize("before", [None, "folder", "link"])
+def test_what_a_killed_command_leaves_is_removed_by_the_next(before, data):
+    place = data
+    if before:
+        place = data / ("disk" if before == "link" else "out")
+        place.mkdir()
+    if before == "link":
+        (data / "out").symlink_to("disk")
     context = multiprocessing.get_context("spawn")
     begun = context.Event()
     process = context.Process(target=_stall, args=(data, begun))
@@ -419,10 +436,12 @@ def test_what_a_killed_command_leaves_is_removed_by_the_next(data):
     assert begun.wait(30)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    left = [name for name in os.listdir(data) if name not in ("l", "v")]
+    left = [name for name in os.listdir(place) if name not in ("l", "v")]
     assert len(left) == 1 and left[0].startswith(".part-")
-    assert call(data).returncode == 0
-    assert sorted(os.listdir(data)) == ["l", "out", "v"]
+    result = call(data)
+    assert result.returncode == 0, result.stderr
+    assert sorted(os.listdir(data / "out")) == ["images", "masks", "volume.json", "volumes.csv"]
+    assert not [path for path in data.iterdir() if path.name.startswith(".")]
 
 
 def test_volumes_are_read_once_and_no_slice_is_written_after_a_problem(data, monkeypatch):

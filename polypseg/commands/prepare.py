@@ -19,7 +19,7 @@ from polypseg.data.preparation import PLANES, Preparation
 from polypseg.data.presets import IMAGE_PRESETS, PRESETS, VOLUME_PRESETS
 from polypseg.data.presets.base import ImagePreset, VolumePreset
 from polypseg.errors import InputError, Note, expect
-from polypseg.files import atomic_folder, writing
+from polypseg.files import atomic_folder, name_key, writing
 from polypseg.options import REQUIRED, option
 from polypseg.outputs import claim
 from polypseg.runtime import command
@@ -153,7 +153,8 @@ def main() -> None:
     inputs = [Path(path) for path in (*(options.volumes or ()), *(options.labels or ()))]
     inputs += [Path(options.source)] if options.source else []
     check_out(out, WRITTEN | parts.keys(), inputs, options.overwrite)
-    with claim({"out": [out]}, inputs, options.overwrite), writing(out, "out"):
+    target = Path(os.path.realpath(out)) if os.path.islink(out) else out
+    with claim({"out": [target]}, inputs, options.overwrite), writing(out, "out"):
         if isinstance(preset, ImagePreset):
             from_archive(preset, options)
         else:
@@ -174,6 +175,8 @@ def check_out(out: Path, names: set[str], inputs: Sequence[Path], overwrite: boo
         inside = folder in (read := Path(os.path.realpath(path))).parents or read == folder
         expect(not inside, "out", "a folder without the input", f"{out}, which contains {path}")
     there = set(os.listdir(out)) if os.path.isdir(out) else set()
+    left = f".part-{name_key(folder)}-"  # by a killed command; `claim` removes it
+    there = {name for name in there if not name.startswith(left)}
     expect(not there or overwrite, "out", "a new or empty folder (or `overwrite`)", out)
     others = sorted(there - names)
     written = f"{out}, in which there is {', '.join(others[:3])}"
