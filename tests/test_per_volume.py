@@ -1,9 +1,11 @@
 """`test.py --per-volume`, run for real on drawn patients: as volumes, as slices, and bad input."""
 
 import csv
+import errno
 import gzip
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -549,6 +551,40 @@ def test_a_patient_with_some_slices(data):
     for folder in ("images", "masks"):
         (data / folder / "case_6-0003.png").unlink()
     assert "expected all 14 slices of case_6, got 13 in data" in error_of(slices_call(data))
+
+
+def test_a_slice_without_mask_and_map(data, tmp_path):
+    """What is missing is a mask: nothing is wrong with the maps, one for each mask."""
+    shutil.copytree(data / "masks", tmp_path / "maps")
+    for folder in (tmp_path / "maps", data / "images", data / "masks"):
+        (folder / "case_6-0003.png").unlink()
+    done = test_py("--predictions", tmp_path / "maps", "--masks", data / "masks", "--per-volume")
+    assert "--masks: expected all 14 slices of case_6, got 13" in error_of(done)
+
+
+@pytest.mark.parametrize("argument", ["predictions", "masks"])
+def test_a_folder_that_cannot_be_read(data, argument, monkeypatch):
+    """Whatever it holds, images or volumes."""
+    real = os.listdir
+    folders = {"predictions": data / "masks", "masks": data / "masks"} | {argument: data / "images"}
+
+    def listdir(path="."):
+        if os.path.samefile(path, data / "images"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    done = test_py("--predictions", folders["predictions"], "--masks", folders["masks"])
+    message = error_of(done)
+    assert f"--{argument}: expected a readable folder" in message and "Permission denied" in message
+
+
+def test_a_hidden_file_is_no_volume(data):
+    """As macOS leaves it in a folder of images, for a volume that was moved away."""
+    (data / "masks" / "._case_0.nii.gz").write_bytes(b"Mac OS X")
+    done = test_py("--predictions", data / "masks", "--masks", data / "masks")
+    assert done.returncode == 0, done.stderr
+    assert "Protocol pranet" in done.stdout
 
 
 def test_a_split_by_slices(data, tmp_path):

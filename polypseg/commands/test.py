@@ -253,8 +253,8 @@ def main() -> None:
     from polypseg.scoring import run
     from polypseg.scoring.volumes.sources import hold_volumes
 
-    given = [*(options.predictions or []), *(options.masks or [])]
-    files = hold_volumes(given)
+    given = {"predictions": options.predictions or [], "masks": options.masks or []}
+    files = any(hold_volumes(paths, argument) for argument, paths in given.items())
     if files or options.per_volume:
         per_volume.check_per_volume(options, files)
     sources = _sources(options, files)

@@ -7,7 +7,7 @@ from pathlib import Path
 from polypseg.data.nifti import is_nifti
 from polypseg.data.pairs import Pair
 from polypseg.data.volumes import find_volumes
-from polypseg.errors import InputError, expect
+from polypseg.errors import InputError, expect, reading
 
 from ..row_names import descriptive_name
 from ..selection import read_stem_lists, stems_of_list
@@ -16,12 +16,22 @@ from ..sources import Item, Source, check_complete, note_left_out, with_distinct
 _IMAGE_FOLDERS = ("images", "volumes", "imagesTr", "imagesTs")
 
 
-def hold_volumes(paths: Sequence[str | Path]) -> bool:
-    """Whether one of these paths is a NIfTI file, or a folder with NIfTI files."""
-    return any(
-        any(map(is_nifti, os.listdir(path))) if os.path.isdir(path) else is_nifti(path)
-        for path in paths
-    )
+def hold_volumes(paths: Sequence[str | Path], argument: str) -> bool:
+    """Whether one of these paths is a NIfTI file, or a folder with NIfTI files.
+
+    Hidden files do not count, since macOS writes a `._NAME` beside each file of some drives.
+
+    Raises:
+        InputError: a folder that cannot be read; the error names `argument`.
+    """
+    for path in paths:
+        names = [os.fspath(path)]
+        if os.path.isdir(path):
+            with reading(path, "a readable folder", argument):
+                names = [name for name in os.listdir(path) if not name.startswith(".")]
+        if any(map(is_nifti, names)):
+            return True
+    return False
 
 
 def volume_sources(
