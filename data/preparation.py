@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,16 @@ class Preparation:
             return None
         with reading(path, f"the {VOLUME_JSON} of prepare_data.py", argument):
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def patient_and_slice(stem: str) -> tuple[str, int] | None:
+    """The patient and the index in the stem of a slice, PATIENT-SLICE; None for another name.
+
+    >>> patient_and_slice("case-12-0034")
+    ('case-12', 34)
+    """
+    match = re.fullmatch(r"(.+)-(\d+)", stem, re.DOTALL)
+    return match and (match[1], int(match[2]))
 
 
 def in_words(preparation: Preparation | None) -> str:

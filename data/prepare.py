@@ -16,7 +16,7 @@ from polypseg.files import csv_text, digest, write_text
 from .dicom_order import in_dicom_order
 from .images import write_png
 from .listed import some
-from .preparation import VOLUME_JSON, Preparation
+from .preparation import VOLUME_JSON, Preparation, patient_and_slice
 from .presets.base import VolumePreset
 from .slices import Slicer, plane_of
 from .splits import write_split
@@ -206,7 +206,9 @@ def write_patient_splits(folder: Path, splits: Mapping[str, Mapping[str, Sequenc
     """
     stems: dict[str, list[str]] = {}
     for path in sorted((folder / "images").iterdir()):
-        stems.setdefault(path.stem.rsplit("-", 1)[0], []).append(path.stem)
+        parts = patient_and_slice(path.stem)
+        if parts:
+            stems.setdefault(parts[0], []).append(path.stem)
     for name, split in splits.items():
         listed = {
             subset: [stem for patient in patients for stem in stems.get(patient, [])]

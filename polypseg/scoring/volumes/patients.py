@@ -3,19 +3,18 @@
 import csv
 import math
 import os
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from polypseg.data.preparation import patient_and_slice
 from polypseg.data.prepare import VOLUMES_CSV
 from polypseg.errors import InputError, Note, expect, reading
 from polypseg.files import from_spreadsheet
 
 from ..sources import Item, Source
 
-_STEM = re.compile(r"(.+)-(\d+)", re.DOTALL)  # a patient may have a hyphen, the slice has none
 _COLUMNS = ("patient", "slices", "kept", "slice_spacing")
 
 
@@ -89,7 +88,7 @@ def patients_of(source: Source) -> list[Patient]:
         InputError: there is no `volumes.csv`, a name is not `PATIENT-SLICE`, or a patient is not
             in `volumes.csv` or has not all of its slices: a part of a volume has another Dice.
     """
-    argument = "predictions" if source.items[0].map else "data_path"
+    argument = "masks" if source.items[0].map else "data_path"
     path = _csv_of(source)
     expect(
         has_volumes(source),
@@ -100,10 +99,10 @@ def patients_of(source: Source) -> list[Patient]:
     volumes = read_volumes_csv(path, argument)
     slices: dict[str, dict[int, Item]] = {}
     for item in source.items:
-        match = _STEM.fullmatch(item.stem)
-        if not match:
+        parts = patient_and_slice(item.stem)
+        if not parts:
             raise InputError(f"expected names PATIENT-SLICE, got {item.stem}", argument)
-        slices.setdefault(match[1], {})[int(match[2])] = item
+        slices.setdefault(parts[0], {})[parts[1]] = item
     if source.subset in ("all", None):
         without = [name for name, one in volumes.items() if one.kept and name not in slices]
         expect(not without, argument, f"slices of each patient in {path}", f"none of {without[:3]}")
