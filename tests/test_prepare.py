@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import json
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import re
 import shlex
 import signal
 import time
+import tracemalloc
 from pathlib import Path
 
 import cv2
