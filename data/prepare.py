@@ -154,24 +154,29 @@ def write_slices(
         A row for each case.
 
     Raises:
+        InputError: a name that is not UTF-8.
         InputErrors: for each volume that cannot be used its problem: it cannot be read, its labels
             have another shape or affine, it has the same voxels as another one; and if a label of
             the preparation is in no file.
         OSError: a file cannot be written.
     """
+    for case in cases:
+        try:
+            case.volume.name.encode()
+        except UnicodeEncodeError as error:  # csv files are UTF-8
+            got = f"{case.volume} with other bytes"
+            raise InputError(f"expected a name in UTF-8, got {got}", arguments[0]) from error
     for name in ("images", "masks"):
         (folder / name).mkdir()
     rows: list[Row] = []
     errors: list[InputError] = []
     counts: dict[int, int] = dict.fromkeys(preparation.label or (), 0)
     seen: dict[str, Path] = {}
-    present: set[int] = set()
+    levels: set[int] = set()
     for case in cases:
         try:
             volume, labels = _read(case, series, arguments, dicom_order, seen)
-            foreground = _foreground(labels.array, preparation.label, counts)
-            if not foreground.any():
-                present.update(np.unique(labels.array).tolist())
+            foreground = _foreground(labels.array, preparation.label, counts, levels)
             slicer = Slicer(volume, preparation)
             filled = [
                 bool(plane_of(foreground, preparation.plane, index).any())
@@ -185,7 +190,7 @@ def write_slices(
             errors.append(error)
         on_case()
     if not errors:
-        errors = _absent_labels(rows, counts, present, arguments[1])
+        errors = _absent_labels(rows, counts, levels, arguments[1])
     if errors:
         raise InputErrors(errors)
     empty = [row.patient for row in rows if not row.label_voxels]
@@ -270,7 +275,10 @@ def _foreground(
     foreground = np.zeros_like(labels, bool)
     for label in dict.fromkeys(wanted):
         here = labels == label
-        counts[label] += int(np.count_nonzero(here))
+        count = int(np.count_nonzero(here))
+        if not count:
+            levels.update(np.unique(labels).tolist())
+        counts[label] += count
         foreground |= here
     return foreground
 
@@ -322,16 +330,15 @@ def _row(case: Case, volume: Volume, slicer: Slicer, kept: int, voxels: int) -> 
 
 
 def _absent_labels(
-    rows: Sequence[Row], counts: Mapping[int, int], present: set[int], argument: str
+    rows: Sequence[Row], counts: Mapping[int, int], levels: set[int], argument: str
 ) -> list[InputError]:
     """An error if a wanted label, or all foreground, is in no file."""
     absent = [label for label, count in counts.items() if not count]
     if absent:
-        others = ", ".join(map(str, sorted(present - {0})[:20])) or "none"
         listed = ", ".join(map(str, absent))
-        got = f"{listed}, which no label volume has"
-        if present:
-            got += f" (levels of those without foreground: {others})"
+        there = sorted(levels - {0})
+        has = ", ".join(map(str, there[:20])) + (", ..." if len(there) > 20 else "")
+        got = f"{listed}, which no label volume has (there are: {has or 'none'})"
         return [InputError(f"expected labels that are there, got {got}", "label")]
     if not any(row.label_voxels for row in rows):
         return [InputError("expected foreground in some label volume, got none", argument)]
