@@ -380,3 +380,20 @@ def test_an_exported_file_is_compared_when_it_is_loaded(run, data, tmp_path):
     sources = network_sources([str(path)], [str(other)], "all")
     with pytest.raises(InputError, match="data_path: expected slices as .*got another plane in"):
         score_sources(sources)
+
+
+def test_flips_that_training_did_not_have_are_noted(run, plain_run, data, tmp_path):
+    """For slices, `--augment full` does not flip, and `--augment flips` does."""
+    sources = network_sources([str(run)], [str(data)], "all")
+    with pytest.warns(Note, match="`tta` flips the slices, and .* has not seen flipped ones"):
+        score_sources(sources, tta=True)
+    file = export(run, "savedmodel", tmp_path / "net").path
+    with pytest.warns(Note, match="may not have seen flipped ones"):
+        score_sources(network_sources([str(file)], [str(data)], "all"), tta=True)
+    (flipped,) = sources
+    flipped.config = flipped.config | {"augment": "flips"}
+    other = write_slices(tmp_path / "plain", None, seed=2)
+    with silent():
+        score_sources(network_sources([str(run)], [str(data)], "all"))
+        score_sources([flipped], tta=True)
+        score_sources(network_sources([str(plain_run)], [str(other)], "all"), tta=True)

@@ -1,5 +1,6 @@
 """How the maps of a source come about: a network computes them, or they are read from files."""
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polypseg.data.maps import read_map
+from polypseg.errors import Note
 from polypseg.experiment.config import as_window
 from polypseg.inference.predict import predict
 from polypseg.inference.predictor import Predictor
@@ -56,6 +58,7 @@ class Opener:
             self._loaded = {source.path: Predictor.load(source.path, self._input_size)}
             if self._window:
                 self._loaded[source.path].window = as_window(self._window)
+            self._note_flips(source, self._loaded[source.path])
         predictor = self._loaded[source.path]
         if source.config is None:
             check_slices(source, predictor.preparation)
@@ -64,6 +67,17 @@ class Opener:
         )
         maps_of = partial(predict, predictor, tta=self._tta)
         return Opened(network, maps_of, "data_path", predictor.threshold)
+
+    def _note_flips(self, source: Source, predictor: Predictor) -> None:
+        flipped = (source.config or {}).get("augment") == "flips"
+        if self._tta and predictor.preparation and not flipped:
+            seen = "has not seen" if source.config else "may not have seen"  # a file does not say
+            warnings.warn(
+                f"`tta` flips the slices, and {source.path_text} {seen} flipped ones in its "
+                "training: that flips slices only with --augment flips",
+                Note,
+                stacklevel=1,
+            )
 
 
 def _saved_maps(items: Sequence[Item]) -> Iterable[np.ndarray]:
