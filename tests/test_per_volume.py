@@ -246,6 +246,32 @@ def test_several_models_are_compared(folder, drawn):
     assert bold in (out / "table.md").read_text()
 
 
+@pytest.mark.parametrize("per_volume", [True, False])
+def test_models_on_different_patients_are_not_compared(per_volume, data, tmp_path):
+    """Two runs with other test splits: their rows have one name of the data."""
+    runs = []
+    for name, tested in (("one", ("1", "2")), ("two", ("2", "5")), ("three", ("1", "2"))):
+        runs.append(tmp_path / name)
+        shutil.copytree(RUN, runs[-1])
+        for unwanted in ("files.csv", "data.txt"):
+            (runs[-1] / unwanted).unlink(missing_ok=True)
+        lines = [f"case_{number}-{index:04d}\n" for number in tested for index in range(14)]
+        (runs[-1] / "split" / "test.txt").write_text("".join(lines))
+    option = ["--per-volume"] * per_volume
+    call = ["--data-path", data, *option, "--out", tmp_path / "out", "--model"]
+    with mock.patch.object(Predictor, "load", staticmethod(lambda path, size=None: Stub())):
+        different = test_py(*call, *runs)
+        same = test_py(*call, runs[0], runs[2])
+    assert different.returncode == same.returncode == 0, different.stderr + same.stderr
+    notes = [line for line in different.stderr.splitlines() if "not compared" in line]
+    assert notes == [
+        f"test.py: note: one and two are scored on different {'patient' if per_volume else 'image'}"
+        "s of data test, so they are not compared (--stems chooses the same for all)"
+    ]
+    assert "one and three have the same" in different.stdout
+    assert "not compared" not in same.stderr
+
+
 @pytest.mark.parametrize("rule, dice", [("one", 0.5), ("zero", 0.0), ("skip", None)])
 def test_a_patient_without_foreground(tmp_path, rule, dice):
     """Two of them, one with a false alarm."""

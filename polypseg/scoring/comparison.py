@@ -8,18 +8,20 @@ differences of the images, one by one; its p-values are corrected for the number
 
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from polypseg.errors import Note
 from polypseg.metrics.bootstrap import interval
 from polypseg.metrics.table import Metric
 
 from .row_scores import RowScores
+from .sources import Source
 
 SIGNIFICANT = 0.05
 _NOISE = 1e-9  # smaller differences come from the order of sums
@@ -177,23 +179,44 @@ def _on_same_images(rows: Sequence[RowScores]) -> list[tuple[str, list[RowScores
     """Rows with the same images, masks and groups, at least two, with a name for the data."""
     if len(rows) < 2:
         return []
-    folders: dict[Path, str] = {}
     found: dict[tuple[object, ...], list[RowScores]] = {}
     for row in rows:
-        images = []
-        for item in row.source.items:
-            folder = item.mask.parent
-            if folder not in folders:
-                folders[folder] = os.path.realpath(folder)
-            images.append((item.stem, folders[folder], item.mask.name))
         groups = None if row.group_of_image is None else tuple(row.group_of_image)
-        found.setdefault((tuple(images), groups, row.rules.masks), []).append(row)
+        found.setdefault((_images_of(row.source), groups, row.rules.masks), []).append(row)
     several = [same for same in found.values() if len(same) > 1]
     names = [same[0].source.data for same in several]
     return [
         (name if names.count(name) == 1 else str(same[0].source.items[0].mask.parent), same)
         for name, same in zip(names, several)
     ]
+
+
+def _images_of(source: Source) -> tuple[tuple[str, str, str], ...]:
+    """The name of each image, and where its mask is."""
+    folders = {item.mask.parent: "" for item in source.items}
+    folders = {folder: os.path.realpath(folder) for folder in folders}
+    return tuple((item.stem, folders[item.mask.parent], item.mask.name) for item in source.items)
+
+
+def note_not_compared(sources: Sequence[Source], noun: str) -> None:
+    """Say with a `Note` which models are not compared, although the name of their data is the same.
+
+    Args:
+        sources: what is scored.
+        noun: what has a score, "image" or "patient".
+    """
+    models: dict[str, dict[object, str]] = {}
+    for source in sources:
+        models.setdefault(source.data, {}).setdefault(_images_of(source), source.model)
+    for data, different in models.items():
+        if len(different) > 1:
+            names = list(different.values())
+            warnings.warn(
+                f"{', '.join(names[:-1])} and {names[-1]} are scored on different {noun}s of "
+                f"{data}, so they are not compared (`stems` chooses the same for all)",
+                Note,
+                stacklevel=2,
+            )
 
 
 def _pairs(data: str, rows: Sequence[RowScores], protocol: str, metric: Metric) -> list[Comparison]:

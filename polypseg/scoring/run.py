@@ -6,6 +6,7 @@ from polypseg.data.mask_rule import MASK_OPTIONS, MaskRule, mask_rule
 from polypseg.errors import expect, of_argument
 from polypseg.metrics.boundary import surface_distance_version
 
+from .comparison import note_not_compared
 from .evaluation import Result, Rules, score_items
 from .gallery import draw_examples
 from .opened import Opener
@@ -65,6 +66,7 @@ def score_sources(
     """
     if boundary is not None:
         surface_distance_version()  # an error now if the package is missing, not after the network
+    note_not_compared(sources, "image")
     opener = Opener(window, input_size, tta)
     rows = []
     for source in sources:

@@ -14,6 +14,7 @@ from polypseg.layers.types import IGNORED
 from polypseg.metrics.boundary import surface_distance_version
 from polypseg.metrics.volume import volume_scores
 
+from ..comparison import note_not_compared
 from ..evaluation import Rules
 from ..opened import Opener
 from ..results_folder import ResultsFolder
@@ -55,6 +56,7 @@ def score_volumes(
     """
     if boundary is not None:
         surface_distance_version()  # an error now if the package is missing, not after the network
+    note_not_compared(sources, "patient")
     opener = Opener(window, input_size, tta)
     patients_by_source = [
         None if is_nifti(source.items[0].mask) else patients_of(source) for source in sources
