@@ -54,7 +54,7 @@ def find_parts(preset: ImagePreset, source: Path) -> dict[str, Part]:
 
 
 def write_parts(
-    parts: Mapping[str, Part], folder: Path, on_pair: Callable[[], None] = lambda: None
+    parts: Mapping[str, Part], folder: Path, on_pair: Callable[[], object] = lambda: None
 ) -> None:
     """Copy images and masks as they are, and write `splits/` and `sequences.csv`.
 

@@ -131,7 +131,7 @@ def write_slices(
     arguments: tuple[str, str] = ("volumes", "labels"),
     dicom_order: bool = False,
     workers: int | None = os.cpu_count(),
-    on_case: Callable[[], None] = lambda: None,
+    on_case: Callable[[], object] = lambda: None,
 ) -> list[Row]:
     """Write `images/PATIENT-SLICE.png`, masks of the same names, `volumes.csv` and `volume.json`.
 

@@ -125,7 +125,7 @@ class PrepareOptions:
         label = self.label or (preset and preset.label)
         try:
             return Preparation(
-                window=tuple(window) if window else None,
+                window=tuple(window) if window else None,  # type: ignore[arg-type]  # it is checked
                 plane=self.plane,
                 spacing=self.spacing,
                 neighbours=self.neighbours,

@@ -250,8 +250,8 @@ def _decode(
     if config.resume and all(done):  # nothing has to be decoded
         files = fingerprints(pairs)
         check_unchanged(Path(config.resume), files)
-        report = _stored_report(config.resume)
-        return [Data(subsets, report, files, {}, preparation) for _, subsets in runs]
+        stored = _stored_report(config.resume)
+        return [Data(subsets, stored, files, {}, preparation) for _, subsets in runs]
     sizes = {"train": training_size(config.input_size, config.augment), "val": config.input_size}
     wanted = [
         ([] if is_done else subsets[name], size)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def draw_volumes(
         slices = []
         for index in result.shown:
             mask, prediction = (plane_of(array, "axial", index) for array in (truth, found))
-            grey = np.full(mask.shape, _NO_IMAGE, np.float32)
+            grey: NDArray[Any] = np.full(mask.shape, _NO_IMAGE, np.float32)
             if volume is not None:
                 low, high = _SOFT_TISSUE
                 grey = (plane_of(volume, "axial", index) - np.float32(low)) / (high - low) * 255
