@@ -131,7 +131,14 @@ def in_words(preparation: Preparation | None) -> str:
 
 def _check(name: str, value: Any, good: Callable[[Any], object], expected: str) -> None:
     if not good(value):
-        raise ValueError(f"{name}: expected {expected}, got {value}")
+        raise ValueError(f"{name}: expected {expected}, got {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """A value as one types it: `(nan, 240.0)` is `"nan 240"`."""
+    if isinstance(value, tuple):
+        return " ".join(map(_shown, value)) or "nothing"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _is_number(value: Any) -> bool:

@@ -548,7 +548,8 @@ def test_the_threshold_is_that_of_the_model_or_of_the_option(one_volume):
     ("options", "words"),
     [
         (("--plane", "oblique"), ["--plane", "axial, coronal, sagittal", "oblique"]),
-        (("--window", "240", "-100"), ["--window", "the lower first"]),
+        (("--window", "240", "-100"), ["--window", "the lower first, got 240 -100\n"]),
+        (("--window", "nan", "240"), ["--window", "the lower first, got nan 240\n"]),
         (("--window", "240"), ["--window", "two Hounsfield units", "1 numbers"]),
         (("--spacing", "300"), ["--spacing", "0.1 to 20"]),
         (("--neighbours", "2"), ["--neighbours", "0 or 1"]),
