@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.errors import expect
+from polypseg.errors import InputError, expect
 
 from .images import resize_image, resize_mask
 from .preparation import Preparation
 from .volume import Volume
 
-_AXES = {"axial": 2, "coronal": 1, "sagittal": 0}  # of an array in RAS order
+# Along which axis of an array in RAS order the slices of a plane follow each other.
+AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
 _SAME = 0.01  # relative difference of two spacings that count as equal
 _LARGEST = 8192  # side of a slice in pixels
 
@@ -36,7 +37,7 @@ def plane_of(array: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
     array([[7, 3],
            [5, 1]])
     """
-    return np.moveaxis(array, _AXES[plane], 0)[index, ::-1, ::-1].T
+    return np.moveaxis(array, AXES[plane], 0)[index, ::-1, ::-1].T
 
 
 def spacing_of(spacing: tuple[float, float, float], plane: str) -> tuple[float, float, float]:
@@ -45,8 +46,8 @@ def spacing_of(spacing: tuple[float, float, float], plane: str) -> tuple[float, 
     >>> spacing_of((0.7, 0.8, 2.5), "coronal")
     (2.5, 0.7, 0.8)
     """
-    row, column = reversed([size for axis, size in enumerate(spacing) if axis != _AXES[plane]])
-    return row, column, spacing[_AXES[plane]]
+    row, column = reversed([size for axis, size in enumerate(spacing) if axis != AXES[plane]])
+    return row, column, spacing[AXES[plane]]
 
 
 class Slicer:
@@ -65,7 +66,10 @@ class Slicer:
     """
 
     def __init__(self, volume: Volume, preparation: Preparation) -> None:
-        expect(preparation.window, "window", "the Hounsfield units that become black and white")
+        if not preparation.window:
+            expected = "expected the Hounsfield units that become black and white"
+            raise InputError(f"{expected}, got nothing", "window")
+        self._window = preparation.window
         self._volume, self._preparation = volume, preparation
         self._shape = self._plane(volume.array, 0).shape
         rows, columns, between = spacing_of(volume.spacing, preparation.plane)
@@ -88,10 +92,10 @@ class Slicer:
             columns * self._shape[1] / width,
             between,
         )
-        self._table = _window_table(preparation.window or (0, 1))
+        self._table = _window_table(self._window)
 
     def __len__(self) -> int:
-        return int(self._volume.array.shape[_AXES[self._preparation.plane]])
+        return int(self._volume.array.shape[AXES[self._preparation.plane]])
 
     def _plane(self, array: NDArray[Any], index: int) -> NDArray[Any]:
         return plane_of(array, self._preparation.plane, index)
@@ -115,7 +119,7 @@ class Slicer:
         if plane.dtype == np.int16:
             levels: NDArray[np.uint8] = self._table[plane.view(np.uint16)]
             return levels
-        return _windowed(plane, self._preparation.window or (0, 1))
+        return _windowed(plane, self._window)
 
     def mask(self, index: int, labels: NDArray[Any]) -> NDArray[np.uint8]:
         """The ground truth of one slice.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from polypseg.data.images import write_png
 from polypseg.data.preparation import Preparation
-from polypseg.data.slices import Slicer
+from polypseg.data.slices import AXES, Slicer
 from polypseg.data.volumes import Volume, read_volume, write_nifti
 from polypseg.drawing.montage import Tile, montage
 from polypseg.files import writing
@@ -23,7 +23,6 @@ from .predictor import Predictor
 from .stages import Stages
 
 _TILES = 12  # of a montage
-_AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # that change from slice to slice
 # What is on the left and on the right of a slice, see `Slicer`.
 _SIDES = {"sagittal": ("A", "P"), "coronal": ("R", "L"), "axial": ("R", "L")}
 
@@ -235,7 +234,7 @@ def draw_montage(
     """
     plane, window = preparation.plane, preparation.window
     slicer = Slicer(volume, Preparation(window, plane))  # square pixels of the volume's own size
-    others = tuple(axis for axis in range(3) if axis != _AXES[plane])
+    others = tuple(axis for axis in range(3) if axis != AXES[plane])
     (indices,) = np.nonzero(mask.any(axis=others))
     first, last = (indices[0], indices[-1]) if len(indices) else (0, len(slicer) - 1)
     shown = np.unique(np.linspace(first, last, _TILES).round().astype(int))
