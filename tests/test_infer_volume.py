@@ -558,6 +558,9 @@ def test_the_threshold_is_that_of_the_model_or_of_the_option(one_volume):
         (("--anonymous",), ["--anonymous requires --dicom-seg"]),
         (("--dicom-seg", "s.dcm"), ["--dicom-seg", "DICOM folders as volumes", "a.nii.gz"]),
         (("--montage", "a.nii.gz"), ["--montage", "ends in .png"]),
+        (("--out", "scan.nrrd"), ["--out", "ends in .nii.gz, got scan.nrrd"]),
+        (("--out", "m.nii.gzz"), ["--out", "ends in .nii.gz, got m.nii.gzz"]),
+        (("--out", "m.png"), ["--out", "ends in .nii.gz, got m.png"]),
         (("--out", "a.nii.gz"), ["--out", "not an input"]),
         (("--volume", "b.nii.gz"), ["--volume", "an existing file"]),
     ],
@@ -620,6 +623,32 @@ def test_a_segmentation_inside_the_series_is_refused(tmp_path, series):
     result = infer("--volume", folder, "--dicom-seg", folder, "--out", tmp_path / "m.nii.gz")
     assert fails(result, "--dicom-seg", "outside")
     assert sorted(folder.iterdir()) == before
+
+
+def test_suffixes_in_capitals_and_folders_with_a_suffix(one_volume):
+    array = np.asarray(nibabel.load(one_volume / "a.nii.gz").dataobj)
+    (one_volume / "masks.v2").mkdir()
+    options = ("--volume", "a.nii.gz", "--probability", "--montage", "P.PNG", "--overwrite")
+    for out, mask, probability in (
+        ("M.NII.GZ", "M.NII.GZ", "M_probability.NII.GZ"),
+        ("masks.v2", "masks.v2/a.nii.gz", "masks.v2/probabilities/a.nii.gz"),
+        ("new", "new/a.nii.gz", "new/probabilities/a.nii.gz"),
+    ):
+        result = infer(*options, "--out", out, cwd=one_volume)
+        assert not result.returncode, result.stderr
+        packed = gzip.decompress((one_volume / mask).read_bytes())
+        found = np.asarray(nibabel.Nifti1Image.from_bytes(packed).dataobj)
+        np.testing.assert_array_equal(found, array >= 0)
+        assert (one_volume / probability).is_file()
+    assert (one_volume / "P.PNG").is_file()
+
+
+def test_a_folder_in_the_place_of_a_file(one_volume):
+    (one_volume / "masks" / "a.nii.gz").mkdir(parents=True)
+    with mock.patch.object(Predictor, "load", side_effect=AssertionError):
+        options = ("--model", "x", "--volume", "a.nii.gz", "--out", "masks", "--overwrite")
+        result = run_script(ROOT / "infer_volume.py", *options, cwd=one_volume)
+    assert fails(result, "--out", "a file, got the folder masks/a.nii.gz")
 
 
 def test_a_full_disk(one_volume):

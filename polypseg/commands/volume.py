@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from polypseg.data.volume import Volume
     from polypseg.inference.volumes import Pass, VolumeJob
 
-_NIFTI = (".nii.gz", ".nii")
 _NEEDED = ["window", "plane", "spacing"]
 _KNOWN = "(default: that of the model's volume.json)"
 
@@ -125,14 +124,16 @@ class VolumeOptions(InferenceOptions):
 
     def targets(self, patient: str, several: bool) -> dict[str, Path]:
         """The files to write for a patient; see `VolumeJob`. Raises `InputError`."""
-        out = _target("out", self.out, patient, _NIFTI, several)
+        from polypseg.data.nifti import NIFTI_SUFFIXES, nifti_suffix  # slow: after the arguments
+
+        out = _target("out", self.out, patient, NIFTI_SUFFIXES, several)
         found = {"out": out}
         if self.probability:
             if out.parent == Path(self.out):
                 found["probability"] = out.parent / "probabilities" / out.name
             else:
-                suffix = _suffix(out, _NIFTI)
-                stem = out.name.removesuffix(suffix)
+                stem = out.name[: -len(nifti_suffix(out))]
+                suffix = out.name[len(stem) :]
                 found["probability"] = out.with_name(f"{stem}_probability{suffix}")
         if self.dicom_seg:
             found["dicom_seg"] = _target("dicom_seg", self.dicom_seg, patient, (".dcm",), several)
@@ -141,20 +142,16 @@ class VolumeOptions(InferenceOptions):
         return found
 
 
-def _suffix(path: str | Path, suffixes: tuple[str, ...]) -> str:
-    return next((suffix for suffix in suffixes if str(path).endswith(suffix)), "")
-
-
 def _target(
     argument: str, given: str, patient: str, suffixes: tuple[str, ...], several: bool
 ) -> Path:
     """The file that is given, or a file in the folder that is given."""
-    if not _suffix(given, suffixes):
-        free = not os.path.exists(given) or os.path.isdir(given)
-        expect(free, argument, f"a folder, or a name that ends in {suffixes[0]}", given)
+    new = not os.path.lexists(given)
+    if os.path.isdir(given) or (new and not Path(given).suffix):
         return Path(given) / f"{patient}{suffixes[0]}"
+    good = given.lower().endswith(suffixes)
+    expect(good, argument, f"a folder, or a name that ends in {suffixes[0]}", given)
     expect(not several, argument, "a folder for several volumes", given)
-    expect(not os.path.isdir(given), argument, "a file", f"the folder {given}")
     return Path(given)
 
 
@@ -181,7 +178,9 @@ def main() -> None:
     outputs: dict[str, list[Path]] = {}
     for job in jobs:
         for kind, path in job.targets.items():
-            outputs.setdefault("out" if kind == "probability" else kind, []).append(path)
+            argument = "out" if kind == "probability" else kind
+            expect(not os.path.isdir(path), argument, "a file", f"the folder {path}")
+            outputs.setdefault(argument, []).append(path)
     with claim(outputs, [job.path for job in jobs], options.overwrite):
         segment_volumes(jobs, options)
 
