@@ -561,6 +561,7 @@ def test_the_threshold_is_that_of_the_model_or_of_the_option(one_volume):
         (("--out", "scan.nrrd"), ["--out", "ends in .nii.gz, got scan.nrrd"]),
         (("--out", "m.nii.gzz"), ["--out", "ends in .nii.gz, got m.nii.gzz"]),
         (("--out", "m.png"), ["--out", "ends in .nii.gz, got m.png"]),
+        (("--series", "1.2.3"), ["--series", "DICOM folder", "only NIfTI files: a.nii.gz"]),
         (("--out", "a.nii.gz"), ["--out", "not an input"]),
         (("--volume", "b.nii.gz"), ["--volume", "an existing file"]),
     ],

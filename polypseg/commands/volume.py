@@ -194,6 +194,8 @@ def find_jobs(options: VolumeOptions) -> "list[VolumeJob]":
         inference.VolumeJob(patient, path, options.targets(patient, len(volumes) > 1))
         for patient, path in volumes.items()
     ]
+    series = not options.series or any(os.path.isdir(job.path) for job in jobs)
+    expect(series, "series", "a DICOM folder as volume", f"only NIfTI files: {jobs[0].path}")
     if options.dicom_seg:
         inference.check_highdicom()
     for job in jobs:
