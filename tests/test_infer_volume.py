@@ -6,6 +6,7 @@ Hounsfield units + 128, so that the probability is at least 0.5 where they are 0
 
 import contextlib
 import gzip
+import weakref
 from unittest import mock
 
 import numpy as np
@@ -650,6 +651,106 @@ def test_a_folder_in_the_place_of_a_file(one_volume):
         options = ("--model", "x", "--volume", "a.nii.gz", "--out", "masks", "--overwrite")
         result = run_script(ROOT / "infer_volume.py", *options, cwd=one_volume)
     assert fails(result, "--out", "a file, got the folder masks/a.nii.gz")
+
+
+@pytest.fixture
+def hard_volumes(one_volume):
+    """a and d are good, b is damaged, and c has square pixels only in slices of 102400 x 40."""
+    data = (one_volume / "a.nii.gz").read_bytes()
+    (one_volume / "b.nii.gz").write_bytes(data[: len(data) // 2])
+    array = units(np.random.default_rng(10), (512, 40, 40))
+    write_volume(one_volume / "c.nii.gz", array, np.diag([20.0, 0.1, 0.1, 1.0]))
+    (one_volume / "d.nii.gz").write_bytes(data)
+    return one_volume
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_volume_that_cannot_be_sliced(hard_volumes):
+    result = infer("--volume", ".", "--out", "masks", cwd=hard_volumes)
+    damaged, sliced = result.stderr.splitlines()
+    assert result.returncode == 2 and "--volume" in damaged and "b.nii.gz" in damaged
+    assert "error: --volume: " in sliced and "102400 x 40 pixels in c.nii.gz" in sliced
+    assert names(hard_volumes / "masks") == ["a.nii.gz", "d.nii.gz"]
+    assert "written: 2 volumes" in result.stdout
+
+
+def test_the_spacing_is_to_blame_if_it_is_given(hard_volumes):
+    options = ("--volume", "c.nii.gz", "--out", "m.nii.gz")
+    for spacing, blamed in (("0.1", "--spacing"), ("0", "--volume")):
+        result = infer(*options, "--spacing", spacing, cwd=hard_volumes)
+        assert fails(result, f"error: {blamed}: ", "102400 x 40")
+    assert not infer(*options, "--spacing", "2", cwd=hard_volumes).returncode
+
+
+def test_a_montage_that_cannot_be_drawn_is_found_before_the_network_runs(hard_volumes):
+    """It has pixels of the volume's own size, whatever the spacing."""
+    options = ("--volume", "c.nii.gz", "--out", "m.nii.gz", "--montage", "m.png", "--spacing", "2")
+    with mock.patch.object(Levels, "__call__", side_effect=AssertionError):
+        result = infer(*options, cwd=hard_volumes)
+    assert fails(result, "error: --montage: ", "102400 x 40")
+
+
+ALL_FILES = ("--out", "m.nii.gz", "--probability", "--montage", "m.png", "--dicom-seg", "s.dcm")
+
+
+@pytest.mark.parametrize("failing", ["write_nifti", "write_dicom_seg", "write_montage"])
+def test_a_full_disk_leaves_no_file_of_a_volume(tmp_path, series, failing):
+    """Files that were there before stay as they were."""
+    (tmp_path / "m.png").write_text("mine")
+    written = []
+
+    def fail(path, *values):
+        if path.name != "m_probability.nii.gz":  # of the two NIfTI files, the one that comes last
+            raise OSError(28, "No space left on device")
+        path.write_text("partial")
+        written.append(path)
+
+    with mock.patch(f"polypseg.inference.volumes.{failing}", side_effect=fail):
+        result = infer("--volume", series[0], *ALL_FILES, "--overwrite", cwd=tmp_path)
+    argument = {"write_nifti": "--out", "write_dicom_seg": "--dicom-seg"}.get(failing, "--montage")
+    assert fails(result, argument, "No space left")
+    assert len(written) == (failing == "write_nifti")
+    assert names(tmp_path) == ["m.png"] and (tmp_path / "m.png").read_text() == "mine"
+
+
+def test_a_segmentation_is_written_with_little_memory(tmp_path, series):
+    """Without the probabilities, and highdicom gets only slices with foreground."""
+    import highdicom
+
+    from polypseg.inference import volumes
+
+    folder, array, matrix = series
+    probabilities = []
+    segmentation = highdicom.seg.Segmentation
+
+    def remember(*values):
+        probability = mean_of_passes(*values)
+        probability[:] = 0
+        stored = read_volume(folder).grid.from_ras(probability)
+        stored[:, :, [1, 4]] = array[:, :, [1, 4]] >= 0
+        probabilities.append(weakref.ref(probability))
+        return probability
+
+    def check(**values):
+        assert [probability() for probability in probabilities] == [None]
+        assert len(values["source_images"]) == len(values["pixel_array"]) == 2
+        return segmentation(**values)
+
+    with (
+        mock.patch.object(volumes, "mean_of_passes", side_effect=remember),
+        mock.patch.object(highdicom.seg, "Segmentation", side_effect=check) as checked,
+    ):
+        result = infer("--volume", folder, *ALL_FILES, cwd=tmp_path)
+    assert not result.returncode, result.stderr
+    assert checked.call_count == 1
+    indices = np.argwhere(array >= 0)
+    indices = indices[np.isin(indices[:, 2], [1, 4])]
+    expected = indices @ matrix[:3, :3].T + matrix[:3, 3]
+    found = points_of(pydicom.dcmread(tmp_path / "s.dcm"))
+    np.testing.assert_allclose(in_order(found), in_order(expected), atol=1e-3)
 
 
 def test_a_full_disk(one_volume):

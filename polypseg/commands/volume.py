@@ -208,8 +208,23 @@ def find_jobs(options: VolumeOptions) -> "list[VolumeJob]":
 
 
 def segment_volumes(jobs: "Sequence[VolumeJob]", options: VolumeOptions) -> None:
-    """Do the command's work, once no other process can write to its outputs."""
-    problems: list[InputError] = []
+    """Do the command's work, once no other process can write to its outputs.
+
+    A volume that cannot be read or sliced is left out. Any other error ends the command.
+    """
+    problems: list[str] = []
+    try:
+        _segment_volumes(jobs, options, problems)
+    finally:  # also before the line of an error that ends the command
+        for problem in problems:
+            warn(problem)
+    if problems:
+        sys.exit(2)
+
+
+def _segment_volumes(
+    jobs: "Sequence[VolumeJob]", options: VolumeOptions, problems: list[str]
+) -> None:
     passes: list[Pass] = []
     threshold = 0.0
     for job in jobs:
@@ -217,57 +232,57 @@ def segment_volumes(jobs: "Sequence[VolumeJob]", options: VolumeOptions) -> None
         try:
             volume, headers = inference.read_job(job, options.series)
         except InputError as error:
-            problems.append(error)
+            problems.append(_line(error))
             continue
         if not passes:  # now, because a mistake in a volume is found sooner than a network loads
             loading = time.perf_counter()
             passes = load_passes(options)
             threshold = threshold_of(passes, options)
             started += time.perf_counter() - loading
-        found, network_seconds = segment_one(job, volume, headers, passes, threshold, options)
+        try:
+            count = count_slices(job, volume, passes, options)
+        except InputError as error:
+            problems.append(_line(error))
+            del volume
+            continue
+        times = inference.CallTimes()
+        with tqdm(total=count, desc=job.patient, unit=" slices", leave=False, disable=None) as bar:
+            found = inference.segment_job(
+                job,
+                volume,
+                passes,
+                threshold,
+                batch_size=options.batch_size,
+                largest=options.largest_component,
+                headers=headers,
+                anonymous=options.anonymous,
+                on_slices=bar.update,
+                times=times,
+            )
         del volume  # before the next one needs the memory
         seconds = time.perf_counter() - started
-        say(f"{job.patient}: {found}, {seconds:.1f} s (network {network_seconds / seconds:.0%})")
+        share = (times.seconds + times.first_seconds) / seconds
+        say(f"{job.patient}: {found}, {seconds:.1f} s (network {share:.0%})")
     done = len(jobs) - len(problems)
     if done:
         say(f"written: {done} volume{'s' * (done != 1)}, {options.out}")
-    for problem in problems:
-        warn(f"error: {spelled(problem.argument or 'volume')}: {with_options(problem.message)}")
-    if problems:
-        sys.exit(2)
 
 
-def segment_one(
-    job: "VolumeJob",
-    volume: "Volume",
-    headers: Any,
-    passes: "Sequence[Pass]",
-    threshold: float,
-    options: VolumeOptions,
-) -> tuple[str, float]:
-    """Segment a volume and write its files.
+def _line(error: InputError) -> str:
+    """The line of an error. The error itself refers to the volume, and so keeps its memory."""
+    return f"error: {spelled(error.argument or 'volume')}: {with_options(error.message)}"
 
-    Returns:
-        What was found, and the seconds that the network ran.
-    """
-    times = inference.CallTimes()
-    total = inference.slices_of(volume, passes)
-    with tqdm(total=total, desc=job.patient, unit=" slices", leave=False, disable=None) as bar:
-        probability = inference.mean_of_passes(
-            passes, volume, options.batch_size, on_slices=bar.update, times=times
-        )
-    found = inference.write_results(
-        job,
-        volume,
-        probability,
-        threshold,
-        passes[0].preparation,
-        largest=options.largest_component,
-        headers=headers,
-        network=digests(passes) if headers else "",
-        anonymous=options.anonymous,
-    )
-    return found, times.seconds + times.first_seconds
+
+def count_slices(
+    job: "VolumeJob", volume: "Volume", passes: "Sequence[Pass]", options: VolumeOptions
+) -> int:
+    """Number of slices on which the networks run. Raises `InputError` if there can be none."""
+    try:
+        return inference.slices_of(job, volume, passes)
+    except InputError as error:
+        if error.argument == "spacing" and not options.spacing:  # that of the model, or its own
+            error.argument = "volume"
+        raise
 
 
 def load_passes(options: VolumeOptions) -> "list[Pass]":
@@ -315,11 +330,6 @@ def load_pass(options: VolumeOptions, any_plane: bool = False) -> "Pass":
             f"{known.describe()}"
         )
     return inference.Pass(predictor, preparation)
-
-
-def digests(passes: "Sequence[Pass]") -> str:
-    """The digests of the networks, each once."""
-    return "-".join(sorted({each.predictor.digest for each in passes}))
 
 
 def threshold_of(passes: "Sequence[Pass]", options: VolumeOptions) -> float:

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
         Pass,
         VolumeJob,
         in_planes,
-        mean_of_passes,
         read_job,
+        segment_job,
         segment_volume,
         slices_of,
-        write_results,
     )
 
 __all__ = [
@@ -41,14 +40,13 @@ __all__ = [
     "check_mask_folder",
     "find_images",
     "in_planes",
-    "mean_of_passes",
     "overlay_stages",
     "plan_jobs",
     "read_job",
     "segment",
+    "segment_job",
     "segment_volume",
     "slices_of",
-    "write_results",
 ]
 
 __getattr__ = lazy(
@@ -71,11 +69,10 @@ __getattr__ = lazy(
                 "Pass",
                 "VolumeJob",
                 "in_planes",
-                "mean_of_passes",
                 "read_job",
+                "segment_job",
                 "segment_volume",
                 "slices_of",
-                "write_results",
             ),
             "polypseg.inference.volumes",
         ),

@@ -124,9 +124,12 @@ def write_dicom_seg(
     from pydicom.sr.codedict import codes
 
     stored = volume.grid.from_ras(mask)  # (columns, rows, slices)
+    (kept,) = np.nonzero(stored.any(axis=(0, 1)))
+    # highdicom would leave empty slices out, too, but makes several copies of what it gets.
+    kept = kept if len(kept) else np.arange(len(headers))
     # Until the file is complete the fields are empty: highdicom checks their values, and its
     # messages would show them.
-    blank = [_without_patient(header, volume.grid.spacing[2]) for header in headers]
+    blank = [_without_patient(headers[index], volume.grid.spacing[2]) for index in kept]
     segment = highdicom.seg.SegmentDescription(
         segment_number=1,
         segment_label="foreground",
@@ -142,7 +145,7 @@ def write_dicom_seg(
         with reading(volume.path, _EXPECTED, "dicom_seg"):
             dataset = highdicom.seg.Segmentation(
                 source_images=blank,
-                pixel_array=np.ascontiguousarray(stored.transpose(2, 1, 0), np.uint8),
+                pixel_array=np.ascontiguousarray(stored[..., kept].transpose(2, 1, 0), np.uint8),
                 segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
                 segment_descriptions=[segment],
                 series_instance_uid=highdicom.UID(),

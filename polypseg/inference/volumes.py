@@ -1,6 +1,8 @@
 """Segment volumes slice by slice, and write the results in the volumes' own grids."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -14,7 +16,8 @@ from polypseg.data.preparation import Preparation
 from polypseg.data.slices import AXES, Slicer
 from polypseg.data.volumes import Volume, read_volume, write_nifti
 from polypseg.drawing.montage import Tile, montage
-from polypseg.files import writing
+from polypseg.errors import InputError
+from polypseg.files import part_path, remove, writing
 
 from .components import find_components
 from .dicom_seg import read_headers, write_dicom_seg
@@ -101,6 +104,9 @@ def mean_of_passes(
     """The mean of the probabilities of several passes. See `segment_volume`.
 
     Making slices, the network and writing into the volume overlap in time.
+
+    Raises:
+        InputError: a spacing makes slices too large or too small.
     """
     slicers = [Slicer(volume, each.preparation) for each in passes]
     total = slicers[0].empty_map()
@@ -140,9 +146,19 @@ def _stages(
     return {"slices": slices, "network": maps, "volume": put}
 
 
-def slices_of(volume: Volume, passes: Iterable[Pass]) -> int:
-    """Number of slices on which the networks run."""
-    return sum(len(Slicer(volume, each.preparation)) for each in passes)
+def slices_of(job: VolumeJob, volume: Volume, passes: Sequence[Pass]) -> int:
+    """Number of slices on which the networks run.
+
+    Raises:
+        InputError: the volume cannot be sliced like this, or not for its montage.
+    """
+    count = sum(len(Slicer(volume, each.preparation)) for each in passes)
+    if "montage" in job.targets:
+        try:
+            _montage_slicer(volume, passes[0].preparation)
+        except InputError as error:
+            raise InputError(error.message, "montage") from error
+    return count
 
 
 def read_job(job: VolumeJob, series: str | None = None) -> tuple[Volume, Any]:
@@ -155,52 +171,96 @@ def read_job(job: VolumeJob, series: str | None = None) -> tuple[Volume, Any]:
     return volume, read_headers(volume) if "dicom_seg" in job.targets else None
 
 
-def write_results(
+def segment_job(
     job: VolumeJob,
     volume: Volume,
-    probability: NDArray[np.float32],
+    passes: Sequence[Pass],
     threshold: float,
-    preparation: Preparation,
     *,
+    batch_size: int = 8,
     largest: bool = False,
     headers: Any = None,
-    network: str = "",
     anonymous: bool = False,
+    on_slices: Callable[[int], object] = lambda count: None,
+    times: CallTimes | None = None,
 ) -> str:
-    """Write the files of one volume.
+    """Segment a volume and write all its files, or none.
 
     Args:
         job: the volume and the paths of its files.
-        volume: what was segmented.
-        probability: `(X, Y, Z)` in the order of the volume's array.
+        volume: from `read_job`.
+        passes: the networks; the montage has the window and the plane of the first one.
         threshold: a voxel is foreground if its probability is at least this.
-        preparation: its window and plane are those of the montage.
+        batch_size, on_slices, times: see `segment_volume`.
         largest: whether to keep only the largest region.
-        headers, network, anonymous: for the DICOM segmentation, see `write_dicom_seg`.
+        headers: from `read_job`.
+        anonymous: for the DICOM segmentation, see `write_dicom_seg`.
 
     Returns:
         What was found, from `found_text`.
 
     Raises:
-        InputError: a file cannot be written.
+        InputError: as in `mean_of_passes`, or a file cannot be written.
     """
-    mask, regions = find_components(probability >= threshold, largest)
-    ml = int(np.count_nonzero(mask)) * volume.grid.voxel_ml
-    found = found_text(ml, regions, largest)
-    writers: Mapping[str, Callable[[Path], object]] = {
-        "dicom_seg": lambda path: write_dicom_seg(path, mask, volume, headers, network, anonymous),
-        "montage": lambda path: write_png(
-            path, draw_montage(volume, mask, preparation, job.patient, found)
-        ),
-        "probability": lambda path: write_nifti(path, probability, volume),
-        # The mask comes last: where it lies, the others do, too.
-        "out": lambda path: write_nifti(path, mask.view(np.uint8), volume),
-    }
-    for kind, write in writers.items():
-        if path := job.targets.get(kind):
-            with writing(path, "out" if kind == "probability" else kind):
-                write(path)
+    probability = mean_of_passes(passes, volume, batch_size, on_slices, times)
+    with _all_or_none(job.targets) as write:
+        write("probability", write_nifti, probability, volume)
+        mask = probability >= threshold
+        del probability  # the largest array, before the next steps need memory
+        mask, regions = find_components(mask, largest)
+        ml = int(np.count_nonzero(mask)) * volume.grid.voxel_ml
+        found = found_text(ml, regions, largest)
+        network = digests(passes) if headers else ""
+        write("dicom_seg", write_dicom_seg, mask, volume, headers, network, anonymous)
+        preparation = passes[0].preparation
+        write("montage", write_montage, volume, mask, preparation, job.patient, found)
+        write("out", write_nifti, mask.view(np.uint8), volume)
     return found
+
+
+@contextlib.contextmanager
+def _all_or_none(targets: Mapping[str, Path]) -> Iterator[Callable[..., None]]:
+    """Context for the files of one volume. They are moved to their places at its end.
+
+    If one of them cannot be written, none is there afterwards, and older ones are as they were.
+
+    Args:
+        targets: argument -> path of the file.
+
+    Yields:
+        A function that writes the file of an argument, if it has a target. It gets the argument, a
+        function whose first argument is a path, and its other arguments.
+    """
+    done: list[tuple[str, Path, Path]] = []
+    with contextlib.ExitStack() as stack:
+
+        def write(kind: str, writer: Callable[..., object], *values: Any) -> None:
+            path = targets.get(kind)
+            if path is None:
+                return
+            # In a folder beside it, because writers choose the format by the name, and `claim`
+            # removes this folder if the process is killed.
+            folder = part_path(path, "")
+            stack.callback(remove, folder)
+            with writing(path, _argument(kind)):
+                folder.mkdir()
+                writer(folder / path.name, *values)
+            done.append((kind, folder / path.name, path))
+
+        yield write
+        for kind, temporary, path in done:
+            with writing(path, _argument(kind)):
+                os.replace(temporary, path)
+
+
+def _argument(kind: str) -> str:
+    """The argument that gives the path of a target."""
+    return "out" if kind == "probability" else kind
+
+
+def digests(passes: Sequence[Pass]) -> str:
+    """The digests of the networks, each once."""
+    return "-".join(sorted({each.predictor.digest for each in passes}))
 
 
 def found_text(ml: float, regions: int, largest: bool = False) -> str:
@@ -218,22 +278,31 @@ def found_text(ml: float, regions: int, largest: bool = False) -> str:
     return f"{ml:.{1 if ml >= 1 else 3}f} ml in {where}"
 
 
-def draw_montage(
-    volume: Volume, mask: NDArray[np.bool_], preparation: Preparation, patient: str, found: str
-) -> NDArray[np.uint8]:
-    """A page with slices through the mask, evenly spread over it; see `drawing.montage`.
+def write_montage(
+    path: Path,
+    volume: Volume,
+    mask: NDArray[np.bool_],
+    preparation: Preparation,
+    patient: str,
+    found: str,
+) -> None:
+    """Write a page with slices through the mask, evenly spread over it; see `drawing.montage`.
 
     If the mask is empty, the slices are spread over the volume.
 
     Args:
+        path: the .png file to write.
         volume: what was segmented.
         mask: `(X, Y, Z)` in the order of the volume's array.
         preparation: window and plane of the slices.
         patient: title of the page.
         found: from `found_text`.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     plane, window = preparation.plane, preparation.window
-    slicer = Slicer(volume, Preparation(window, plane))  # square pixels of the volume's own size
+    slicer = _montage_slicer(volume, preparation)
     others = tuple(axis for axis in range(3) if axis != AXES[plane])
     (indices,) = np.nonzero(mask.any(axis=others))
     first, last = (indices[0], indices[-1]) if len(indices) else (0, len(slicer) - 1)
@@ -246,4 +315,9 @@ def draw_montage(
     facts = f"{found}   ·   {plane} slices"
     if window:
         facts += f", {window[0]:g} to {window[1]:g} HU"
-    return montage(tiles, slicer.spacing[0], _SIDES[plane], patient, facts)
+    write_png(path, montage(tiles, slicer.spacing[0], _SIDES[plane], patient, facts))
+
+
+def _montage_slicer(volume: Volume, preparation: Preparation) -> Slicer:
+    """The slices with square pixels of the volume's own size."""
+    return Slicer(volume, Preparation(preparation.window, preparation.plane))
