@@ -653,6 +653,26 @@ def test_a_folder_in_the_place_of_a_file(one_volume):
     assert fails(result, "--out", "a file, got the folder masks/a.nii.gz")
 
 
+class Broken(Levels):
+    """Gives nan for one pixel of the fourth slice."""
+
+    slices = 0
+
+    def __call__(self, images):
+        maps = super().__call__(images)
+        for map_ in maps:
+            if self.slices == 3:
+                map_[1, 2] = np.nan
+            self.slices += 1
+        return maps
+
+
+def test_a_network_that_gives_nan(one_volume):
+    result = infer("--volume", "a.nii.gz", "--out", "m.nii.gz", network=Broken(), cwd=one_volume)
+    assert fails(result, "--model", "probabilities, got nan in slice 3 of a.nii.gz")
+    assert nothing_written(one_volume)
+
+
 @pytest.fixture
 def hard_volumes(one_volume):
     """a and d are good, b is damaged, and c has square pixels only in slices of 102400 x 40."""
@@ -691,6 +711,23 @@ def test_a_montage_that_cannot_be_drawn_is_found_before_the_network_runs(hard_vo
     with mock.patch.object(Levels, "__call__", side_effect=AssertionError):
         result = infer(*options, cwd=hard_volumes)
     assert fails(result, "error: --montage: ", "102400 x 40")
+
+
+@pytest.mark.parametrize(
+    ("network", "last"),
+    [
+        (Levels(Preparation(None)), "--window required"),
+        (Broken(), "got nan in slice 3 of d.nii.gz"),
+    ],
+)
+def test_errors_of_volumes_are_printed_before_one_that_ends_the_command(
+    hard_volumes, network, last
+):
+    paths = ("--volume", "b.nii.gz", "d.nii.gz")
+    result = infer(*paths, "--out", "masks", network=network, cwd=hard_volumes)
+    damaged, ending = result.stderr.splitlines()
+    assert result.returncode == 2 and "b.nii.gz" in damaged and last in ending
+    assert not (hard_volumes / "masks").exists()
 
 
 ALL_FILES = ("--out", "m.nii.gz", "--probability", "--montage", "m.png", "--dicom-seg", "s.dcm")

@@ -16,7 +16,7 @@ from polypseg.data.preparation import Preparation
 from polypseg.data.slices import AXES, Slicer
 from polypseg.data.volumes import Volume, read_volume, write_nifti
 from polypseg.drawing.montage import Tile, montage
-from polypseg.errors import InputError
+from polypseg.errors import InputError, expect
 from polypseg.files import part_path, remove, writing
 
 from .components import find_components
@@ -106,12 +106,12 @@ def mean_of_passes(
     Making slices, the network and writing into the volume overlap in time.
 
     Raises:
-        InputError: a spacing makes slices too large or too small.
+        InputError: a network gives nan; a spacing makes slices too large or too small.
     """
     slicers = [Slicer(volume, each.preparation) for each in passes]
     total = slicers[0].empty_map()
     for (predictor, _), slicer in zip(passes, slicers):
-        work = _stages(predictor, slicer, total, len(passes) > 1, batch_size, times)
+        work = _stages(predictor, slicer, volume.path, total, len(passes) > 1, batch_size, times)
         for count in Stages(work, depth=1):
             on_slices(count)
     if len(passes) > 1:
@@ -122,6 +122,7 @@ def mean_of_passes(
 def _stages(
     predictor: Predictor,
     slicer: Slicer,
+    path: Path,
     total: NDArray[np.float32],
     add: bool,
     batch_size: int,
@@ -137,9 +138,12 @@ def _stages(
     def maps(batches: Iterator[Any]) -> Iterator[list[Prediction]]:
         return predictions(chain.from_iterable(batches), predictor, batch_size, times=times)
 
-    def put(batches: Iterator[list[Prediction]]) -> Iterator[int]:
+    def put(batches: Iterator[list[Any]]) -> Iterator[int]:
         for batch in batches:
             for index, _, map_ in batch:
+                good = np.isfinite(map_).all()  # else the volume would look empty
+                got = f"nan in slice {index} of {path}"
+                expect(good, "model", "a network that gives probabilities", got)
                 slicer.put(index, map_, total, add=add)
             yield len(batch)
 
