@@ -730,6 +730,17 @@ def test_errors_of_volumes_are_printed_before_one_that_ends_the_command(
     assert not (hard_volumes / "masks").exists()
 
 
+def test_a_file_of_a_run_whose_folder_says_how_slices_were_made(one_volume):
+    run = one_volume / "runs" / "unet"
+    run.mkdir(parents=True)
+    (run / "best.keras").write_text("")
+    (run / "volume.json").write_text(KNOWN.to_json())
+    arguments = ("--model", "runs/unet/best.keras", "--volume", "a.nii.gz")
+    with mock.patch.object(Predictor, "load", staticmethod(lambda *_: Levels(None))):
+        result = run_script(ROOT / "infer_volume.py", *arguments, cwd=one_volume)
+    assert fails(result, "required; its run folder runs/unet says it")
+
+
 ALL_FILES = ("--out", "m.nii.gz", "--probability", "--montage", "m.png", "--dicom-seg", "s.dcm")
 
 

@@ -16,7 +16,7 @@ from polypseg import inference
 from polypseg.console.parser import given_options
 from polypseg.console.run import option as spelled
 from polypseg.console.run import say, warn, with_options
-from polypseg.data.preparation import PLANES, Preparation
+from polypseg.data.preparation import PLANES, VOLUME_JSON, Preparation
 from polypseg.errors import InputError, expect
 from polypseg.options import REQUIRED, option
 from polypseg.outputs import claim
@@ -322,7 +322,8 @@ def load_pass(options: VolumeOptions, any_plane: bool = False) -> "Pass":
         missing.remove("`plane`")
     if missing:
         words = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
-        raise InputError(f"{name} does not say how its slices were made: {words} required")
+        hint = _run_hint(options)
+        raise InputError(f"{name} does not say how its slices were made: {words} required{hint}")
     preparation = changed(known or Preparation(None), given)
     if known and preparation != replace(known, window=known.window or preparation.window):
         say(
@@ -330,6 +331,14 @@ def load_pass(options: VolumeOptions, any_plane: bool = False) -> "Pass":
             f"{known.describe()}"
         )
     return inference.Pass(predictor, preparation)
+
+
+def _run_hint(options: VolumeOptions) -> str:
+    """A hint if a file is given whose run folder says how its slices were made, else ""."""
+    for path in map(Path, options.ensemble or [options.model or ""]):
+        if path.is_file() and (path.parent / VOLUME_JSON).is_file():
+            return f"; its run folder {path.parent} says it"
+    return ""
 
 
 def threshold_of(passes: "Sequence[Pass]", options: VolumeOptions) -> float:
