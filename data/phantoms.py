@@ -481,6 +481,7 @@ def _pancreas(rng: Generator, c: _Canvas, contrast: float) -> None:
     pieces, count = ndimage.label(tube < 0)
     if count > 1:  # a voxel that the texture cut off
         tube[(pieces > 0) & (pieces != 1 + np.bincount(pieces.ravel())[1:].argmax())] = _FAR
+    c.paint(tube - 3.5 - 1.5 * c.medium, _FAT, "")  # around it, thin or missing in places
     fat = np.float32(rng.uniform(0, 22)) * np.maximum(c.medium, 0)
     fat += np.float32(rng.uniform(0, 14)) * np.maximum(c.fine, 0)
     c.paint(tube, contrast * rng.uniform(92, 102) - fat, "pancreas")
