@@ -17,6 +17,7 @@ from polypseg.__main__ import COMMANDS
 from polypseg.console.parser import given_options
 from polypseg.console.run import run
 from polypseg.data import synthetic
+from polypseg.data.phantoms import write_volumes
 from polypseg.data.synthetic import write_dataset
 from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.start import BESIDE_RESUME
@@ -183,6 +184,10 @@ def test_the_commands_of_the_readme_run(folder, monkeypatch):
     cv2.imwrite("image.jpg", image)
     for path in Path("photos/images").iterdir():
         path.rename(f"photos/{path.name}")
+    for volumes, labels, count in (("scans", "labels", 6), ("new-scans", "new-labels", 2)):
+        write_volumes("drawn", count, shape=(48, 48, 16), seed=count)
+        Path("drawn/volumes").rename(volumes)
+        Path("drawn/labels").rename(labels)
     film = cv2.VideoWriter("colonoscopy.mp4", cv2.VideoWriter_fourcc(*"mp4v"), 25, (60, 48))
     for shift in range(3):
         film.write(np.roll(image, shift, axis=1))
@@ -202,7 +207,11 @@ def test_the_commands_of_the_readme_run(folder, monkeypatch):
     made = {path.name for path in Path("runs").iterdir()}
     assert {"pranet_mobilenetv2", "pranet_resnet50_folds"} <= made
     assert len(list(Path("predictions/masks").iterdir())) == 10
-    for name in ("scores/report.html", "scores-of-maps/report.html", "overlay.mp4"):
+    assert len(list(Path("masks").iterdir())) == len(list(Path("pages").iterdir())) == 2
+    for name in (
+        *("scores/report.html", "scores-of-maps/report.html", "scores-of-patients/report.html"),
+        "overlay.mp4",
+    ):
         assert Path(name).stat().st_size
 
 
