@@ -255,19 +255,7 @@ def saved_sources(
     Raises:
         InputError: a folder or list that cannot be used; masks without a map, all of them listed.
     """
-    expect(
-        len(masks) in (1, len(predictions)),
-        "masks",
-        f"one folder, or one for each of {len(predictions)} `predictions`",
-        f"{len(masks)} folders",
-    )
-    expect(
-        names is None or len(names) == len(predictions),
-        "names",
-        f"a name for each of {len(predictions)} `predictions`",
-        names and " ".join(names),
-    )
-    masks = list(masks) * len(predictions) if len(masks) == 1 else masks
+    masks = masks_for_each(predictions, masks, names)
     lists = read_stem_lists(stems, len(predictions), "predictions")
     sources = []
     for index, (maps_folder, masks_folder, listed) in enumerate(zip(predictions, masks, lists)):
@@ -297,6 +285,26 @@ def saved_sources(
             )
         )
     return with_distinct_names(sources)
+
+
+def masks_for_each(
+    predictions: Sequence[object], masks: Sequence[str | Path], names: Sequence[str] | None
+) -> list[str | Path]:
+    """The masks of each of `predictions`. Raises `InputError` if the numbers do not fit."""
+    count = len(predictions)
+    expect(
+        len(masks) in (1, count),
+        "masks",
+        f"one folder, or one for each of {count} `predictions`",
+        f"{len(masks)} folders",
+    )
+    expect(
+        names is None or len(names) == count,
+        "names",
+        f"a name for each of {count} `predictions`",
+        names and " ".join(names),
+    )
+    return list(masks) * (count if len(masks) == 1 else 1)
 
 
 def check_complete(

@@ -7,11 +7,18 @@ from pathlib import Path
 from polypseg.data.nifti import is_nifti
 from polypseg.data.pairs import Pair
 from polypseg.data.volumes import find_volumes
-from polypseg.errors import InputError, expect, reading
+from polypseg.errors import InputError, reading
 
 from ..row_names import descriptive_name
 from ..selection import read_stem_lists, stems_of_list
-from ..sources import Item, Source, check_complete, note_left_out, with_distinct_names
+from ..sources import (
+    Item,
+    Source,
+    check_complete,
+    masks_for_each,
+    note_left_out,
+    with_distinct_names,
+)
 
 _IMAGE_FOLDERS = ("images", "volumes", "imagesTr", "imagesTs")
 
@@ -35,8 +42,8 @@ def hold_volumes(paths: Sequence[str | Path], argument: str) -> bool:
 
 
 def volume_sources(
-    predictions: Sequence[str],
-    masks: Sequence[str],
+    predictions: Sequence[str | Path],
+    masks: Sequence[str | Path],
     stems: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
 ) -> list[Source]:
@@ -52,19 +59,7 @@ def volume_sources(
     Raises:
         InputError: a path or list that cannot be used; masks without a prediction.
     """
-    expect(
-        len(masks) in (1, len(predictions)),
-        "masks",
-        f"one folder, or one for each of {len(predictions)} `predictions`",
-        f"{len(masks)} folders",
-    )
-    expect(
-        names is None or len(names) == len(predictions),
-        "names",
-        f"a name for each of {len(predictions)} `predictions`",
-        names and " ".join(names),
-    )
-    masks = list(masks) * len(predictions) if len(masks) == 1 else masks
+    masks = masks_for_each(predictions, masks, names)
     lists = read_stem_lists(stems, len(predictions), "predictions")
     sources = []
     for index, (maps_path, masks_path, listed) in enumerate(zip(predictions, masks, lists)):
@@ -88,7 +83,7 @@ def volume_sources(
     return with_distinct_names(sources)
 
 
-def _images_beside(masks: str) -> dict[str, Path]:
+def _images_beside(masks: str | Path) -> dict[str, Path]:
     """The CT volumes beside a folder of label volumes, for the report; may be empty."""
     for name in _IMAGE_FOLDERS:
         folder = Path(masks).resolve().parent / name
