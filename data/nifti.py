@@ -27,7 +27,7 @@ def nifti_suffix(path: str | os.PathLike[str]) -> str:
 
 
 def expect_nifti(path: Path, argument: str, other: str = "") -> None:
-    expect(os.path.exists(path), argument, "an existing file", path)
+    expect(os.path.exists(path), argument, "an existing file or folder", path)
     what = f"a NIfTI file (.nii.gz, .nii) {other}".rstrip()
     expect(is_nifti(path) and os.path.isfile(path), argument, what, path)
 

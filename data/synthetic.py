@@ -292,7 +292,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.error = lambda message: parser.exit(  # type: ignore[method-assign]
         2, f"{parser.prog}: error: {message}\n"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for images/ and masks/")
+    parser.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="folder for images/ and masks/, or volumes/ and labels/",
+    )
     parser.add_argument("--count", type=int, help="number of images (200) or volumes (60)")
     parser.add_argument("--size", type=int, help="side in pixels (224; CT: 96)")
     parser.add_argument("--seed", type=int, default=0, help="number of the set (%(default)s)")

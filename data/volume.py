@@ -177,5 +177,5 @@ def check_same_grid(volume: Volume, labels: Volume, argument: str = "labels") ->
         distance <= 0.1 * min(volume.spacing),
         argument,
         f"the affine of {volume.path}",
-        f"{labels.path}, whose voxels lie up to {distance:.3g} mm away",
+        f"{labels.path}, whose voxels lie up to {distance:.3g} mm away (another scan?)",
     )

@@ -514,7 +514,11 @@ def test_a_network_that_does_not_say_how_its_slices_were_made(
 
 def test_options_in_place_of_volume_json(one_volume):
     options = ("--window", "-128", "127", "--plane", "coronal", "--spacing", "0")
-    result = infer(*("--volume", "a.nii.gz", *options), network=Levels(None), cwd=one_volume)
+    given = ("--volume", "a.nii.gz", *options)
+    result = infer(*given, network=Levels(None), cwd=one_volume)
+    assert not result.returncode and "note: each channel repeats the slice" in result.stdout
+    more = ("--neighbours", "0", "--overwrite")
+    result = infer(*given, *more, network=Levels(None), cwd=one_volume)
     assert not result.returncode and "note" not in result.stdout
     array = np.asarray(nibabel.load(one_volume / "a.nii.gz").dataobj)
     mask = nibabel.load(one_volume / "predictions" / "a.nii.gz")

@@ -226,7 +226,8 @@ def test_the_empty_slices_that_are_kept_are_spread_evenly(fraction, tmp_path):
 
 def test_the_command_to_go_on_with_keeps_patients_together(data):
     result = call(data, out="my data/out")
-    written, following = result.stdout.splitlines()
+    written, foreground, following = result.stdout.splitlines()
+    assert re.fullmatch(r"foreground: [\d.]+ to [\d.]+ ml in a patient", foreground)
     assert written == (
         "written: 10 of 10 slices of 2 patients in my data/out/ (axial slices, -100 to 240 HU)"
     )

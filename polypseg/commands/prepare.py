@@ -217,7 +217,9 @@ def from_volumes(preset: VolumePreset | None, options: PrepareOptions) -> None:
         )
     patients = f"{len(rows)} patient{'s' * (len(rows) != 1)}"
     say(f"written: {kept} of {slices} slices of {patients} in {out}/ ({preparation.describe()})")
-    say_next(out, names)
+    ml = [row.label_ml for row in rows]
+    say(f"foreground: {min(ml):.3g} to {max(ml):.3g} ml in a patient")
+    say_next(out, names, "--model", "attention_unet")
 
 
 def from_archive(preset: ImagePreset, options: PrepareOptions) -> None:
@@ -241,9 +243,9 @@ def bar(total: int, unit: str) -> Iterator[Callable[[], object]]:
         yield progress.update
 
 
-def say_next(data: Path, splits: Sequence[str]) -> None:
+def say_next(data: Path, splits: Sequence[str], *more: str) -> None:
     """Print the command that trains on the data, with the first split if there is one."""
-    words = [command("train"), "--data-path", shlex.quote(str(data))]
+    words = [command("train"), "--data-path", shlex.quote(str(data)), *more]
     if splits:
         words += ["--split-dir", shlex.quote(str(data / "splits" / splits[0]))]
     say(f"next: {' '.join(words)}")

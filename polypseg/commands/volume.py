@@ -325,6 +325,11 @@ def load_pass(options: VolumeOptions, any_plane: bool = False) -> "Pass":
         hint = _run_hint(options)
         raise InputError(f"{name} does not say how its slices were made: {words} required{hint}")
     preparation = changed(known or Preparation(None), given)
+    if not known and "neighbours" not in given:
+        say(
+            "note: each channel repeats the slice, since nothing says otherwise "
+            "(--neighbours 1: the slices below and above)"
+        )
     if known and preparation != replace(known, window=known.window or preparation.window):
         say(
             f"note: {preparation.describe()}, as the options say; {name} was trained with "

@@ -74,7 +74,7 @@ def volume_interval_cells(rows: Sequence[VolumeRow]) -> Cells:
 def range_headings(rows: Sequence[VolumeRow], latex: bool = False) -> list[str]:
     """The headings of the table of ranges."""
     heads = volume_headings(rows, latex)
-    return [*heads[:NAMES], "Patient" if latex else "patient", *heads[NAMES + 1 :]]
+    return [*heads[:NAMES], "Value" if latex else "value", *heads[NAMES + 1 :]]
 
 
 def range_cells(rows: Sequence[VolumeRow]) -> Cells:
