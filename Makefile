@@ -15,15 +15,14 @@ demo: .venv/run ## set up, draw images, train on them, score the held-out ones
 	$(BIN)/python test.py --model runs/demo --out runs/demo/scores
 	@echo "Open runs/demo/scores/report.html in a browser, and look at the run: runs/demo/pranet_mobilenetv2"
 
-# The slices are 64 pixels wide, and the network sees them at 48.
 demo-ct: .venv/ct ## set up, draw CT volumes, train on some, segment and score others
 	rm -rf datasets/demo-ct runs/demo-ct
 	$(BIN)/python -m polypseg.data.synthetic --ct --out datasets/demo-ct/known --count 48 --size 64
 	$(BIN)/python -m polypseg.data.synthetic --ct --out datasets/demo-ct/new --count 12 --size 64 --seed 1
 	$(BIN)/python prepare_data.py --volumes datasets/demo-ct/known/volumes --labels datasets/demo-ct/known/labels \
 		--label 7 --window -100 240 --neighbours 1 --keep-empty 0.3 --out datasets/demo-ct/slices
-	$(BIN)/python train.py --data-path datasets/demo-ct/slices --model attention_unet --input-size 48 --batch-size 8 \
-		--epochs 7 --lr 1e-2 --loss bce --augment none --trained-model-path runs/demo-ct
+	$(BIN)/python train.py --data-path datasets/demo-ct/slices --model attention_unet --input-size 64 --batch-size 8 \
+		--epochs 4 --lr 1e-2 --loss bce --augment none --trained-model-path runs/demo-ct
 	$(BIN)/python infer_volume.py --model runs/demo-ct/attention_unet --volume datasets/demo-ct/new/volumes \
 		--out runs/demo-ct/masks --montage runs/demo-ct/pages
 	$(BIN)/python test.py --predictions runs/demo-ct/masks --masks datasets/demo-ct/new/labels --label 7 --out runs/demo-ct/scores

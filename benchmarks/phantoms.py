@@ -23,11 +23,13 @@ PATIENTS = {"train": range(40), "val": range(40, 48), "test": range(48, 60)}
 
 def main():
     parser = argparse.ArgumentParser("python -m benchmarks.phantoms", description=__doc__[:80])
-    parser.add_argument("--folder", type=Path, default=Path("runs/phantoms"))
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/phantoms"), help="of all files (%(default)s)"
+    )
     parser.add_argument("--size", type=int, default=64, help="side of a slice (%(default)s)")
     parser.add_argument("--neighbours", type=int, nargs="+", default=[1, 0])
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=15, help="%(default)s")
+    parser.add_argument("--epochs", type=int, default=6, help="of a run (%(default)s)")
     parser.add_argument("--subset", choices=("val", "test"), default="test")
     given, more = parser.parse_known_args()  # what is not known goes to train.py
 
@@ -49,9 +51,10 @@ def main():
         if not list(runs.glob("*/seeds.json")):
             data = ["--data-path", slices, "--split-dir", split, "--trained-model-path", runs]
             network = ["--model", "attention_unet", "--input-size", given.size, "--batch-size", 8]
+            loss = ["--lr", 1e-2, "--loss", "bce", "--augment", "none"]
             how = ["--epochs", given.epochs, "--seeds", given.seeds]
             start = time.perf_counter()
-            call("train.py", *data, *network, *how, *more)
+            call("train.py", *data, *network, *loss, *how, *more)
             print(f"trained in {time.perf_counter() - start:.0f} s", flush=True)
         for run in sorted(runs.glob("*/seed-*")):
             found = given.folder / f"found-{neighbours}-{run.name}-{given.subset}"
