@@ -48,13 +48,15 @@ def main():
         if not split.exists():
             split_by_patient(slices / "images", split)
         runs = given.folder / f"runs-{neighbours}"
-        if not list(runs.glob("*/seeds.json")):
+        begun = next(runs.glob("*"), None)
+        if begun is None or not (begun / "seeds.json").exists():
             data = ["--data-path", slices, "--split-dir", split, "--trained-model-path", runs]
             network = ["--model", "attention_unet", "--input-size", given.size, "--batch-size", 8]
             loss = ["--lr", 1e-2, "--loss", "bce", "--augment", "none"]
             how = ["--epochs", given.epochs, "--seeds", given.seeds]
+            options = ["--resume", begun] if begun else [*data, *network, *loss, *how, *more]
             start = time.perf_counter()
-            call("train.py", *data, *network, *loss, *how, *more)
+            call("train.py", *options)
             print(f"trained in {time.perf_counter() - start:.0f} s", flush=True)
         for run in sorted(runs.glob("*/seed-*")):
             found = given.folder / f"found-{neighbours}-{run.name}-{given.subset}"
