@@ -226,7 +226,8 @@ def segment_job(
 def _all_or_none(targets: Mapping[str, Path]) -> Iterator[Callable[..., None]]:
     """Context for the files of one volume. They are moved to their places at its end.
 
-    If one of them cannot be written, none is there afterwards, and older ones are as they were.
+    All are complete before the first one is moved: if one of them cannot be written, none is there
+    afterwards, and older ones are as they were.
 
     Args:
         targets: argument -> path of the file.

@@ -74,7 +74,7 @@ class Opener:
             seen = "has not seen" if source.config else "may not have seen"  # a file does not say
             warnings.warn(
                 f"`tta` flips the slices, and {source.path_text} {seen} flipped ones in its "
-                "training: that flips slices only with --augment flips",
+                "training: that flips slices only with `augment` flips",
                 Note,
                 stacklevel=1,
             )

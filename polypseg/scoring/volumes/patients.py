@@ -135,7 +135,7 @@ def _note_left_out(
     if left_out:
         warnings.warn(
             f"{left_out} of {sum(patient.volume.slices for patient in patients)} slices in "
-            f"{source.data} were left out by prepare_data.py --keep-empty: false alarms there do "
+            f"{source.data} were left out by prepare_data.py (`keep_empty`): false alarms there do "
             "not count",
             Note,
             stacklevel=2,
