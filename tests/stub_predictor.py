@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 class Stub:
     input_size, threshold, maps, engine = 32, 0.5, ("global map", "answer"), "stub"
-    window = None
+    window = preparation = None
 
     @property
     def origin(self):
