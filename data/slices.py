@@ -21,6 +21,9 @@ AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
 _SAME = 0.01  # relative difference of two spacings that count as equal
 _LARGEST = 8192  # side of a slice in pixels
 
+# What is on the left and on the right of a slice: the right side of a patient is on the left.
+SIDES = {"sagittal": ("A", "P"), "coronal": ("R", "L"), "axial": ("R", "L")}
+
 
 def plane_of(array: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
     """A view of one slice.

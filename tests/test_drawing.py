@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from polypseg.data.synthetic import draw_scene
-from polypseg.drawing.colours import PAGE, PREDICTION, TRUTH
+from polypseg.drawing.colours import INK, PAGE, PREDICTION, TRUTH
 from polypseg.drawing.contact_sheet import sheet
 from polypseg.drawing.panel import panel
 from polypseg.drawing.slice_strip import slice_strip
@@ -229,11 +229,12 @@ def test_slices_of_a_volume():
     image = np.full((30, 80, 3), 90, np.uint8)
     # A row is 4 mm: the foreground is 40 mm high, and 40 mm wide from 2 to 42. A square of 1.5
     # times as much is shown, from -8 to 52 mm.
-    strip = slice_strip([(image, truth, found, "a"), (image, truth, truth, "b")], (4.0, 1.0), 3)
+    slices = [(image, truth, found, "a"), (image, truth, truth, "b")]
+    strip = slice_strip(slices, (4.0, 1.0), 3, ("R", "L"))
     assert strip.shape == (246, 3 * 226 - 6, 3)
     tile = strip[26:, :220].astype(int)
-    assert (tile[:, : round(8 / 60 * 220) - 4] == 0).all()  # left of the slice
-    assert (tile[:, -20:] == 90).all()
+    assert (tile[:90, : round(8 / 60 * 220) - 4] == 0).all()  # left of the slice
+    assert (tile[30:90, -20:] == 90).all()
 
     def columns(colour):
         near = np.abs(tile - colour).sum(axis=2) < 40
@@ -242,3 +243,10 @@ def test_slices_of_a_volume():
     assert columns(TRUTH) == pytest.approx([2, 22], abs=1)
     assert columns(PREDICTION) == pytest.approx([32, 42], abs=1)
     assert (strip[:, 460:] == PAGE).all()  # room for a third
+    # 20 mm of 60 mm in 220 pixels, with an upright at each end.
+    upright = np.flatnonzero((np.abs(tile[220 - 8 - 2] - INK) < 40).all(axis=1))
+    assert np.ptp(upright[upright > 130]) == pytest.approx(20 / 60 * 220, abs=2)
+    plain = slice_strip(slices, (4.0, 1.0), 3)
+    letters = np.flatnonzero((plain != strip).any(axis=2).any(axis=0))
+    assert [side for side in (10, 210) if np.abs(letters - side).min() < 6] == [10, 210]
+    assert not ((letters > 20) & (letters < 200)).any()

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from .colours import FAINT, INK, MARK, PAGE
+from .scale_bar import draw_scale_bar
 from .text import draw_text
 
 _SIDE, _MARGIN, _GAP, _HEAD = 360, 22, 8, 92
@@ -85,7 +86,7 @@ def _cell(
     draw_text(page, sides[0], (_MARGIN // 2, middle), INK, 16, anchor="mm")
     draw_text(page, sides[1], (cell[0] - _MARGIN // 2, middle), INK, 16, anchor="mm")
     draw_text(page, tile.caption, (6, 4), INK, 14, cell[0] - 12)
-    _draw_scale(page, (cell[0] - 8, cell[1] - 8), pixels_per_mm, cell[0])
+    draw_scale_bar(page, (cell[0] - 8, cell[1] - 8), pixels_per_mm, cell[0])
     return page
 
 
@@ -121,20 +122,3 @@ def _drawn(image: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> np.nda
     image[rim & (inside == 0)] //= 2
     image[outline & (inside == 0)] = MARK
     return image
-
-
-def _draw_scale(
-    page: Image.Image, corner: tuple[int, int], pixels_per_mm: float, width: int
-) -> None:
-    """A bar of a round length in the lower right corner of a slice."""
-    mm = next((mm for mm in (100, 50, 20, 10, 5, 2, 1) if mm * pixels_per_mm <= 0.4 * width), None)
-    if mm is None:
-        return
-    length = round(mm * pixels_per_mm)
-    right, bottom = corner
-    draw = ImageDraw.Draw(page)
-    draw.line([(right - length, bottom), (right, bottom)], INK, 2)
-    for x in (right - length, right):
-        draw.line([(x, bottom - 3), (x, bottom + 3)], INK, 2)
-    text = f"{mm // 10} cm" if mm >= 10 else f"{mm} mm"
-    draw_text(page, text, (right - length - 8, bottom), INK, 13, anchor="rm")

@@ -8,6 +8,7 @@ from PIL import Image
 
 from .colours import INK, PAGE, PREDICTION, TRUTH
 from .overlay import draw_contour
+from .scale_bar import draw_scale_bar
 from .text import draw_text
 
 _SIDE, _GAP, _HEAD = 220, 6, 26
@@ -17,22 +18,25 @@ def slice_strip(
     slices: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, str]],
     spacing: tuple[float, float],
     columns: int,
+    sides: tuple[str, str] | None = None,
 ) -> np.ndarray:
     """Draw the outlines of ground truth (cyan) and prediction (yellow) on slices.
 
     All slices show the same part: the square around all foreground, with a margin, at least two
-    fifths of the slice.
+    fifths of the slice. Each has a scale bar.
 
     Args:
         slices: `(image, ground truth, prediction, caption)` of one size: an `(H, W, 3)` uint8 RGB
             image, two `(H, W)` bool masks, and a text.
         spacing: height and width of a pixel in mm.
         columns: for how many slices there is room.
+        sides: letters of what is on the left and on the right of a slice, such as `("R", "L")`.
 
     Returns:
         The strip, `(height, width, 3)` uint8 RGB.
     """
     window = _window(np.any([truth | found for _, truth, found, _ in slices], axis=0), spacing)
+    pixels_per_mm = _SIDE / ((window[0].stop - window[0].start) * spacing[0])
     page = Image.new("RGB", (columns * (_SIDE + _GAP) - _GAP, _HEAD + _SIDE), PAGE)
     for index, (image, truth, found, caption) in enumerate(slices):
         tile = _square(image, window)
@@ -41,6 +45,9 @@ def slice_strip(
             tile = draw_contour(tile, part > 127, colour, 2)
         left = index * (_SIDE + _GAP)
         page.paste(Image.fromarray(tile), (left, _HEAD))
+        for side, x in zip(sides or (), (left + 10, left + _SIDE - 10)):
+            draw_text(page, side, (x, _HEAD + _SIDE // 2), INK, 14, anchor="mm")
+        draw_scale_bar(page, (left + _SIDE - 6, _HEAD + _SIDE - 8), pixels_per_mm, _SIDE)
         draw_text(page, caption, (left + 4, 4), INK, 14, _SIDE - 8)
     return np.asarray(page)
 

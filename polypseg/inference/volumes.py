@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from polypseg.data.images import write_png
 from polypseg.data.preparation import Preparation
-from polypseg.data.slices import AXES, Slicer
+from polypseg.data.slices import AXES, SIDES, Slicer
 from polypseg.data.volumes import Volume, read_volume, write_nifti
 from polypseg.drawing.montage import Tile, montage
 from polypseg.errors import InputError, expect
@@ -27,7 +27,6 @@ from .stages import Stages
 
 _TILES = 12  # of a montage
 # What is on the left and on the right of a slice, see `Slicer`.
-_SIDES = {"sagittal": ("A", "P"), "coronal": ("R", "L"), "axial": ("R", "L")}
 
 
 class Pass(NamedTuple):
@@ -320,7 +319,7 @@ def write_montage(
     facts = f"{found}   ·   {plane} slices"
     if window:
         facts += f", {window[0]:g} to {window[1]:g} HU"
-    write_png(path, montage(tiles, slicer.spacing[0], _SIDES[plane], patient, facts))
+    write_png(path, montage(tiles, slicer.spacing[0], SIDES[plane], patient, facts))
 
 
 def _montage_slicer(volume: Volume, preparation: Preparation) -> Slicer:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from polypseg.data.images import read_image
 from polypseg.data.masks import read_mask
-from polypseg.data.slices import plane_of, spacing_of
+from polypseg.data.slices import SIDES, plane_of, spacing_of
 from polypseg.data.volumes import read_volume
 from polypseg.drawing.slice_strip import slice_strip
 
@@ -48,6 +48,7 @@ def draw_slices(
     chosen: Sequence[PatientResult],
     rules: Rules,
     maps_of: Callable[[Sequence[Item]], Iterable[np.ndarray]],
+    plane: str | None,
 ) -> list[Example]:
     """Draw patients whose slices are images.
 
@@ -56,6 +57,7 @@ def draw_slices(
         chosen: those that are drawn.
         rules: how they were scored.
         maps_of: returns the maps of slices.
+        plane: of the slices; None if it is not known.
     """
     by_name = {patient.name: patient for patient in patients}
     examples = []
@@ -72,7 +74,7 @@ def draw_slices(
                 image = np.repeat(middle, 3, axis=2)
             found = foreground(map_, rules.threshold, item.stem)
             slices.append((image, mask, found, f"slice {index}"))
-        examples.append(_example(result, slices, patient.volume.spacing[1:]))
+        examples.append(_example(result, slices, patient.volume.spacing[1:], plane))
     return examples
 
 
@@ -95,7 +97,7 @@ def draw_volumes(
                 grey = (plane_of(volume, "axial", index) - np.float32(low)) / (high - low) * 255
             image = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
             slices.append((image, mask, prediction, f"slice {index}"))
-        examples.append(_example(result, slices, spacing_of(spacing, "axial")[:2]))
+        examples.append(_example(result, slices, spacing_of(spacing, "axial")[:2], "axial"))
     return examples
 
 
@@ -114,6 +116,7 @@ def _example(
     result: PatientResult,
     slices: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, str]],
     spacing: tuple[float, float],
+    plane: str | None,
 ) -> Example:
-    strip = slice_strip(slices, spacing, _SLICES)
+    strip = slice_strip(slices, spacing, _SLICES, SIDES[plane] if plane else None)
     return Example("worst", result.stem, result.scores.volume["dice"], data_url(strip))

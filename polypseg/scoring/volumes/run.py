@@ -88,7 +88,8 @@ def score_volumes(
             with of_argument(argument):
                 results = list(_score_slices(patients, iter(maps), rules, on_item))
                 if folder:
-                    examples = draw_slices(patients, worst(results, count), rules, maps_of)
+                    plane = source.preparation.plane if source.preparation else None
+                    examples = draw_slices(patients, worst(results, count), rules, maps_of, plane)
         rows.append(VolumeRow(source, rules, results, network, examples))
     return rows
 
