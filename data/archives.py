@@ -1,5 +1,6 @@
 """From the unpacked archive of a published data set of images to folders that `train.py` reads."""
 
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
@@ -36,16 +37,19 @@ class Part(NamedTuple):
 def find_parts(preset: ImagePreset, source: Path) -> dict[str, Part]:
     """The parts of an unpacked archive, by the name of their folder.
 
-    A `Note` names files without a partner, and says why a published split does not apply.
+    A `Note` names missing parts and files without a partner, and says why a published split does
+    not apply.
 
     Args:
         preset: of the data set.
         source: folder of the archive, or a folder that contains it and no other folder.
 
     Raises:
-        InputError: a part is missing, or there is a stem that the data set does not have.
+        InputError: the first part is missing, or there is a stem that the data set does not have.
     """
     root, found = _find_pairs(preset, source)
+    if missing := [below for name, below in preset.parts.items() if name not in found]:
+        _note(f"left out, since {root} does not have them: {some(missing)}")
     left = [path.relative_to(root) for _, orphans in found.values() for path in orphans]
     if left:
         _note(f"left out, since they are in no pair: {some(map(str, left))}")
@@ -98,13 +102,19 @@ def _find_pairs(preset: ImagePreset, source: Path) -> tuple[Path, _Found]:
     problem = ""
     for root in roots:
         try:
-            return root, {name: find_pairs(root / below) for name, below in preset.parts.items()}
+            return root, {name: find_pairs(root / below) for name, below in _there(preset, root)}
         except InputError as error:
             problem = problem or error.message
     raise InputError(
         f"expected {preset.layout}, got {source} ({problem}); the data are at {preset.source}",
         "source",
     )
+
+
+def _there(preset: ImagePreset, root: Path) -> list[tuple[str, str]]:
+    """The parts of an archive: the first must be there; others may have been left out."""
+    first, *others = preset.parts.items()
+    return [first, *(part for part in others if os.path.lexists(root / part[1]))]
 
 
 def _part(preset: ImagePreset, name: str, pairs: list[Pair]) -> Part:

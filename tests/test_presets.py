@@ -164,6 +164,18 @@ def test_frames_that_clinicdb_does_not_have(tmp_path):
         find_parts(IMAGE_PRESETS["cvc-clinicdb"], tmp_path)
 
 
+def test_test_sets_that_are_not_there_are_named(tmp_path):
+    draw(tmp_path / "TrainDataset", ("1", "a"), ("image", "mask"))
+    draw(tmp_path / "TestDataset" / "Kvasir", ("b",))
+    missing = "TestDataset/CVC-300, TestDataset/CVC-ClinicDB, TestDataset/CVC-ColonDB, "
+    with pytest.warns(Note, match=f"does not have them: {missing}TestDataset/ETIS-LaribPolypDB"):
+        parts = find_parts(IMAGE_PRESETS["pranet"], tmp_path)
+    assert {name: len(part.pairs) for name, part in parts.items()} == {"train": 2, "Kvasir": 1}
+    (tmp_path / "TrainDataset").rename(tmp_path / "Train")
+    with pytest.raises(InputError, match="expected TrainDataset/"):
+        find_parts(IMAGE_PRESETS["pranet"], tmp_path)
+
+
 def test_pranets_validation_images_share_no_sequence_with_training():
     frames = [str(number) for number in range(1, 613) if number % 10]
     images = [f"cju{number:03d}" for number in range(90)]
