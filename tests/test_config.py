@@ -13,10 +13,11 @@ from polypseg.experiment.run_folder import create_run, find_run
 
 
 def test_names_on_the_command_line_are_the_ones_that_exist():
-    from polypseg.losses.losses import LOSSES
+    from polypseg.losses.losses import LOSSES, MAP_SUMS
     from polypseg.pranet.backbones import BACKBONES
 
     assert set(registry.LOSSES) == set(LOSSES)
+    assert set(registry.MAP_SUMS) == set(MAP_SUMS)
     assert set(registry.BACKBONES) == set(BACKBONES)
 
 
@@ -150,6 +151,7 @@ def test_bad_config_files(tmp_path, values, message):
             "map_weights: expected 4 numbers .* for pranet, got 1.0 2.0",
         ),
         (["--map-weights", "0", "0", "0", "0"], "map_weights: expected 4 numbers"),
+        (["--map-sums", "some"], "map_sums: expected one of none, all, pairs, got some"),
         (["--precision", "int8"], "precision: expected one of float32"),
         (["--schedule", "poly"], "schedule: expected cosine"),
         (["--patience", "0"], "patience: expected"),

@@ -233,6 +233,38 @@ def test_class_adds_weighted_maps_and_averages_images(name):
     )
 
 
+@pytest.mark.parametrize("name", ["structure", "dice"])
+def test_sums_of_logit_maps_are_further_maps_of_weight_1(name):
+    mask, logits = batch((12, 19), 3)
+    x, y, z = np.moveaxis(logits.astype("float64"), -1, 0)
+    maps = expected_loss(name, mask, logits) @ [0.5, 0.0, 2.0]
+    total = expected_loss(name, mask, (x + y + z)[..., None])[:, 0]
+    pairs = expected_loss(name, mask, np.stack([x + y, x + z, y + z], axis=-1)).sum(axis=-1)
+    for sums, expected in (("none", maps), ("all", maps + total), ("pairs", maps + total + pairs)):
+        loss = SegmentationLoss(name, map_weights=[0.5, 0, 2], map_sums=sums)
+        np.testing.assert_allclose(array(loss.call(mask, logits)), expected, rtol=3e-6)
+        copy = keras.losses.deserialize(keras.losses.serialize(loss))
+        assert float(copy(mask, logits)) == float(loss(mask, logits))
+        # One map is its own sum: it is not counted twice.
+        one = SegmentationLoss(name, map_sums=sums)(mask, logits[..., :1])
+        assert float(one) == float(SegmentationLoss(name)(mask, logits[..., :1]))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_maps_are_added_up_in_float32(dtype):
+    mask, logits = batch((12, 19), 4)
+    half = keras.ops.cast(logits * 1000, dtype)
+    loss = SegmentationLoss("bce", map_sums="all")
+    same = loss.call(mask, array(keras.ops.cast(half, "float32")))
+    np.testing.assert_allclose(array(loss.call(mask, half)), array(same), rtol=1e-6)
+
+
+def test_a_loss_that_was_saved_without_sums_has_none():
+    saved = keras.losses.serialize(SegmentationLoss("dice", map_weights=[1, 2]))
+    del saved["config"]["map_sums"]
+    assert keras.losses.deserialize(saved).map_sums == "none"
+
+
 def test_class_defaults_to_structure():
     mask, logits = batch((12, 19), 1)
     expected = expected_loss("structure", mask, logits).mean()
@@ -249,6 +281,7 @@ def test_config_round_trip():
     assert copy.get_config() == {
         "loss": "wbce_dice",
         "map_weights": [0.25, 0.5, 1.0],
+        "map_sums": "none",
         "reduction": "sum",
         "name": "deep",
     }
@@ -260,6 +293,7 @@ def test_config_round_trip():
     "arguments, words",
     [
         ({"loss": "focal"}, "structure, structure_official, wbce_dice, dice.*loss='focal'"),
+        ({"map_sums": "some"}, "none, all, pairs, got map_sums='some'"),
         ({"map_weights": [1, -0.5]}, r"map_weights=\[1, -0.5\]"),
         ({"map_weights": [0.0, 0]}, r"not all 0, got map_weights=\[0.0, 0\]"),
         ({"map_weights": []}, r"map_weights=\[\]"),

@@ -16,7 +16,7 @@ from polypseg.data.preparation import PATIENT, VOLUME_JSON
 from polypseg.errors import InputError, expect, nearest, reading
 from polypseg.options import option
 
-from .registry import AUGMENTATIONS, BACKBONES, LOSSES, NETWORKS, PRECISIONS
+from .registry import AUGMENTATIONS, BACKBONES, LOSSES, MAP_SUMS, NETWORKS, PRECISIONS
 
 # These options describe how this process is started. They are not stored in `config.json`.
 OF_THIS_START = ("resume", "coordinator", "num_processes", "process_id")
@@ -184,6 +184,13 @@ class TrainConfig:
         "random seed of split, order, augmentation and initial weights",
         "N",
         below=2**32,
+    map_sums: str = option(
+        "none",
+        "training",
+        "add the loss of the sum of the logit maps: none | all (of all maps) | pairs (also of each "
+        "pair)",
+        "NAME",
+    )
     )
     seeds: int | None = option(
         None,
@@ -387,6 +394,7 @@ def _check_training(config: TrainConfig) -> None:
         expect(highest < 2**32, "seeds", "seeds up to 2^32 - 1", highest)
 
 
+    _expect_one_of(MAP_SUMS, "map_sums", config.map_sums)
 def _check_devices(config: TrainConfig) -> None:
     expect(config.devices in ("one", "all"), "devices", "one or all", config.devices)
     address, count = config.coordinator, config.num_processes

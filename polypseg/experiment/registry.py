@@ -26,6 +26,7 @@ LOSSES = (
     "weighted_dice",
     "weighted_iou",
 )
+MAP_SUMS = ("none", "all", "pairs")
 AUGMENTATIONS = ("full", "flips", "none")
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 

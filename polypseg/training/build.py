@@ -104,7 +104,9 @@ def _compile(
     model.compile(
         optimizer=optimizer,
         loss=SegmentationLoss(
-            config.loss or NETWORKS[config.model].loss, map_weights=config.map_weights
+            config.loss or NETWORKS[config.model].loss,
+            map_weights=config.map_weights,
+            map_sums=config.map_sums,
         ),
         weighted_metrics=metrics,
         jit_compile=_jit_compile(devices),
