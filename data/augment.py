@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from polypseg.layers.types import IGNORED
 
-DRAWS = 15  # random numbers for one image
+DRAWS = 17  # random numbers for one image; the first ones do not depend on how many there are
+COLOR_DRAWS = slice(15, 17)  # for the exchange of colours
 
 
 def random_draws(

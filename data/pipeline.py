@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from polypseg.layers.types import IGNORED
 
-from .augment import augment, flip_and_rotate, random_draws
+from .augment import COLOR_DRAWS, augment, flip_and_rotate, random_draws
 from .augment_slices import augment_slices, mirror
+from .color_exchange import ColorExchange
 from .loading import Arrays
 
 if keras.backend.backend() != "tensorflow":
@@ -55,6 +56,7 @@ def training_batches(
     sizes: Sequence[int] | None = None,
     part: tuple[int, int] = (0, 1),
     slices: bool = False,
+    color_exchange: float = 0.0,
 ) -> tf.data.Dataset:
     """Shuffled, augmented batches of several epochs, one epoch after the other.
 
@@ -74,6 +76,8 @@ def training_batches(
             number `index`.
         slices: the images are slices of volumes, whose channels are no colours:
             `SLICE_AUGMENTATIONS` are used.
+        color_exchange: the probability that an image gets the colours of another one, see
+            `ColorExchange`, before it is augmented.
 
     Returns:
         A `tf.data.Dataset` of float32 images `(batch_size, input_size, input_size, 3)` in
@@ -85,6 +89,7 @@ def training_batches(
     """
     count = arrays.length
     augmented = (SLICE_AUGMENTATIONS if slices else AUGMENTATIONS)[augmentation]
+    exchange = ColorExchange(arrays, color_exchange) if color_exchange else None
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
@@ -100,7 +105,13 @@ def training_batches(
         return _part(values, batch_size, part)
 
     def finish(indices: tf.Tensor, draws: tf.Tensor) -> Batch:
-        return augmented(*_gather(arrays, indices), draws, input_size)
+        images, masks = _gather(arrays, indices)
+        if exchange:
+            colored = tf.numpy_function(
+                exchange, [images, indices, draws[:, COLOR_DRAWS]], tf.uint8, stateful=False
+            )
+            images = tf.ensure_shape(colored, images.shape)
+        return augmented(images, masks, draws, input_size)
 
     def at_each_size(images: tf.Tensor, masks: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(sizes).map(

@@ -158,6 +158,7 @@ def test_bad_config_files(tmp_path, values, message):
         (["--clip-value", "-0.5"], "clip_value: expected"),
         (["--cache-gb", "-1"], "cache_gb: expected"),
         (["--seed", "-1"], "seed: expected"),
+        (["--color-exchange", "1.5"], "color_exchange: expected .* a probability up to 1, got 1.5"),
         (["--ema", "1"], "ema: expected 0 \\(off\\), or a momentum below 1"),
         (["--accumulate", "0"], "accumulate: expected 1 or more steps"),
         (["--folds", "1"], "folds: expected 2 or more, got 1"),

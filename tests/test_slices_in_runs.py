@@ -116,6 +116,13 @@ def silent():
 # The run folder.
 
 
+def test_slices_have_no_colours_to_exchange(data, tmp_path):
+    with pytest.raises(
+        InputError, match="color_exchange: expected 0 for slices of volumes.*got 0.5"
+    ):
+        load_data(config_of(data, tmp_path, color_exchange=0.5))
+
+
 def test_a_run_has_the_preparation_of_its_data(run):
     assert (run / VOLUME_JSON).read_text() == PREPARATION.to_json()
     assert open_run(run).preparation == PREPARATION

@@ -162,6 +162,13 @@ class TrainConfig:
         "slices of volumes: full (rotation, zoom, grey levels, noise) | flips | none",
         "NAME",
     )
+    color_exchange: float = option(
+        0.0,
+        "training",
+        "with probability P an image gets the colours (mean and deviation in LAB) of another "
+        "training image; 0: off; not for slices of volumes",
+        "P",
+    )
     ema: float = option(
         0.0,
         "training",
@@ -177,13 +184,6 @@ class TrainConfig:
         "loss weight of each map, coarse to fine, the answer last (default: 1)",
         "W",
     )
-    precision: str = option("float32", "training", " | ".join(PRECISIONS), "NAME")
-    seed: int = option(
-        12,
-        "training",
-        "random seed of split, order, augmentation and initial weights",
-        "N",
-        below=2**32,
     map_sums: str = option(
         "none",
         "training",
@@ -191,6 +191,13 @@ class TrainConfig:
         "pair)",
         "NAME",
     )
+    precision: str = option("float32", "training", " | ".join(PRECISIONS), "NAME")
+    seed: int = option(
+        12,
+        "training",
+        "random seed of split, order, augmentation and initial weights",
+        "N",
+        below=2**32,
     )
     seeds: int | None = option(
         None,
@@ -374,6 +381,8 @@ def _check_training(config: TrainConfig) -> None:
     expect(config.patience >= 1, "patience", "1 or more epochs", config.patience)
     expect(config.clip_value >= 0, "clip_value", "0 (off) or more", config.clip_value)
     expect(0 <= config.ema < 1, "ema", "0 (off), or a momentum below 1 such as 0.99", config.ema)
+    share = config.color_exchange
+    expect(0 <= share <= 1, "color_exchange", "0 (off), or a probability up to 1", share)
     network = NETWORKS[config.model]
     _expect_one_of(LOSSES, "loss", config.loss or network.loss)
     weights = config.map_weights
@@ -385,6 +394,7 @@ def _check_training(config: TrainConfig) -> None:
             f"{network.maps} numbers of 0 or more, not all 0, for {config.model}",
             _join(weights),
         )
+    _expect_one_of(MAP_SUMS, "map_sums", config.map_sums)
     _expect_one_of(PRECISIONS, "precision", config.precision)
     expect(0 <= config.seed < 2**32, "seed", "an integer from 0 to 2^32 - 1", config.seed)
     if config.seeds is not None:
@@ -394,7 +404,6 @@ def _check_training(config: TrainConfig) -> None:
         expect(highest < 2**32, "seeds", "seeds up to 2^32 - 1", highest)
 
 
-    _expect_one_of(MAP_SUMS, "map_sums", config.map_sums)
 def _check_devices(config: TrainConfig) -> None:
     expect(config.devices in ("one", "all"), "devices", "one or all", config.devices)
     address, count = config.coordinator, config.num_processes

@@ -179,10 +179,16 @@ def read_preparation(config: TrainConfig) -> Preparation | None:
     """How the images of a run were made, if they are slices of volumes.
 
     Raises:
-        InputError: the file that says it is damaged; or it says something else than when the run
-            began that is resumed.
+        InputError: the file that says it is damaged; it says something else than when the run
+            began that is resumed; or an option is not for slices.
     """
     preparation = Preparation.read(config.data_path or "", "data_path")
+    expect(
+        preparation is None or not config.color_exchange,
+        "color_exchange",
+        "0 for slices of volumes, whose channels are no colours",
+        config.color_exchange,
+    )
     if config.resume:
         begun = Preparation.read(config.resume, "resume")
         expect(

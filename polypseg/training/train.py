@@ -230,6 +230,7 @@ def _batches(
             _sizes(config),
             share,
             slices=data.preparation is not None,
+            color_exchange=config.color_exchange,
         ),
         evaluation_batches(
             data.arrays["val"], batch_size, process_share() if devices > 1 else None
