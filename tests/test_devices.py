@@ -126,12 +126,14 @@ def test_two_processes_under_jax_train_as_one_does(data, tmp_path):
     assert not list(tmp_path.glob("process-1/*")), "the first process alone writes"
 
 
-def test_two_devices_under_a_mirrored_strategy_train_as_one_does(data, tmp_path):
+@pytest.mark.parametrize("optimizer, decay", [("adamw", 0.5), ("sgd", 0.01)])
+def test_two_devices_under_a_mirrored_strategy_train_as_one_does(data, tmp_path, optimizer, decay):
     """Gradients beyond the clip value, in part: it holds for their sum over the devices."""
     options = {"program": "two_devices.py", "backend": "tensorflow", "STATELESS": "1"}
+    recipe = ("--clip-value", 0.003, "--optimizer", optimizer, "--weight-decay", decay)
     finish(
         *(
-            start(data, tmp_path / devices, "--devices", devices, "--clip-value", 0.003, **options)
+            start(data, tmp_path / devices, "--devices", devices, *recipe, **options)
             for devices in ("one", "all")
         )
     )

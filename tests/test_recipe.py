@@ -137,14 +137,22 @@ def test_step_decay_is_a_tenth_every_fifty_epochs_and_counts_the_scales(data, tm
 
 
 @pytest.mark.parametrize("epochs, steps, warmup", [(40, 5, 10), (11, 10, 11), (1, 9, 0)])
-@pytest.mark.parametrize("kind, low", [("cosine", 0.01), ("constant", 1)])
-def test_the_rate_rises_and_then_falls_or_stays(epochs, steps, warmup, kind, low):
-    """Two epochs up, or a tenth of the run, and half a cosine down to a hundredth."""
+@pytest.mark.parametrize("kind", ["cosine", "constant", "poly"])
+def test_the_rate_rises_and_then_falls_or_stays(epochs, steps, warmup, kind):
+    """Two epochs up, or a tenth of the run, and half a cosine down to a hundredth, or (1 - t)^0.9
+    to 0.
+    """
     config = TrainConfig(data_path="d", lr=0.01, schedule=kind, epochs=epochs)
     rate, total = learning_rate(config, steps), epochs * steps
+    schedules = keras.optimizers.schedules
+    rate = schedules.deserialize(schedules.serialize(rate))
     for step in range(total + 1):
         done = (step - warmup) / (total - warmup)
-        falling = low + (1 - low) * (1 + np.cos(np.pi * done)) / 2
+        falling = {
+            "cosine": 0.01 + 0.99 * (1 + np.cos(np.pi * done)) / 2,
+            "constant": 1,
+            "poly": (1 - done) ** 0.9,
+        }[kind]
         expected = (step + 1) / (warmup + 1) if step < warmup else falling
         assert float(rate(step)) == pytest.approx(0.01 * expected, rel=1e-4)
 

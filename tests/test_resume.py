@@ -198,6 +198,22 @@ def test_killed_before_and_after_each_file_the_run_comes_out_bit_for_bit(
     assert resumed == sorted(resumed) and len(resumed) >= 4
 
 
+@pytest.mark.parametrize("optimizer, decay", [("adamw", 0.2), ("sgd", 0.01)])
+def test_each_optimizer_resumes_bit_for_bit(data, tmp_path, monkeypatch, optimizer, decay):
+    recipe = (
+        *(*SMALL, "--deterministic", "--ema", 0.8, "--accumulate", 3, "--epochs", 2),
+        *("--schedule", "poly", "--optimizer", optimizer, "--weight-decay", decay),
+        *("--color-exchange", 0.5),
+    )
+    runs = {name: ("--trained-model-path", tmp_path / name) for name in ("one", "two")}
+    undisturbed, _ = train("--data-path", data, *recipe, *runs["one"])
+    with monkeypatch.context() as patch:
+        stop_at_epoch(patch, 2)
+        with pytest.raises(Interrupted):
+            train("--data-path", data, *recipe, *runs["two"])
+    assert_same_run(undisturbed, train("--resume", tmp_path / "two" / "attention_unet")[0])
+
+
 def test_best_model_is_made_up_for_when_the_process_died_before_it_was_saved(data, tmp_path):
     folder, best = train(
         "--data-path", data, *SMALL, "--ema", "0.5", "--epochs", 1, "--trained-model-path", tmp_path

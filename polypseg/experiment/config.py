@@ -135,11 +135,23 @@ class TrainConfig:
         "add up the gradients of N steps for each update, as for a batch N times as large",
         "N",
     )
-    lr: float = option(1e-3, "training", "highest learning rate of Adam", "LR")
+    lr: float = option(1e-3, "training", "highest learning rate", "LR")
+    optimizer: str = option(
+        "adam", "training", "adam | adamw | sgd (with a momentum of 0.9)", "NAME"
+    )
+    weight_decay: float = option(
+        0.0,
+        "training",
+        "weight decay of adamw (such as 1e-2; it is multiplied by the learning rate) or of sgd "
+        "(such as 5e-4; it is added to the gradients, as in PyTorch); not of biases and "
+        "normalisations",
+        "F",
+    )
     schedule: str = option(
         "cosine",
         "training",
-        "cosine | constant (both after a warm-up) | step (divide the rate by 10 every 50 epochs)",
+        "cosine | poly (power 0.9) | constant (all after a warm-up) | step (divide the rate by 10 "
+        "every 50 epochs)",
         "NAME",
     )
     empty: str = option(
@@ -375,8 +387,12 @@ def _check_training(config: TrainConfig) -> None:
     expect(config.batch_size >= 1, "batch_size", "1 or more", config.batch_size)
     expect(config.accumulate >= 1, "accumulate", "1 or more steps", config.accumulate)
     expect(0 < config.lr < 1, "lr", "a learning rate above 0 and below 1", config.lr)
-    good = config.schedule in ("cosine", "step", "constant")
-    expect(good, "schedule", "cosine, step or constant", config.schedule)
+    _expect_one_of(("adam", "adamw", "sgd"), "optimizer", config.optimizer)
+    decay, optimizer = config.weight_decay, config.optimizer
+    expect(0 <= decay <= 1, "weight_decay", "0 (off), or a number up to 1", decay)
+    expect(optimizer != "adam" or not decay, "weight_decay", "0 for adam; use adamw", decay)
+    expect(optimizer != "adamw" or decay, "weight_decay", "more than 0 for adamw", decay)
+    _expect_one_of(("cosine", "poly", "constant", "step"), "schedule", config.schedule)
     expect(config.empty in ("skip", "one"), "empty", "skip or one", config.empty)
     expect(config.patience >= 1, "patience", "1 or more epochs", config.patience)
     expect(config.clip_value >= 0, "clip_value", "0 (off) or more", config.clip_value)

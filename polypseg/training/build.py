@@ -13,7 +13,7 @@ from polypseg.experiment.trained import start_path
 from polypseg.losses import SegmentationLoss
 from polypseg.metrics.streaming import FalseAlarms, MeanDice, MeanIoU
 
-from .optimizer import Adam
+from .optimizer import SGD, Adam
 from .schedule import learning_rate
 
 
@@ -114,18 +114,20 @@ def _compile(
     return model
 
 
-def _optimizer(config: TrainConfig, steps: int) -> Adam:
+def _optimizer(config: TrainConfig, steps: int) -> Adam | SGD:
     every = config.accumulate
     total = config.epochs * steps
     expect(every <= total, "accumulate", f"at most the {total} steps of the run", every)
-    return Adam(
-        learning_rate(config, steps),
-        clipvalue=config.clip_value or None,
-        use_ema=config.ema > 0,
+    options = {
+        "learning_rate": learning_rate(config, steps),
+        "weight_decay": config.weight_decay or None,
+        "clipvalue": config.clip_value or None,
+        "use_ema": config.ema > 0,
         # Keras averages at every step, also at those without an update.
-        ema_momentum=config.ema ** (1 / every),
-        gradient_accumulation_steps=every if every > 1 else None,
-    )
+        "ema_momentum": config.ema ** (1 / every),
+        "gradient_accumulation_steps": every if every > 1 else None,
+    }
+    return SGD(momentum=0.9, **options) if config.optimizer == "sgd" else Adam(**options)
 
 
 def _jit_compile(devices: int) -> str | bool:

@@ -5,7 +5,12 @@ from typing import Any
 
 import keras
 from keras import ops
-from keras.optimizers.schedules import CosineDecay, ExponentialDecay, LearningRateSchedule
+from keras.optimizers.schedules import (
+    CosineDecay,
+    ExponentialDecay,
+    LearningRateSchedule,
+    PolynomialDecay,
+)
 
 from polypseg.experiment.config import TrainConfig
 
@@ -19,6 +24,7 @@ def learning_rate(config: TrainConfig, steps: int) -> LearningRateSchedule:
 
     - `"cosine"`: rises linearly to `config.lr` over two epochs or a tenth of the run, whichever is
       shorter, and falls to a hundredth of it at the end of the run;
+    - `"poly"`: rises in the same way and falls to 0 as (1 - t)^0.9, where t goes from 0 to 1;
     - `"constant"`: rises in the same way and stays at `config.lr`;
     - `"step"`: starts at `config.lr` and is divided by 10 every 50 epochs.
 
@@ -34,6 +40,8 @@ def learning_rate(config: TrainConfig, steps: int) -> LearningRateSchedule:
         return ExponentialDecay(config.lr, STEP_DECAY * steps, 0.1, staircase=True)
     total = config.epochs * steps
     warmup = min(2 * steps, total // 10)
+    if config.schedule == "poly":
+        return WarmupPolynomialDecay(config.lr, total, warmup)
     return CosineDecay(
         config.lr / (warmup + 1),
         total - warmup,
@@ -41,6 +49,30 @@ def learning_rate(config: TrainConfig, steps: int) -> LearningRateSchedule:
         warmup_target=config.lr,
         warmup_steps=warmup,
     )
+
+
+@keras.saving.register_keras_serializable(package="polypseg")
+class WarmupPolynomialDecay(LearningRateSchedule):
+    """A linear rise, and then `PolynomialDecay` of Keras to 0 with power 0.9.
+
+    Args:
+        lr: the highest learning rate.
+        steps: number of training steps in the run.
+        warmup: number of steps until `lr` is reached; 0 for none.
+    """
+
+    def __init__(self, lr: float, steps: int, warmup: int) -> None:
+        super().__init__()
+        self.lr, self.steps, self.warmup = lr, steps, warmup
+        self.falling = PolynomialDecay(lr, steps - warmup, end_learning_rate=0.0, power=0.9)
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        rising = self.lr * (step + 1.0) / (self.warmup + 1.0)
+        return ops.where(step < self.warmup, rising, self.falling(step - self.warmup))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"lr": self.lr, "steps": self.steps, "warmup": self.warmup}
 
 
 @keras.saving.register_keras_serializable(package="polypseg")
