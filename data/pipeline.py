@@ -57,6 +57,7 @@ def training_batches(
     part: tuple[int, int] = (0, 1),
     slices: bool = False,
     color_exchange: float = 0.0,
+    one_size: bool = False,
 ) -> tf.data.Dataset:
     """Shuffled, augmented batches of several epochs, one epoch after the other.
 
@@ -78,6 +79,7 @@ def training_batches(
             `SLICE_AUGMENTATIONS` are used.
         color_exchange: the probability that an image gets the colours of another one, see
             `ColorExchange`, before it is augmented.
+        one_size: each batch comes at only one of the `sizes`, which is drawn for it.
 
     Returns:
         A `tf.data.Dataset` of float32 images `(batch_size, input_size, input_size, 3)` in
@@ -118,9 +120,22 @@ def training_batches(
             lambda size: _resize(images, masks, size)
         )
 
-    batches = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
+    def drawn_sizes(epoch: tf.Tensor) -> tf.data.Dataset:
+        # The seed of the random draws of an index that no image has.
+        seeds = [seed, epoch * 2**32 + 2**32 - 1]
+        which = tf.random.stateless_uniform(
+            [count // batch_size], seeds, 0, len(sizes or ()), tf.int32
+        )
+        return tf.data.Dataset.from_tensor_slices(tf.gather(sizes, which))
+
+    all_epochs = tf.data.Dataset.range(first_epoch, epochs)
+    batches = all_epochs.flat_map(one_epoch)
     batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-    if sizes:
+    if sizes and one_size:
+        batches = tf.data.Dataset.zip(batches, all_epochs.flat_map(drawn_sizes)).map(
+            lambda batch, size: _resize(*batch, size), num_parallel_calls=tf.data.AUTOTUNE
+        )
+    elif sizes:
         batches = batches.flat_map(at_each_size)
     return batches.prefetch(2)
 

@@ -141,6 +141,8 @@ def test_bad_config_files(tmp_path, values, message):
             ["--model", "attention_unet", "--input-size", "24"],
             "input_size: expected a multiple of 16",
         ),
+        (["--scales-per-batch", "two"], "scales_per_batch: expected one of all, one, got two"),
+        (["--scales-per-batch", "one"], "multi_scale: expected the scales, with .*got nothing"),
         (["--epochs", "0"], "epochs: expected 1 to 100000, got 0"),
         (["--epochs", "2.5"], "epochs: invalid int value: '2.5'"),
         (["--batch-size", "0"], "batch_size: expected 1 or more"),

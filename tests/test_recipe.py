@@ -110,6 +110,29 @@ def test_each_batch_comes_once_at_each_size_aligned_by_its_corners():
             assert set(np.unique(masks)) <= {0.0, 1.0}
 
 
+def test_each_batch_comes_at_one_size_that_is_drawn_for_it(data):
+    levels = np.arange(12, dtype=np.uint8)[:, None, None, None]
+    arrays = Arrays(np.full((12, 32, 32, 3), levels), np.zeros((12, 32, 32, 1), np.uint8))
+
+    def batches(epochs=30, **options):
+        settings = {"seed": 4, "epochs": epochs, "augmentation": "none", "sizes": [16, 32, 48]}
+        found = training_batches(arrays, 32, 3, **(settings | options))
+        return [(x.shape[1], sorted(x.numpy()[:, 0, 0, 0])) for x, _ in found]
+
+    one, plain = batches(one_size=True), batches(sizes=None)
+    assert [x for _, x in one] == [x for _, x in plain], "the same images in the same order"
+    sizes = [size for size, _ in one]
+    # 120 draws: 40 of each size are expected, with a standard deviation of 5.
+    assert all(22 <= sizes.count(size) <= 58 for size in (16, 32, 48)) and len(sizes) == 120
+    assert len({tuple(sizes[epoch : epoch + 4]) for epoch in range(0, 120, 4)}) > 10
+    assert batches(one_size=True, first_epoch=29) == one[-4:]
+    assert batches(one_size=True, part=(1, 3))[5][0] == one[5][0], "processes agree"
+    config = parse_train(
+        ["--data-path", str(data), *SMALL, "--multi-scale", "0.5", "1", "--scales-per-batch", "one"]
+    )
+    assert training._steps(config, load_data(config), devices=1) == (4, 16 // 4)
+
+
 def test_step_decay_is_a_tenth_every_fifty_epochs_and_counts_the_scales(data, tmp_path):
     config = parse_train(
         [

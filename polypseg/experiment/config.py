@@ -127,6 +127,13 @@ class TrainConfig:
         "authors: 0.75 1 1.25)",
         "F",
     )
+    scales_per_batch: str = option(
+        "all",
+        "network",
+        "with `multi_scale`: all (each batch at each scale) | one (each batch at one of them, "
+        "drawn at random)",
+        "NAME",
+    )
     epochs: int = option(40, "training", "passes over the training images", "N", "--epoch")
     batch_size: int = option(16, "training", "images per step", "N", "--batchsize")
     accumulate: int = option(
@@ -346,6 +353,9 @@ def _check_network(config: TrainConfig) -> None:
             f"factors of `input_size` up to 4 that leave {stride} px or more",
             _join(scales),
         )
+    _expect_one_of(("all", "one"), "scales_per_batch", config.scales_per_batch)
+    one = config.scales_per_batch == "one"
+    expect(scales or not one, "multi_scale", "the scales, with `scales_per_batch` one")
 
 
 def _check_data(config: TrainConfig) -> None:

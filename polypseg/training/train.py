@@ -209,7 +209,8 @@ def _steps(config: TrainConfig, data: Data, devices: int) -> tuple[int, int]:
         f"at least one training image for each of the {devices} devices",
         count,
     )
-    return batch_size, count // batch_size * len(config.multi_scale or [1])
+    every = len(config.multi_scale or [1]) if config.scales_per_batch == "all" else 1
+    return batch_size, count // batch_size * every
 
 
 def _batches(
@@ -231,6 +232,7 @@ def _batches(
             share,
             slices=data.preparation is not None,
             color_exchange=config.color_exchange,
+            one_size=config.scales_per_batch == "one",
         ),
         evaluation_batches(
             data.arrays["val"], batch_size, process_share() if devices > 1 else None
