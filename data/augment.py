@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from polypseg.layers.types import IGNORED
 
-DRAWS = 17  # random numbers for one image; the first ones do not depend on how many there are
+DRAWS = 22  # random numbers for one image; the first ones do not depend on how many there are
 COLOR_DRAWS = slice(15, 17)  # for the exchange of colours
+CROP_DRAWS = slice(17, 22)
 
 
 def random_draws(
@@ -31,7 +32,11 @@ def random_draws(
 
 
 def augment(
-    images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor, size: int
+    images: tf.Tensor,
+    masks: tf.Tensor,
+    draws: tf.Tensor,
+    size: int,
+    views: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Flip, rotate, scale, crop and colour a batch.
 
@@ -40,6 +45,7 @@ def augment(
         masks: `(B, H, W, 1)` uint8 in {0, 1}, and `IGNORED` where pixels do not count.
         draws: `(B, DRAWS)` from `random_draws`.
         size: height and width of the result.
+        views: the parts of the images that are used, from `Crops.views`; by default all.
 
     Returns:
         images `(B, size, size, 3)` float32 in 0..255, masks `(B, size, size, 1)` float32 with the
@@ -47,7 +53,7 @@ def augment(
     """
     height, width, channels = images.shape[1:]
     draws = tf.unstack(draws, axis=1)
-    affine = _affine(draws[:8], height, width, size)
+    affine = _affine(draws[:8], height, width, size, views)
     # With OpenCV, because TensorFlow's ImageProjectiveTransformV3 takes seven times as long.
     moved, masks = tf.numpy_function(
         warp, [images, masks, affine, size], (tf.uint8, tf.uint8), stateful=False
@@ -84,7 +90,9 @@ def between(draw: tf.Tensor, low: float | tf.Tensor, high: float | tf.Tensor) ->
     return low + (high - low) * draw
 
 
-def _affine(draws: Sequence[tf.Tensor], height: int, width: int, size: int) -> tf.Tensor:
+def _affine(
+    draws: Sequence[tf.Tensor], height: int, width: int, size: int, views: tf.Tensor | None
+) -> tf.Tensor:
     """Matrices `(B, 2, 3)` from output pixel to input pixel.
 
     They flip, rotate by quarter turns and up to 20 degrees, zoom by 0.8 to 1.5, stretch and shift.
@@ -100,11 +108,16 @@ def _affine(draws: Sequence[tf.Tensor], height: int, width: int, size: int) -> t
 
     cos, sin = tf.cos(angle), tf.sin(angle)
     linear = cos * scale_x, -sin * scale_y, sin * scale_x, cos * scale_y
-    return matrices(linear, (shift_x, shift_y), height, width, size)
+    return matrices(linear, (shift_x, shift_y), height, width, size, views)
 
 
 def matrices(
-    linear: Sequence[tf.Tensor], shift: Sequence[tf.Tensor], height: int, width: int, size: int
+    linear: Sequence[tf.Tensor],
+    shift: Sequence[tf.Tensor],
+    height: int,
+    width: int,
+    size: int,
+    views: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Affine maps from output to input pixels, from maps of fractions of the image.
 
@@ -114,18 +127,23 @@ def matrices(
         shift: to the right and down, `(B,)` each, added to that.
         height, width: of the input in pixels.
         size: height and width of the output in pixels.
+        views: `(B, 3)`, side and centre (x, y) of the part of the input that takes the place of the
+            complete one, as fractions of it.
 
     Returns:
         `(B, 2, 3)`, for `warp`.
     """
     half = 0.5 / size - 0.5  # position of pixel 0
+    side, *centre = (1.0, 0.5, 0.5) if views is None else tf.unstack(views, axis=1)
     rows = [
         (
-            x * length / size,
-            y * length / size,
-            length * (half * (x + y) + moved + 0.5) - 0.5,
+            side * x * length / size,
+            side * y * length / size,
+            length * (side * (half * (x + y) + moved) + middle) - 0.5,
         )
-        for x, y, moved, length in zip(linear[::2], linear[1::2], shift, (width, height))
+        for x, y, moved, middle, length in zip(
+            linear[::2], linear[1::2], shift, centre, (width, height)
+        )
     ]
     return tf.stack([tf.stack(row, axis=1) for row in rows], axis=1)
 

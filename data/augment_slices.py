@@ -23,7 +23,11 @@ NOISE = 12.0  # largest standard deviation, in grey levels; half of the slices g
 
 
 def augment_slices(
-    images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor, size: int
+    images: tf.Tensor,
+    masks: tf.Tensor,
+    draws: tf.Tensor,
+    size: int,
+    views: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Rotate, scale, shift and shade a batch of slices, and add noise.
 
@@ -35,13 +39,14 @@ def augment_slices(
         masks: `(B, H, W, 1)` uint8 in {0, 1}, and `IGNORED` where pixels do not count.
         draws: `(B, DRAWS)` from `random_draws`.
         size: height and width of the result.
+        views: the parts of the slices that are used, from `Crops.views`; by default all.
 
     Returns:
         images `(B, size, size, 3)` float32 in 0..255, masks `(B, size, size, 1)` float32 with the
         same levels.
     """
     count, height, width, channels = images.shape
-    affine = _affine(tf.unstack(draws, axis=1)[:4], height, width, size)
+    affine = _affine(tf.unstack(draws, axis=1)[:4], height, width, size, views)
     images, masks = tf.numpy_function(
         _move_and_shade,
         [images, masks, affine, draws[:, 4:9], size],
@@ -70,14 +75,16 @@ def mirror(images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Te
     return both[..., :3], both[..., 3:]
 
 
-def _affine(draws: Sequence[tf.Tensor], height: int, width: int, size: int) -> tf.Tensor:
+def _affine(
+    draws: Sequence[tf.Tensor], height: int, width: int, size: int, views: tf.Tensor | None
+) -> tf.Tensor:
     """Matrices `(B, 2, 3)` from output pixel to input pixel."""
     angle, zoom, shift_x, shift_y = draws
     angle = between(angle, -1.0, 1.0) * math.radians(DEGREES)
     zoom = tf.exp(between(zoom, *map(math.log, ZOOM)))
     cos, sin = tf.cos(angle) / zoom, tf.sin(angle) / zoom
     shift = between(shift_x, -SHIFT, SHIFT), between(shift_y, -SHIFT, SHIFT)
-    return matrices((cos, -sin, sin, cos), shift, height, width, size)
+    return matrices((cos, -sin, sin, cos), shift, height, width, size, views)
 
 
 def _move_and_shade(

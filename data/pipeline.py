@@ -7,16 +7,17 @@ import tensorflow as tf
 
 from polypseg.layers.types import IGNORED
 
-from .augment import COLOR_DRAWS, augment, flip_and_rotate, random_draws
+from .augment import COLOR_DRAWS, CROP_DRAWS, augment, flip_and_rotate, random_draws
 from .augment_slices import augment_slices, mirror
 from .color_exchange import ColorExchange
+from .crops import Crops
 from .loading import Arrays
 
 if keras.backend.backend() != "tensorflow":
     tf.config.set_visible_devices([], "GPU")  # tf.data needs no GPU; the backend needs all memory
 
 Batch = tuple[tf.Tensor, tf.Tensor]
-Augmentation = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int], Batch]
+Augmentation = Callable[..., Batch]  # of images, masks, draws, size, and with "full" views
 
 
 def _unchanged(images: tf.Tensor, masks: tf.Tensor, draws: tf.Tensor, size: int) -> Batch:
@@ -58,6 +59,7 @@ def training_batches(
     slices: bool = False,
     color_exchange: float = 0.0,
     one_size: bool = False,
+    crops: Crops | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented batches of several epochs, one epoch after the other.
 
@@ -80,6 +82,7 @@ def training_batches(
         color_exchange: the probability that an image gets the colours of another one, see
             `ColorExchange`, before it is augmented.
         one_size: each batch comes at only one of the `sizes`, which is drawn for it.
+        crops: if given, some images are cropped; with augmentation "full" only.
 
     Returns:
         A `tf.data.Dataset` of float32 images `(batch_size, input_size, input_size, 3)` in
@@ -113,7 +116,14 @@ def training_batches(
                 exchange, [images, indices, draws[:, COLOR_DRAWS]], tf.uint8, stateful=False
             )
             images = tf.ensure_shape(colored, images.shape)
-        return augmented(images, masks, draws, input_size)
+        if crops is None:
+            return augmented(images, masks, draws, input_size)
+        views = tf.numpy_function(
+            crops.views, [masks, draws[:, CROP_DRAWS]], tf.float32, stateful=False
+        )
+        return augmented(
+            images, masks, draws, input_size, tf.ensure_shape(views, [images.shape[0], 3])
+        )
 
     def at_each_size(images: tf.Tensor, masks: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(sizes).map(

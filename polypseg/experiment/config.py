@@ -181,6 +181,22 @@ class TrainConfig:
         "slices of volumes: full (rotation, zoom, grey levels, noise) | flips | none",
         "NAME",
     )
+    crop: int | None = option(
+        None,
+        "training",
+        "train also on squares of the images, with sides of PX pixels where the image has "
+        "`input_size`; they are enlarged to `input_size`",
+        "PX",
+    )
+    crop_share: float = option(
+        0.5, "training", "the share of training images that are cropped, with `crop`", "F"
+    )
+    crop_foreground: float = option(
+        0.5,
+        "training",
+        "the share of crops that are placed around foreground; the others can be empty",
+        "P",
+    )
     color_exchange: float = option(
         0.0,
         "training",
@@ -407,6 +423,18 @@ def _check_training(config: TrainConfig) -> None:
     expect(config.patience >= 1, "patience", "1 or more epochs", config.patience)
     expect(config.clip_value >= 0, "clip_value", "0 (off) or more", config.clip_value)
     expect(0 <= config.ema < 1, "ema", "0 (off), or a momentum below 1 such as 0.99", config.ema)
+    if config.crop is not None:
+        size = config.input_size
+        expect(
+            size / 2 <= config.crop < size,
+            "crop",
+            f"at least half of the {size} px of `input_size`, and less than it",
+            config.crop,
+        )
+        expect(config.augment == "full", "crop", "`augment` full with it", config.augment)
+    for name in ("crop_share", "crop_foreground"):
+        share = getattr(config, name)
+        expect(0 <= share <= 1, name, "a probability from 0 to 1", share)
     share = config.color_exchange
     expect(0 <= share <= 1, "color_exchange", "0 (off), or a probability up to 1", share)
     network = NETWORKS[config.model]

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from polypseg.data.crops import Crops
 from polypseg.data.pipeline import evaluation_batches, scaled_sizes, training_batches
 from polypseg.errors import expect
 from polypseg.experiment.checkpoint import (
@@ -213,6 +214,13 @@ def _steps(config: TrainConfig, data: Data, devices: int) -> tuple[int, int]:
     return batch_size, count // batch_size * every
 
 
+def _crops(config: TrainConfig) -> Crops | None:
+    """How training images are cropped; None without `crop`."""
+    if config.crop is None:
+        return None
+    return Crops(config.crop / config.input_size, config.crop_share, config.crop_foreground)
+
+
 def _batches(
     config: TrainConfig, data: Data, first_epoch: int, devices: int
 ) -> tuple[tf.data.Dataset, tf.data.Dataset]:
@@ -233,6 +241,7 @@ def _batches(
             slices=data.preparation is not None,
             color_exchange=config.color_exchange,
             one_size=config.scales_per_batch == "one",
+            crops=_crops(config),
         ),
         evaluation_batches(
             data.arrays["val"], batch_size, process_share() if devices > 1 else None
