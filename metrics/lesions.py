@@ -97,6 +97,18 @@ def count_lesions(
     )
 
 
+def largest_component(truth: GroundTruth, prediction: NDArray[np.bool_]) -> int:
+    """The number of pixels of the largest connected component of a prediction; 0 without any.
+
+    Arguments and errors are those of `count_lesions`. Pixels that are ignored are removed first.
+
+    >>> largest_component(GroundTruth([[0, 0, 0, 0]]), np.array([[True, False, True, True]]))
+    2
+    """
+    _, component_of = _components(truth.counted_prediction(prediction))
+    return int(np.bincount(component_of.ravel())[1:].max(initial=0))
+
+
 def _components(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.int32]]:
     """The number of connected components n, and `(H, W)` labels: 1 to n, 0 for the background.
 

@@ -253,6 +253,13 @@ LESIONS = (
         better="lower",
     ),
     _lesions(
+        "false_alarm_rate_1_percent",
+        "of 1 % or more",
+        "The false alarm rate if only predicted components of at least 1 % of the pixels count.",
+        lambda view: np.nan if view.truth.area else view.largest_share >= 0.01,
+        better="lower",
+    ),
+    _lesions(
         "false_alarm_area",
         "false alarm area",
         "The share of the pixels that is predicted in images without foreground.",

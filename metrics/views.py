@@ -12,7 +12,7 @@ from . import sweep
 from .boundary import BoundaryScores, boundary_scores
 from .calibration import calibration_counts
 from .ground_truth import GroundTruth
-from .lesions import LesionCounts, count_lesions
+from .lesions import LesionCounts, count_lesions, largest_component
 from .overlap import empty_score, overlap_of_counts
 from .saliency import (
     FloatMap,
@@ -134,6 +134,11 @@ class ThresholdView:
     def lesions(self) -> LesionCounts:
         """Connected components of mask and prediction."""
         return count_lesions(self.truth, self.mask, *self._lesion_rule)
+
+    @property
+    def largest_share(self) -> float:
+        """The share of the pixels that the largest component of the prediction covers."""
+        return largest_component(self.truth, self.mask) / self.truth.pixels
 
     @cached_property
     def boundary(self) -> BoundaryScores:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from polypseg.metrics import GroundTruth
+from polypseg.metrics import DataSetScores, GroundTruth, score
 from polypseg.metrics.lesions import count_lesions
+
+ALARMS = "false_alarm_rate", "false_alarm_rate_1_percent", "false_alarm_area"
 
 
 def counts_of(truth, prediction, iou=0.1):
@@ -174,3 +176,37 @@ def test_small_components_of_the_mask_are_no_lesions():
     assert count_lesions(truth, mask, pixels=13) == (0, 0, 0, 0, 2)
     with pytest.raises(ValueError, match="pixels=0"):
         count_lesions(truth, prediction, pixels=0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.005, 0.02, 0.2])
+def test_false_alarms_of_images_without_foreground(share):
+    """The share of the images with an alarm, with a large one, and the area, by SciPy's labels."""
+    rng, all_scores, expected = np.random.default_rng(int(1000 * share)), DataSetScores(), []
+    for width in (1, 2, 3, 3, 4):
+        prediction = blobs(rng, (41, 53), width, share)
+        labels, count = ndimage.label(prediction, np.ones((3, 3)))
+        sizes = [np.sum(labels == number) for number in range(1, count + 1)]
+        large = max(sizes, default=0) / prediction.size >= 0.01
+        expected.append([prediction.any(), large, prediction.mean()])
+        all_scores.update_state(score(np.zeros((41, 53)), prediction.astype(float)))
+    everywhere = np.ones((41, 53))
+    all_scores.update_state(score(everywhere, everywhere))  # has foreground, so it does not count
+    found = all_scores.result()["lesions"]
+    for key, value in zip(ALARMS, np.mean(expected, axis=0)):
+        assert found[key] == pytest.approx(value, abs=1e-12)
+
+
+@pytest.mark.parametrize("pixels, expected", [(20, 1.0), (19, 0.0)])
+def test_an_alarm_of_exactly_one_percent_counts(pixels, expected):
+    """Of the pixels that count: 40 x 60, of which a sixth is ignored, are 2,000."""
+    prediction = np.zeros((40, 60))
+    prediction[7, 3 : 3 + pixels] = 1
+    prediction[12:17, 40] = 1  # another region
+    prediction[:, 50:] = 1  # ignored
+    ignored = np.zeros((40, 60), bool)
+    ignored[:, 50:] = True
+    lesions = score(GroundTruth(np.zeros((40, 60)), ignored), prediction).lesions
+    values = [lesions[key] for key in ALARMS]
+    assert values == [1.0, expected, pytest.approx((pixels + 5) / 2000)]
+    with_lesion = score(prediction, prediction).lesions
+    assert all(np.isnan(with_lesion[key]) for key in ALARMS)
