@@ -1,4 +1,5 @@
-"""Make images and masks of CT volumes and their labels, or of the archive of a published data set:
+"""Make images and masks of CT volumes and their labels, or of the archive of a published data set,
+or of the tissue without foreground in a data set:
 `python prepare_data.py --volumes DIR --labels DIR --window -100 240 --out DIR`; `--help` lists the
 options.
 """
@@ -15,10 +16,11 @@ from tqdm import tqdm
 
 from polypseg.console.parser import given_options
 from polypseg.console.run import say
+from polypseg.data.mask_rule import mask_rule
 from polypseg.data.preparation import PLANES, Preparation
 from polypseg.data.presets import IMAGE_PRESETS, PRESETS, VOLUME_PRESETS
 from polypseg.data.presets.base import ImagePreset, VolumePreset
-from polypseg.errors import InputError, Note, expect
+from polypseg.errors import InputError, Note, expect, of_argument
 from polypseg.files import atomic_folder, name_key, writing
 from polypseg.options import REQUIRED, option
 from polypseg.outputs import claim
@@ -26,6 +28,9 @@ from polypseg.runtime import command
 
 # What this command writes into its folder, beside the parts of a preset.
 WRITTEN = {"images", "masks", "splits", "volumes.csv", "volume.json", "sequences.csv"}
+
+# The options on how slices of CT volumes are made.
+_OF_SLICES = ("window", "label", "plane", "spacing", "neighbours", "keep_empty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,18 @@ class PrepareOptions:
     source: str | None = option(
         None, "input and output", "with `preset`: folder of its unpacked archive", "DIR"
     )
+    negatives: str | None = option(
+        None,
+        "input and output",
+        "folder of images and masks: write the quarters of its images that have no foreground",
+        "DIR",
+    )
+    stems: str | None = option(
+        None,
+        "input and output",
+        "with `negatives`: only the images in this list, one stem per line",
+        "FILE",
+    )
     out: str = option(REQUIRED, "input and output", "folder to write", "DIR")
     overwrite: bool = option(
         False, "input and output", "replace a folder that this command wrote earlier"
@@ -69,8 +86,8 @@ class PrepareOptions:
     label: list[int] | None = option(
         None,
         "slices",
-        "levels of the label volumes that are foreground (default: those of `preset`, or all "
-        "above 0)",
+        "levels of the label volumes, or with `negatives` of the masks, that are foreground "
+        "(default: those of `preset`, or all above 0)",
         "N",
     )
     plane: str = option("axial", "slices", " | ".join(PLANES), "NAME")
@@ -93,8 +110,12 @@ class PrepareOptions:
 
     def __post_init__(self) -> None:
         """Raise `InputError` for the first value that is wrong."""
+        if self.negatives is not None:
+            self._check_options_of_negatives()
+            return
+        expect(self.stems is None, "stems", "`negatives` beside it", "none")
         if self.preset is None:
-            expect(self.volumes, "volumes", "CT volumes, or a `preset`")
+            expect(self.volumes, "volumes", "CT volumes, a `preset`, or `negatives`")
             needed = "label volumes for the masks (this command does not make images alone)"
             expect(self.labels, "labels", needed)
             expect(self.source is None, "source", "a `preset` that it is the archive of")
@@ -108,15 +129,28 @@ class PrepareOptions:
             where = f"the folder of the unpacked archive ({about.layout}) from {about.source}"
             expect(self.source is not None, "source", where)
         if self.preset in IMAGE_PRESETS:
-            for name in ("window", "label", "plane", "spacing", "neighbours", "keep_empty"):
-                default = getattr(type(self), name)
-                given = getattr(self, name)
-                expect(given == default, name, f"CT volumes, which {self.preset} has not", given)
+            self._expect_defaults(_OF_SLICES, f"CT volumes, which {self.preset} has not")
         else:
             self.preparation()  # checks the values
         expect(0 <= self.keep_empty <= 1, "keep_empty", "0 to 1", self.keep_empty)
+        self._check_out()
+
+    def _check_options_of_negatives(self) -> None:
+        others = ("volumes", "labels", "preset", "source", "series")
+        self._expect_defaults(others, "nothing beside `negatives`")
+        of_slices = [name for name in _OF_SLICES if name != "label"]
+        self._expect_defaults(of_slices, "CT volumes, which `negatives` does not read")
+        mask_rule(self.label)
+        self._check_out()
+
+    def _check_out(self) -> None:
         free = not os.path.lexists(self.out) or os.path.isdir(self.out)
         expect(free, "out", "a folder", f"the file {self.out}")
+
+    def _expect_defaults(self, names: Sequence[str], expected: str) -> None:
+        for name in names:
+            given = getattr(self, name)
+            expect(given == getattr(type(self), name), name, expected, given)
 
     def preparation(self) -> Preparation:
         """How slices are made: the options, and for those not given the values of the preset."""
@@ -140,7 +174,7 @@ def parse(arguments: Sequence[str] | None = None) -> PrepareOptions:
     """The checked options of a command line. Raises `InputError`."""
     description = (
         "Make images and masks for train.py of CT volumes and their labels, or of the unpacked "
-        "archive of a published data set."
+        "archive of a published data set, or of the tissue without foreground in a data set."
     )
     return PrepareOptions(**given_options(PrepareOptions, description, arguments))
 
@@ -151,11 +185,13 @@ def main() -> None:
     out = Path(options.out)
     parts = preset.parts if isinstance(preset, ImagePreset) else {}
     inputs = [Path(path) for path in (*(options.volumes or ()), *(options.labels or ()))]
-    inputs += [Path(options.source)] if options.source else []
+    inputs += [Path(path) for path in (options.source, options.negatives) if path]
     check_out(out, WRITTEN | parts.keys(), inputs, options.overwrite)
     target = Path(os.path.realpath(out)) if os.path.islink(out) else out
     with claim({"out": [target]}, inputs, options.overwrite), writing(out, "out"):
-        if isinstance(preset, ImagePreset):
+        if options.negatives is not None:
+            from_images(Path(options.negatives), options)
+        elif isinstance(preset, ImagePreset):
             from_archive(preset, options)
         else:
             from_volumes(preset, options)
@@ -234,6 +270,27 @@ def from_archive(preset: ImagePreset, options: PrepareOptions) -> None:
     say(f"written: images and masks of {preset.title}: {counts}")
     name, part = next(iter(parts.items()))
     say_next(out / name, list(part.splits))
+
+
+def from_images(data: Path, options: PrepareOptions) -> None:
+    """Write the quarters of images that have no foreground."""
+    from polypseg.data.negatives import write_negatives  # slow, so after the arguments
+    from polypseg.data.pairs import find_pairs
+    from polypseg.scoring.selection import pairs_of_list, read_stem_lists
+
+    with of_argument("negatives"):
+        pairs, _ = find_pairs(data)
+    (listed,) = read_stem_lists([options.stems] if options.stems else None, 1, "negatives")
+    pairs = pairs_of_list(pairs, listed, str(data)) if listed else pairs
+    out = Path(options.out)
+    with atomic_folder(out) as folder, bar(len(pairs), "images") as advance:
+        found = write_negatives(pairs, folder, mask_rule(options.label), advance)
+    say(
+        f"written: {sum(found.values())} quarters without foreground, of {len(found)} of "
+        f"{len(pairs)} images, in {out}/"
+    )
+    words = [command("test"), "--model RUN --data-path", shlex.quote(str(out)), "--subset all"]
+    say(f"next: {' '.join(words)} --group-by '^(.*)_q[1-4]$'")
 
 
 @contextlib.contextmanager
