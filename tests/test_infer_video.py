@@ -380,6 +380,32 @@ def test_stride_and_smooth_are_means_over_time(tmp_path):
     assert (found != (maps >= 0.5)).any()
 
 
+def test_support_removes_regions_that_do_not_last(tmp_path):
+    """The disc moves by its width in three frames. Two others blink, for one frame and for two."""
+    images = list(pictures(12, 48, 64))
+    for index, centre in ((4, (9, 41)), (7, (55, 41)), (8, (55, 41))):
+        cv2.circle(images[index], centre, 4, (220, 60, 50), -1)
+    with av.open(str(tmp_path / "in.mkv"), "w") as out:
+        stream = out.add_stream("ffv1", rate=25, width=64, height=48, pix_fmt="bgr0")
+        for image in images:
+            out.mux(
+                stream.encode(av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="bgr0"))
+            )
+        out.mux(stream.encode(None))
+    command = "--video", tmp_path / "in.mkv", "--out", tmp_path / "o.mp4"
+    assert infer(*command, "--masks-out", tmp_path / "m", "--support", 3).returncode == 0
+    expected = np.array(red(images))
+    assert expected[4, 41, 9] and expected[7:9, 41, 55].all()
+    expected[:, 36:] = 0  # the disc ends above this row
+    assert expected.any(axis=(1, 2)).all()
+    np.testing.assert_array_equal(np.array(read_masks(tmp_path / "m")), expected * 255)
+    shown = np.array(read(tmp_path / "o.mp4")[0], float)[7:9, 36:, 48:]
+    blinks = np.array(images)[7:9, 36:, 48:]
+    drawn = [overlay(image, mask)[36:, 48:] for image, mask in zip(images[7:9], red(images)[7:9])]
+    assert np.abs(shown - blinks).mean() < 0.5 * np.abs(shown - drawn).mean()
+    assert json.loads((tmp_path / "o.json").read_text())["support"] == 3
+
+
 def truncated_index_first(folder):
     path = draw(folder / "in.mp4", count=60, movflags="faststart")
     data = path.read_bytes()

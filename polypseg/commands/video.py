@@ -71,6 +71,12 @@ class VideoOptions(NetworkOptions):
         "average the probabilities over the N frames around each frame; an odd number",
         "N",
     )
+    support: int = option(
+        1,
+        "network",
+        "keep a region of the mask only if it continues for N frames in a row",
+        "N",
+    )
     stride: int = option(
         1,
         "network",
@@ -80,7 +86,7 @@ class VideoOptions(NetworkOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("stride", "max_frames"):
+        for name in ("stride", "support", "max_frames"):
             value = getattr(self, name)
             expect(value is None or value >= 1, name, "1 or more", value)
         expect(0 < self.timeout < 1e6, "timeout", "seconds above 0", self.timeout)
@@ -212,6 +218,7 @@ def write_video(
                 batch_size=options.batch_size,
                 stride=options.stride,
                 width=options.smooth,
+                support=options.support,
                 side_by_side=options.side_by_side,
                 times=times,
             ),
@@ -270,6 +277,7 @@ def facts(
         "video": options.video,
         **network,
         "smooth": options.smooth,
+        "support": options.support,
         "stride": options.stride,
         "batch_size": options.batch_size,
         "width": reader.width,

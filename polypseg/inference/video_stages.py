@@ -9,6 +9,7 @@ import numpy as np
 
 from polypseg.drawing.overlay import overlay
 
+from .lasting import keep_lasting
 from .predict import CallTimes, Network, predictions
 from .temporal import Stream, fill_in, smooth
 from .video import Frame
@@ -27,6 +28,7 @@ def overlay_stages(
     batch_size: int = 8,
     stride: int = 1,
     width: int = 1,
+    support: int = 1,
     side_by_side: bool = False,
     times: CallTimes | None = None,
 ) -> dict[str, Callable[..., Any]]:
@@ -42,6 +44,8 @@ def overlay_stages(
         batch_size: number of frames in a call of the network.
         stride: N; the network runs on every Nth frame, and maps in between are interpolated.
         width: number of frames of the moving average, see `smooth`; 1 for no average.
+        support: regions of the mask that last fewer frames are removed, see `keep_lasting`; 1 for
+            no removal.
         side_by_side: whether to show the source to the left of the overlay.
         times: measures the calls of the network.
 
@@ -70,8 +74,8 @@ def overlay_stages(
         return smooth(filled, width) if width > 1 else filled
 
     def drawing(stream: Stream) -> Iterator[Drawn]:
-        for frame, probability in stream:
-            mask = (probability >= threshold).astype(np.uint8)
+        masks = ((frame, (map_ >= threshold).astype(np.uint8)) for frame, map_ in stream)
+        for frame, mask in keep_lasting(masks, support) if support > 1 else masks:
             image = overlay(frame.image, mask)
             if side_by_side:
                 image = np.hstack([frame.image, image])

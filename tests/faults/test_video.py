@@ -115,7 +115,7 @@ ROWS = [
     # Numbers.
     *[
         fault(f"--{name} {value}", f"--{name}: {words}")
-        for name in ("max-frames", "stride", "batch-size", "smooth")
+        for name in ("max-frames", "stride", "batch-size", "smooth", "support")
         for value, words in (
             ("x", "invalid int value: 'x'"),
             ("nan", "invalid int value"),
