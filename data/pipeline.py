@@ -143,7 +143,8 @@ def training_batches(
     batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
     if sizes and one_size:
         batches = tf.data.Dataset.zip(batches, all_epochs.flat_map(drawn_sizes)).map(
-            lambda batch, size: _resize(*batch, size), num_parallel_calls=tf.data.AUTOTUNE
+            lambda batch, size: _resize(batch[0], batch[1], size),
+            num_parallel_calls=tf.data.AUTOTUNE,
         )
     elif sizes:
         batches = batches.flat_map(at_each_size)
