@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .backbones import Backbone
+
 
 @dataclass(frozen=True)
 class Network:
@@ -27,32 +29,8 @@ class Network:
     loss: str
     load: Callable[[], type]
     arguments: Callable[[Any], dict[str, Any]]
-    backbones: Mapping[str, "Backbone"] = field(default_factory=dict)
+    backbones: Mapping[str, Backbone] = field(default_factory=dict)
 
     def build(self, config: Any) -> Any:
         """Return the untrained Keras model that a `TrainConfig` describes."""
         return self.load()(**self.arguments(config))
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A backbone that a network can use.
-
-    Attributes:
-        constructor: the function that builds the backbone, as `"module:function"`. It is either a
-            function of `keras.applications`, or one without arguments that returns a model whose
-            outputs are the features.
-        taps: names of the layers whose outputs are the features; () for all outputs of the model.
-        normalize: arguments of `Normalize` that fit the pretrained weights.
-        licence: licence of the pretrained weights.
-    """
-
-    constructor: str
-    taps: tuple[str, ...]
-    normalize: Mapping[str, Any]
-    licence: str
-
-    @property
-    def downloads(self) -> bool:
-        """Whether Keras has ImageNet weights to download."""
-        return self.constructor.startswith("keras.applications:")

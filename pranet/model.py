@@ -8,9 +8,9 @@ import numpy as np
 
 from polypseg.errors import expect, of_argument
 from polypseg.layers import ImageModel, Upsample
+from polypseg.layers.features import build_backbone
 from polypseg.layers.types import Shape, Tensor
 
-from .features import build_backbone
 from .layers import RFB, PartialDecoder, ReverseAttention
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from keras import ops
 
 from polypseg.layers import ConvBN
+from polypseg.layers.features import build_backbone
+from polypseg.layers.res2net import BLOCKS, Res2NetBlock
 
-from .features import build_backbone
 from .model import PraNet
-from .res2net import BLOCKS, Res2NetBlock
 
 SIZE = 352  # pixels; the input size of the authors in training and testing
 MAX_LISTED = 12  # an error lists at most this number of keys of each kind

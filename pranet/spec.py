@@ -2,9 +2,8 @@
 
 from typing import Any
 
+from polypseg.layers.backbones import BACKBONES
 from polypseg.layers.network import Network
-
-from .backbones import BACKBONES
 
 
 def _load() -> type:

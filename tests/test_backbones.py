@@ -16,8 +16,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from polypseg.pranet.features import build_backbone
-from polypseg.pranet.res2net import Res2NetBlock
+from polypseg.layers.features import build_backbone
+from polypseg.layers.res2net import Res2NetBlock
 
 BLOCKS = {  # arguments, size of the input: even and odd
     "first": ({"width": 3, "filters": 10, "first": True}, (2, 8, 6, 7)),

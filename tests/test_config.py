@@ -13,8 +13,8 @@ from polypseg.experiment.run_folder import create_run, find_run
 
 
 def test_names_on_the_command_line_are_the_ones_that_exist():
+    from polypseg.layers.backbones import BACKBONES
     from polypseg.losses.losses import LOSSES, MAP_SUMS
-    from polypseg.pranet.backbones import BACKBONES
 
     assert set(registry.LOSSES) == set(LOSSES)
     assert set(registry.MAP_SUMS) == set(MAP_SUMS)

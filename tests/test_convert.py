@@ -17,8 +17,8 @@ from polypseg.attention_unet import AttentionUNet
 from polypseg.commands.convert import main as run_convert
 from polypseg.console.run import run
 from polypseg.inference.formats.keras import load_model
+from polypseg.layers.features import build_backbone
 from polypseg.pranet import PraNet, convert, official
-from polypseg.pranet.features import build_backbone
 
 ROOT = Path(__file__).resolve().parent.parent
 OFFICIAL = Path(__file__).resolve().parent / "data" / "pranet_official"

@@ -17,9 +17,9 @@ from polypseg.attention_unet import AttentionUNet
 from polypseg.attention_unet.layers import AttentionGate
 from polypseg.errors import InputError
 from polypseg.experiment.config import TrainConfig
+from polypseg.layers.backbones import BACKBONES
+from polypseg.layers.features import build_backbone
 from polypseg.pranet import PraNet
-from polypseg.pranet.backbones import BACKBONES
-from polypseg.pranet.features import build_backbone
 from polypseg.pranet.layers import ReverseAttention
 
 HERE = Path(__file__).resolve().parent

@@ -1,4 +1,4 @@
-"""Res2Net50-v1b-26w-4s, the backbone of the authors' PraNet.
+"""Res2Net50-v1b-26w-4s, the backbone of PraNet's authors.
 
 Gao et al., "Res2Net: A New Multi-scale Backbone Architecture", TPAMI 2021,
 arXiv:1904.01169. It is a ResNet that splits the channels of each 3x3 convolution into four groups.
@@ -12,8 +12,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from polypseg.layers import ConvBN
-from polypseg.layers.types import Shape, Tensor
+from .blocks import ConvBN
+from .types import Shape, Tensor
 
 SCALES = 4
 BLOCKS = (3, 4, 6, 3)  # number of blocks of the stages at strides 4, 8, 16 and 32
@@ -106,8 +106,8 @@ def res2net50() -> keras.Model:
     """Build a Res2Net50 with random weights and without the classifier.
 
     Returns:
-        a model from normalised RGB `(B, H, W, 3)` to the outputs of the stages at strides 8, 16 and
-        32, with 512, 1024 and 2048 channels.
+        a model from normalised RGB `(B, H, W, 3)` to the features of the last stage,
+        `(B, H/32, W/32, 2048)`.
     """
     image = keras.Input((None, None, 3), name="image")
     x = ConvBN(32, 3, strides=2, activation="relu", name="stem1")(image)
@@ -116,7 +116,6 @@ def res2net50() -> keras.Model:
     # PyTorch pads with -inf. After a ReLU, padding with zeros gives the same maximum.
     x = layers.ZeroPadding2D(1, name="pool_pad")(x)
     x = layers.MaxPooling2D(3, 2, name="pool")(x)  # stride 4
-    stages = []
     for stage, blocks in enumerate(BLOCKS):
         for block in range(blocks):
             x = Res2NetBlock(
@@ -126,5 +125,4 @@ def res2net50() -> keras.Model:
                 first=not block,
                 name=f"stage{stage + 1}_block{block + 1}",
             )(x)
-        stages.append(x)
-    return keras.Model(image, stages[1:], name="features")
+    return keras.Model(image, x, name="res2net50")

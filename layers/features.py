@@ -1,32 +1,37 @@
-"""Build the backbones of PraNet and load their weights."""
+"""Build backbones and load their weights."""
 
 import importlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from polypseg.errors import InputError, reason
-from polypseg.layers import BatchNorm, Normalize
 
-from .backbones import BACKBONES
+from .backbones import BACKBONES, STRIDES
+from .batch_norm import BatchNorm
+from .blocks import Normalize
 
 
-def build_backbone(name: str, weights: str | Path | None = None) -> keras.Model:
+def build_backbone(
+    name: str, weights: str | Path | None = None, strides: Sequence[int] = (8, 16, 32)
+) -> keras.Model:
     """Build a backbone that normalises its input images itself.
 
     Args:
-        name: `"resnet50"`, `"mobilenetv2"` or `"res2net50"`.
+        name: a name in `BACKBONES`.
         weights: None for random weights, `"imagenet"`, or the path of a `.h5` file. Keras downloads
-            ImageNet weights once; it has none for res2net50. A file for res2net50 must come from
-            `convert.py`. For the others, a file must contain the weights of the network of
-            `keras.applications` without its top.
+            ImageNet weights once, for the backbones of `keras.applications`; a file must contain
+            the weights of the network there, without its top. For the other backbones, a file must
+            come from `convert.py`.
+        strides: strides of the features, two or more of `STRIDES`. The backbone ends with the last
+            one.
 
     Returns:
-        a model from RGB `(B, H, W, 3)` in 0..255 to a list of the features at strides 8, 16 and 32.
+        a model from RGB `(B, H, W, 3)` in 0..255 to a list of the features at `strides`.
 
     Raises:
         ValueError: an unknown name.
@@ -37,25 +42,25 @@ def build_backbone(name: str, weights: str | Path | None = None) -> keras.Model:
             f"expected backbone to be one of {', '.join(BACKBONES)}, got backbone={name}"
         )
     spec = BACKBONES[name]
+    taps = [spec.taps[STRIDES.index(stride)] for stride in strides]
     module, function = spec.constructor.split(":")
     build = getattr(importlib.import_module(module), function)
     if spec.downloads:
         network = _with_our_batch_norm(_imagenet_network(name, build, weights))
-        taps = keras.Model(
-            network.input, [network.get_layer(tap).output for tap in spec.taps], name="features"
-        )
     else:
         if weights == "imagenet":
             raise InputError(
                 f"expected a file of {name} weights, got imagenet, which Keras does not have for "
                 f"{name}; make a file with convert.py, or give none for random weights"
             )
-        taps = build()
-        _load_weights(
-            taps, weights, "weights that convert.py made of a Res2Net50-v1b-26w-4s checkpoint"
-        )
+        network = build()
+        _load_weights(network, weights, f"weights that convert.py made of {spec.checkpoint}")
+    features = keras.Model(
+        network.input, [network.get_layer(tap).output for tap in taps], name="features"
+    )
     image = keras.Input((None, None, 3), name="image")
-    return keras.Model(image, taps(Normalize(**spec.normalize, name="normalize")(image)), name=name)
+    normalized = Normalize(**spec.normalize, name="normalize")(image)
+    return keras.Model(image, features(normalized), name=name)
 
 
 def _imagenet_network(
