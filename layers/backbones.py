@@ -48,6 +48,15 @@ BACKBONES = {
         normalize={"mean": [103.939, 116.779, 123.68], "std": 1.0, "reverse_channels": True},
         licence="MIT (Kaiming He)",
     ),
+    "resnet101": Backbone(
+        constructor="keras.applications:ResNet101",
+        taps=(
+            *("conv1_relu", "conv2_block3_out"),
+            *("conv3_block4_out", "conv4_block23_out", "conv5_block3_out"),
+        ),
+        normalize={"mean": [103.939, 116.779, 123.68], "std": 1.0, "reverse_channels": True},
+        licence="MIT (Kaiming He)",
+    ),
     "mobilenetv2": Backbone(
         constructor="keras.applications:MobileNetV2",
         taps=(
@@ -56,6 +65,20 @@ BACKBONES = {
         ),
         normalize={"mean": 127.5, "std": 127.5},
         licence="Apache-2.0 (Google)",
+    ),
+    "efficientnet_lite0": Backbone(
+        constructor="polypseg.layers.efficientnet_lite:efficientnet_lite0",
+        taps=("block0_project_norm", "block2_add", "block4_add", "block10_add", "head_relu"),
+        normalize={"mean": 127.0, "std": 128.0},
+        licence="Apache-2.0 (Google)",
+        checkpoint="an EfficientNet-Lite0 checkpoint",
+    ),
+    "efficientnet_lite2": Backbone(
+        constructor="polypseg.layers.efficientnet_lite:efficientnet_lite2",
+        taps=("block0_project_norm", "block3_add", "block6_add", "block14_add", "head_relu"),
+        normalize={"mean": 127.0, "std": 128.0},
+        licence="Apache-2.0 (Google)",
+        checkpoint="an EfficientNet-Lite2 checkpoint",
     ),
     "res2net50": Backbone(
         constructor="polypseg.layers.res2net:res2net50",

@@ -1,4 +1,4 @@
-"""Convert the authors' PyTorch checkpoints to Keras, and back.
+"""Convert PyTorch checkpoints of PraNet and its backbones to Keras, and PraNet back.
 
 No code in a checkpoint is executed: `.pth` files are read with `torch.load(weights_only=True)`.
 """
@@ -10,7 +10,7 @@ import pickle
 import runpy
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -26,8 +26,9 @@ def convert(source: str | Path, out: str | Path, to_pytorch: bool = False) -> st
     """Convert one file.
 
     Args:
-        source: `.pth`, `.pt` or `.safetensors` with the state dict of the authors' PraNet or of a
-            Res2Net50-v1b-26w-4s; with `to_pytorch` a `.keras` file of a PraNet-Res2Net50.
+        source: `.pth`, `.pt` or `.safetensors` with the state dict of the authors' PraNet, of a
+            Res2Net50-v1b-26w-4s or of an EfficientNet-Lite0 or Lite2; with `to_pytorch` a `.keras`
+            file of a PraNet-Res2Net50.
         out: `.keras` for a PraNet, `.weights.h5` for a backbone; with `to_pytorch` `.pth`, `.pt` or
             `.safetensors`. It is replaced if it exists, and written completely or not at all.
         to_pytorch: convert from Keras to PyTorch.
@@ -52,11 +53,14 @@ def convert(source: str | Path, out: str | Path, to_pytorch: bool = False) -> st
     _check_suffix("out", out, (".keras", ".weights.h5"), "unless `to_pytorch` is given")
     _expect_package(_package_for(source))
     state = _read_state_dict(source)
-    backbone = any(key.startswith("layer1.") for key in state)
-    kind = "a Res2Net50 backbone" if backbone else "a PraNet"
-    _check_suffix("out", out, (".weights.h5" if backbone else ".keras",), f"for {kind}")
+    if "_conv_stem.weight" in state:
+        kind, suffix, write = "an EfficientNet-Lite backbone", ".weights.h5", _lite_to_keras
+    elif any(key.startswith("layer1.") for key in state):
+        kind, suffix, write = "a Res2Net50 backbone", ".weights.h5", _res2net_to_keras
+    else:
+        kind, suffix, write = "a PraNet", ".keras", _pranet_to_keras
+    _check_suffix("out", out, (suffix,), f"for {kind}")
     with claim({"out": [out]}, [source], overwrite=True):
-        write = _backbone_to_keras if backbone else _pranet_to_keras
         return write(_load_official(), source, state, out)
 
 
@@ -82,19 +86,31 @@ def _pranet_to_keras(
     return f"{out}: PraNet-Res2Net50, {len(state)} arrays"
 
 
-def _backbone_to_keras(
+def _res2net_to_keras(
     official: ModuleType, source: Path, state: Mapping[str, np.ndarray], out: Path
 ) -> str:
     with _with_file_name(source):
         backbone = official.backbone_from(state)
     _write_complete(out, ".weights.h5", backbone.get_layer("features").save_weights)
-    classifier = [key for key in state if key in official.CLASSIFIER]
-    left_out = (
-        f"; left out, because a backbone has no classifier: {', '.join(classifier)}"
-        if classifier
-        else ""
-    )
-    return f"{out}: Res2Net50, {len(state) - len(classifier)} arrays{left_out}"
+    return f"{out}: Res2Net50, {_used(state, official.CLASSIFIER)}"
+
+
+def _lite_to_keras(
+    official: ModuleType, source: Path, state: Mapping[str, np.ndarray], out: Path
+) -> str:
+    from polypseg.layers.efficientnet_lite import CLASSIFIER, lite_from
+
+    with _with_file_name(source):
+        network = lite_from(state)
+    _write_complete(out, ".weights.h5", network.save_weights)
+    return f"{out}: {network.name}, {_used(state, CLASSIFIER)}"
+
+
+def _used(state: Mapping[str, np.ndarray], classifier: Container[str]) -> str:
+    """`"245 arrays"`, and which keys are those of a classifier."""
+    left_out = [key for key in state if key in classifier]
+    words = "; left out, because a backbone has no classifier: " if left_out else ""
+    return f"{len(state) - len(left_out)} arrays{words}{', '.join(left_out)}"
 
 
 def _keras_to_pytorch(official: ModuleType, source: Path, out: Path) -> str:

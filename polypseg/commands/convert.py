@@ -1,7 +1,8 @@
-"""Convert the authors' PyTorch checkpoints to Keras, and back.
+"""Convert PyTorch checkpoints of PraNet and its backbones to Keras, and PraNet back.
 
 python convert.py PraNet-19.pth --out pranet_res2net50.keras
 python convert.py res2net50_v1b_26w_4s-3cf99910.pth --out res2net50.weights.h5
+python convert.py efficientnet_lite0.pth --out efficientnet_lite0.weights.h5
 python convert.py runs/pranet_res2net50/best.keras --to-pytorch --out PraNet.pth
 """
 
@@ -39,8 +40,8 @@ class ConvertOptions:
 def parse(arguments: Sequence[str] | None = None) -> ConvertOptions:
     """The options of a command line. Raises `InputError`."""
     description = (
-        "Convert the authors' PyTorch PraNet or Res2Net50 to Keras, or a PraNet-Res2Net50 to "
-        "PyTorch."
+        "Convert the authors' PyTorch PraNet or Res2Net50, or an EfficientNet-Lite, to Keras, or a "
+        "PraNet-Res2Net50 to PyTorch."
     )
     return ConvertOptions(**given_options(ConvertOptions, description, arguments))
 
