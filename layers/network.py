@@ -22,6 +22,8 @@ class Network:
             classes that Keras needs to load a saved network.
         arguments: function from a `TrainConfig` to the keyword arguments of the class.
         backbones: the `Backbone`s by name; empty for a network without a backbone.
+        decoders: for each value of `decoder`, the keyword arguments of the class. Saved networks
+            that lack one of these arguments have its value of the first decoder.
     """
 
     stride: int
@@ -30,6 +32,7 @@ class Network:
     load: Callable[[], type]
     arguments: Callable[[Any], dict[str, Any]]
     backbones: Mapping[str, Backbone] = field(default_factory=dict)
+    decoders: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"published": {}})
 
     def build(self, config: Any) -> Any:
         """Return the untrained Keras model that a `TrainConfig` describes."""

@@ -1,5 +1,6 @@
 """PraNet as a Keras model, from images to four maps of logits."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,20 @@ class PraNet(ImageModel):
     the "answer".
 
     Args:
-        backbone: `"resnet50"`, `"mobilenetv2"` or `"res2net50"`.
+        backbone: a name in `polypseg.layers.backbones.BACKBONES`.
         channels: number of channels of the receptive field blocks and the partial decoder.
         weights: weights of the backbone: None for random ones, `"imagenet"`, or the path of a `.h5`
             file. The configuration does not store this, because a saved model has its weights.
         input_size: height and width in pixels at which the model is used. It is saved with the
             model, but not checked.
+        reverse_channels: number of channels of reverse attention at strides 32, 16 and 8. The
+            default is the paper's, whose layers at stride 32 have 5.2 million parameters.
         backbone_weights: the same as `weights`, under the name that `TrainConfig` and `train.py`
             use.
         **kwargs: arguments of `keras.Model`, such as `name`.
 
     Raises:
-        ValueError: an unknown backbone.
+        ValueError: an unknown backbone, or other than three `reverse_channels`.
         InputError: (a subclass of `ValueError`) the weights are missing, do not fit or are given
             twice; or the model is called with images whose height or width is not a multiple of 32.
 
@@ -57,11 +60,15 @@ class PraNet(ImageModel):
         weights: str | Path | None = None,
         input_size: int | None = None,
         *,
+        reverse_channels: Sequence[int] = (256, 64, 64),
         backbone_weights: str | Path | None = None,
         **kwargs: Any,
     ):
         if backbone_weights is not None:
             expect(weights is None, "weights", "one of weights and backbone_weights", "both")
+        if len(reverse_channels) != 3 or min(reverse_channels) < 1:
+            raise ValueError(f"expected three positive reverse_channels, got {reverse_channels}")
+        reverse4, reverse3, reverse2 = reverse_channels
         with of_argument("weights" if backbone_weights is None else "backbone_weights"):
             network = build_backbone(backbone, weights if weights else backbone_weights)
         image = keras.Input((None, None, 3), name="image")
@@ -76,11 +83,13 @@ class PraNet(ImageModel):
         )  # (B, H/8, W/8, 1)
 
         coarse = Quarter(name="global_to_32")(global_map)
-        map4 = ReverseAttention(256, 5, depth=3, out_kernel_size=1, name="reverse4")([x4, coarse])
+        map4 = ReverseAttention(reverse4, 5, depth=3, out_kernel_size=1, name="reverse4")(
+            [x4, coarse]
+        )
         coarse = Upsample(2, name="map4_to_16")(map4)
-        map3 = ReverseAttention(name="reverse3")([x3, coarse])
+        map3 = ReverseAttention(reverse3, name="reverse3")([x3, coarse])
         coarse = Upsample(2, name="map3_to_8")(map3)
-        map2 = ReverseAttention(name="reverse2")([x2, coarse])
+        map2 = ReverseAttention(reverse2, name="reverse2")([x2, coarse])
 
         logits = keras.layers.Concatenate(name="logits", dtype="float32")(
             [
@@ -91,7 +100,12 @@ class PraNet(ImageModel):
             ]
         )
         super().__init__(image, logits, **kwargs)
-        self.config = {"backbone": backbone, "channels": channels, "input_size": input_size}
+        self.config = {
+            "backbone": backbone,
+            "channels": channels,
+            "reverse_channels": list(reverse_channels),
+            "input_size": input_size,
+        }
         self.input_size = input_size
         # Arrays of a converted checkpoint that this network does not use: see official.py.
         self.official_unused: dict[str, np.ndarray] = {}

@@ -17,6 +17,7 @@ from polypseg.layers.res2net import BLOCKS, Res2NetBlock
 from polypseg.layers.state_dict import Keys, Unused, assign, conv_keys, norm_keys
 
 from .model import PraNet
+from .spec import DECODERS
 
 SIZE = 352  # pixels; the input size of the authors in training and testing
 
@@ -53,7 +54,7 @@ def state_dict(model: PraNet) -> dict[str, np.ndarray]:
     """The state dict of a PraNet-Res2Net50, with the authors' keys in their order.
 
     Raises:
-        ValueError: the network has another backbone, or a number of channels other than 32.
+        ValueError: the network has another backbone or another decoder.
     """
     state = {}
     for key, variable in _pranet_keys(model).items():
@@ -85,10 +86,11 @@ def _backbone_keys(backbone: keras.Model, prefix: str = "") -> Keys:
 
 def _pranet_keys(model: PraNet) -> Keys:
     config = getattr(model, "config", {})
-    if config.get("backbone") != "res2net50" or config.get("channels") != 32:
+    expected = {"backbone": "res2net50", **DECODERS["published"]}
+    if any(config.get(key) != value for key, value in expected.items()):
         raise ValueError(
-            "expected a PraNet with the res2net50 backbone and 32 channels, like the authors', "
-            f"got  {type(model).__name__} {config}"
+            "expected a PraNet with the res2net50 backbone and the published decoder, got "
+            f" {type(model).__name__} {config}"
         )
     keys = _backbone_keys(model.get_layer("res2net50"), "resnet.")
     for level in (2, 3, 4):

@@ -125,7 +125,12 @@ def test_bad_config_files(tmp_path, values, message):
         (["--lr", "fast"], "lr: invalid float value: 'fast'"),
         (
             ["--backbone", "vgg16"],
-            "backbone: expected one of resnet50, mobilenetv2, res2net50, got vgg16",
+            f"backbone: expected one of {', '.join(registry.BACKBONES)}, got vgg16",
+        ),
+        (["--decoder", "wide"], "decoder: expected one of published, slim for pranet, got wide"),
+        (
+            ["--model", "attention_unet", "--decoder", "slim"],
+            "decoder: expected one of published for attention_unet, got slim",
         ),
         (
             ["--backbone", "res2net50"],

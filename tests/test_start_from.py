@@ -22,6 +22,7 @@ from polypseg.experiment.run import begin_run, open_run
 from polypseg.experiment.trained import find_trained, note_seen, start_path
 from polypseg.files import file_digest
 from polypseg.pranet import PraNet
+from polypseg.pranet.spec import DECODERS
 from polypseg.training.build import build_model
 
 BEFORE = Path(__file__).resolve().parent / "data" / "before_rooms"
@@ -33,6 +34,7 @@ def networks(tmp_path_factory):
     """A PraNet and an Attention U-Net, of random weights, at sizes that are no defaults."""
     folder = tmp_path_factory.mktemp("networks")
     PraNet("mobilenetv2", input_size=96).save(folder / "pranet.keras")
+    PraNet("mobilenetv2", input_size=64, **DECODERS["slim"]).save(folder / "slim.keras")
     AttentionUNet(input_size=48).save(folder / "unet.keras")
     return folder
 
@@ -41,11 +43,16 @@ def weights(model):
     return [keras.ops.convert_to_numpy(variable) for variable in model.weights]
 
 
-@pytest.mark.parametrize("name", ["pranet", "unet"])
+@pytest.mark.parametrize("name", ["pranet", "slim", "unet"])
 def test_a_new_run_has_the_networks_weights(name, networks):
     config = parse(["--data-path", "d", "--start-from", str(networks / f"{name}.keras")])
-    expected = {"pranet": ("pranet", "mobilenetv2", 96), "unet": ("attention_unet", "resnet50", 48)}
-    assert (config.model, config.backbone, config.input_size) == expected[name]
+    expected = {
+        "pranet": ("pranet", "mobilenetv2", "published", 96),
+        "slim": ("pranet", "mobilenetv2", "slim", 64),
+        "unet": ("attention_unet", "resnet50", "published", 48),
+    }
+    found = (config.model, config.backbone, config.decoder, config.input_size)
+    assert found == expected[name]
     model = build_model(config, steps=10)
     saved = keras.saving.load_model(networks / f"{name}.keras", compile=False)
     for one, two in zip(weights(model), weights(saved), strict=True):
@@ -68,6 +75,7 @@ def test_the_options_of_the_network_can_be_given_and_others_win(networks):
     [
         (["--model", "attention_unet"], "model: expected pranet, as in .*pranet.keras, got att"),
         (["--backbone", "resnet50"], "backbone: expected mobilenetv2, as in .*, got resnet50"),
+        (["--decoder", "slim"], "decoder: expected published, as in .*pranet.keras, got slim"),
         (["--backbone-weights", "imagenet"], "backbone_weights: cannot be given beside"),
         (["--start-from", "absent"], "start_from: expected a run folder, got absent"),
         (["--start-from", "FOLDER"], "start_from: expected a run folder"),

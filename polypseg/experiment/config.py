@@ -16,7 +16,15 @@ from polypseg.data.preparation import PATIENT, VOLUME_JSON
 from polypseg.errors import InputError, expect, nearest, reading
 from polypseg.options import option
 
-from .registry import AUGMENTATIONS, BACKBONES, LOSSES, MAP_SUMS, NETWORKS, PRECISIONS
+from .registry import (
+    AUGMENTATIONS,
+    BACKBONES,
+    DECODERS,
+    LOSSES,
+    MAP_SUMS,
+    NETWORKS,
+    PRECISIONS,
+)
 
 # These options describe how this process is started. They are not stored in `config.json`.
 OF_THIS_START = ("resume", "coordinator", "num_processes", "process_id")
@@ -110,11 +118,17 @@ class TrainConfig:
     backbone_weights: str = option(
         "imagenet", "network", "imagenet | none | path of a .h5 file", "W"
     )
+    decoder: str = option(
+        "published",
+        "network",
+        f"decoder of PraNet: {' | '.join(DECODERS)} (fewer channels: smaller and faster)",
+        "NAME",
+    )
     start_from: str | None = option(
         None,
         "network",
         "start with the weights of this trained network (run folder or .keras file); it also sets "
-        "`model`, `backbone` and `input_size`",
+        "`model`, `backbone`, `decoder` and `input_size`",
         "PATH",
     )
     input_size: int = option(
@@ -345,6 +359,12 @@ def _check_network(config: TrainConfig) -> None:
     _expect_one_of(BACKBONES, "backbone", config.backbone)
     network = NETWORKS[config.model]
     backbone = network.backbones.get(config.backbone)
+    expect(
+        config.decoder in network.decoders,
+        "decoder",
+        f"one of {', '.join(network.decoders)} for {config.model}",
+        config.decoder,
+    )
     expect(
         config.backbone_weights != "imagenet" or backbone is None or backbone.downloads,
         "backbone_weights",

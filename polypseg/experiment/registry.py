@@ -15,6 +15,7 @@ NETWORKS: dict[str, Network] = {
 BACKBONES = {
     name: backbone for network in NETWORKS.values() for name, backbone in network.backbones.items()
 }
+DECODERS = list(dict.fromkeys(name for network in NETWORKS.values() for name in network.decoders))
 LOSSES = (
     "structure",
     "structure_official",

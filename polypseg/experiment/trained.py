@@ -4,12 +4,13 @@ import json
 import os
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from polypseg.data.preparation import Preparation, in_words
 from polypseg.errors import InputError, Note, expect, reading
+from polypseg.layers.network import Network
 
 from .config import TrainConfig
 from .fingerprints import FILES, read_fingerprints
@@ -22,7 +23,7 @@ class Trained(NamedTuple):
 
     Attributes:
         path: its `.keras` file.
-        options: the values of `model`, `backbone` and `input_size` that describe it.
+        options: the values of `model`, `backbone`, `decoder` and `input_size` that describe it.
     """
 
     path: Path
@@ -41,7 +42,7 @@ def find_trained(path: str | Path) -> Trained:
     run = open_run(path, "start_from")
     expect(run.best.is_file(), "start_from", "a run with a finished epoch", run.folder)
     config = TrainConfig(**run.config)  # the first versions stored fewer options
-    names = ("model", "backbone", "input_size")
+    names = ("model", "backbone", "decoder", "input_size")
     return Trained(run.best, {name: getattr(config, name) for name in names})
 
 
@@ -55,7 +56,15 @@ def _options_of(path: Path) -> dict[str, Any]:
         name = saved["module"].rpartition(".")[0].rpartition(".")[2]  # of the network's folder
         options = {key: saved["config"].get(key) for key in ("backbone", "input_size")}
         expect(name in NETWORKS, "start_from", f"a network, {' or '.join(NETWORKS)}", path)
+        options["decoder"] = _decoder_of(NETWORKS[name], saved["config"])
     return {"model": name} | {key: value for key, value in options.items() if value is not None}
+
+
+def _decoder_of(network: Network, saved: Mapping[str, Any]) -> str | None:
+    """The decoder that has the arguments in a saved configuration; None if there is none."""
+    first, *_ = network.decoders.values()
+    found = {key: saved.get(key, value) for key, value in first.items()}
+    return next((name for name, values in network.decoders.items() if values == found), None)
 
 
 def start_path(config: TrainConfig) -> Path | None:
@@ -143,12 +152,12 @@ def started_from(options: dict[str, Any]) -> dict[str, Any]:
         options: the options that are given.
 
     Returns:
-        These options with the `model`, `backbone` and `input_size` of that network, unless they are
-        given; `backbone_weights` is `"none"`.
+        These options with the `model`, `backbone`, `decoder` and `input_size` of that network,
+        unless they are given; `backbone_weights` is `"none"`.
 
     Raises:
-        InputError: there is no such network, another model or backbone is given, or weights of a
-            backbone are.
+        InputError: there is no such network, another model, backbone or decoder is given, or
+            weights of a backbone are.
     """
     if options.get("backbone_weights", "none") != "none":
         raise InputError(
@@ -157,7 +166,7 @@ def started_from(options: dict[str, Any]) -> dict[str, Any]:
     path, network = find_trained(options["start_from"])
     names = ["model"]
     if NETWORKS[network["model"]].backbones:
-        names.append("backbone")
+        names += [name for name in ("backbone", "decoder") if name in network]
     for name in names:
         given = options.get(name, network[name])
         expect(given == network[name], name, f"{network[name]}, as in {path}", given)
