@@ -20,9 +20,6 @@ from polypseg.experiment.registry import load_networks
 from polypseg.losses.losses import SegmentationLoss
 
 SMALLER = {"attention_unet": {"filters": 8}}
-# Their training step is not compiled, which takes a minute, and half precision and the other
-# backends are left to the smaller networks: the code is the same.
-LARGE = ("pranet_resnet50", "pranet_res2net50")
 # JAX compiles this one's training step for most of a minute: only with `--all-steps`.
 LONG_UNDER_JAX = ("pranet_mobilenetv2",)
 
@@ -39,6 +36,11 @@ NETWORKS = {
     for name, network in REGISTERED.items()
     for backbone in network.backbones or [None]
 }
+# All PraNets but the smallest. Their training step is not compiled, which takes a minute, and half
+# precision and the other backends are left to the smaller networks: the code is the same.
+LARGE = sorted(
+    name for name in NETWORKS if name.startswith("pranet_") and name != "pranet_mobilenetv2"
+)
 SIZES = ((64, 64), (32, 96))
 
 

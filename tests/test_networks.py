@@ -17,7 +17,7 @@ from polypseg.attention_unet import AttentionUNet
 from polypseg.attention_unet.layers import AttentionGate
 from polypseg.errors import InputError
 from polypseg.experiment.config import TrainConfig
-from polypseg.layers.backbones import BACKBONES
+from polypseg.layers.backbones import BACKBONES, STRIDES
 from polypseg.layers.features import build_backbone
 from polypseg.pranet import PraNet
 from polypseg.pranet.layers import ReverseAttention
@@ -47,7 +47,7 @@ def run_contract(backend, networks, folder, *options):
 def outputs(tmp_path_factory):
     """Logits by (network, backend), and the folder with the saved models."""
     folder = tmp_path_factory.mktemp("contract")
-    results = run_contract("tensorflow", list(NETWORKS), folder)
+    results = run_contract("tensorflow", SMALL, folder)
     others = [backend for backend in ("jax", "torch") if importlib.util.find_spec(backend)]
     with ThreadPoolExecutor(2) as pool:
         for found in pool.map(lambda backend: run_contract(backend, SMALL, folder), others):
@@ -55,7 +55,7 @@ def outputs(tmp_path_factory):
     return folder, results
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", SMALL)
 def test_contract_under_tensorflow(network, outputs):
     logits = outputs[1][network, "tensorflow"]
     assert logits["32x96"].shape == (
@@ -67,10 +67,18 @@ def test_contract_under_tensorflow(network, outputs):
     assert all(np.ptp(array) > 0 for array in logits.values())
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", SMALL)
 def test_a_training_step_lowers_the_loss(network, outputs):
     before, after = outputs[1][network, "tensorflow"]["losses"]
     assert 0 < after < before
+
+
+@pytest.mark.slow
+def test_contract_of_large_networks(tmp_path):
+    found = run_contract("tensorflow", LARGE, tmp_path)
+    for network in LARGE:
+        before, after = found[network, "tensorflow"]["losses"]
+        assert 0 < after < before
 
 
 def test_the_default_network_is_among_them():
@@ -111,12 +119,12 @@ def test_saved_models_load_in_a_new_process_without_our_arguments(outputs):
         "for path in sys.argv[1:]:\n"
         "    np.save(path + '.npy', keras.saving.load_model(path)(x, training=False))\n"
     )
-    paths = [folder / f"{network}.keras" for network in NETWORKS]
+    paths = [folder / f"{network}.keras" for network in SMALL]
     result = subprocess.run(
         [sys.executable, "-c", program, *paths], cwd=HERE.parent, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    for network, path in zip(NETWORKS, paths):
+    for network, path in zip(SMALL, paths):
         array = expected[network, "tensorflow"]["64x64"]
         np.testing.assert_allclose(
             np.load(f"{path}.npy"), array, atol=1e-5 * max(1, np.abs(array).max())
@@ -162,14 +170,35 @@ def test_reverse_attention_sees_only_what_the_coarse_map_left_out():
     )
 
 
-@pytest.mark.parametrize(
-    "name, channels", [("mobilenetv2", (192, 576, 1280)), ("resnet50", (512, 1024, 2048))]
-)
-def test_backbone_taps_strides_8_16_32(name, channels):
-    features = build_backbone(name)(np.zeros((1, 64, 96, 3), "float32"))
-    assert [tuple(f.shape) for f in features] == [
-        (1, 64 // s, 96 // s, c) for s, c in zip((8, 16, 32), channels)
+CHANNELS = {  # at strides 2, 4, 8, 16 and 32
+    "resnet50": (64, 256, 512, 1024, 2048),
+    "resnet101": (64, 256, 512, 1024, 2048),
+    "mobilenetv2": (96, 144, 192, 576, 1280),
+    "efficientnet_lite0": (16, 24, 40, 112, 1280),
+    "efficientnet_lite2": (16, 24, 48, 120, 1280),
+    "res2net50": (64, 256, 512, 1024, 2048),
+}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_taps_of_every_backbone(name):
+    shapes = build_backbone(name, strides=STRIDES).compute_output_shape((1, 64, 96, 3))
+    assert [tuple(shape) for shape in shapes] == [
+        (1, 64 // s, 96 // s, channels) for s, channels in zip(STRIDES, CHANNELS[name])
     ]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_pranet_of_every_backbone_is_saved_and_loaded(name, tmp_path):
+    keras.utils.set_random_seed(1)
+    model = PraNet(name, channels=8, reverse_channels=(8, 9, 7), input_size=64)
+    x = np.random.default_rng(1).uniform(0, 255, (1, 32, 64, 3)).astype("float32")
+    expected = np.asarray(model(x, training=False))
+    assert expected.shape == (1, 32, 64, 4) and np.ptp(expected) > 0
+    assert type(model).from_config(model.get_config()).get_config() == model.get_config()
+    model.save(tmp_path / "a.keras")
+    again = keras.saving.load_model(tmp_path / "a.keras")
+    np.testing.assert_array_equal(again(x, training=False), expected)
 
 
 def test_backbone_equals_keras_applications(tmp_path):
@@ -194,6 +223,7 @@ def test_backbone_equals_keras_applications(tmp_path):
         taps = keras.Model(theirs.input, [theirs.get_layer(tap).output for tap in spec.taps])
         module = {
             "resnet50": keras.applications.resnet50,
+            "resnet101": keras.applications.resnet,
             "mobilenetv2": keras.applications.mobilenet_v2,
         }[name]
         for mine, expected in zip(ours(image), taps(module.preprocess_input(image.copy()))):
@@ -274,7 +304,5 @@ def test_images_of_another_size_than_multiples_of_the_stride(build, stride):
 
 
 def test_unknown_backbone():
-    with pytest.raises(
-        ValueError, match="one of resnet50, mobilenetv2, res2net50, got backbone=vgg16"
-    ):
+    with pytest.raises(ValueError, match="one of resnet50, .*, res2net50, got backbone=vgg16"):
         PraNet("vgg16")
