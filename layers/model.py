@@ -15,6 +15,9 @@ class ImageModel(keras.Model):
     Attributes:
         stride: height and width of an image must be multiples of it. The subclass sets it.
         config: arguments that rebuild the model. The subclass sets them in `__init__`.
+        temperature: T > 0, saved with the model; 1.0 in files of earlier versions. The model
+            itself returns logits z. Those who make probabilities of them take sigmoid(z / T), see
+            `polypseg.training.temperature`.
 
     Raises:
         InputError: the model is called or traced (`predict`, `fit`) with images of another size.
@@ -22,6 +25,7 @@ class ImageModel(keras.Model):
 
     stride: int
     config: dict[str, Any]
+    temperature: float = 1.0
 
     def __call__(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Any:
         self._check_size(inputs)
@@ -43,10 +47,14 @@ class ImageModel(keras.Model):
             )
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name} | self.config
+        return {"name": self.name} | self.config | {"temperature": self.temperature}
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> Self:
-        return cls(**config)
+        config = dict(config)
+        temperature = config.pop("temperature", 1.0)
+        model = cls(**config)
+        model.temperature = temperature
+        return model

@@ -52,11 +52,14 @@ class Saved(NamedTuple):
         run: the run that saved it, see `run.run_id`; None in files of earlier versions.
         history: digest of the history until this epoch, see `history_digest`; None in `best.keras`
             and in files of earlier versions.
+        temperature: that of the network; None in `best.keras` until training ends and fits it.
+            Earlier versions did not fit one, which is 1.
     """
 
     epoch: int
     run: str | None = None
     history: str | None = None
+    temperature: float | None = 1.0
 
 
 def save_model(model: "keras.Model", path: Path, saved: Saved) -> None:
@@ -84,8 +87,9 @@ def read_saved(path: Path, argument: str = "resume") -> Saved:
         if not archive.comment:
             return Saved(0)
         saved = Saved(**json.loads(archive.comment))
-        digests = all(isinstance(value, str | None) for value in saved[1:])
-        if type(saved.epoch) is not int or saved.epoch < 1 or not digests:
+        digests = all(isinstance(value, str | None) for value in (saved.run, saved.history))
+        fitted = isinstance(saved.temperature, float | None)
+        if type(saved.epoch) is not int or saved.epoch < 1 or not digests or not fitted:
             raise ValueError(f"it says {archive.comment!r}")
         return saved
 
@@ -135,6 +139,12 @@ def history_digest(path: Path, epochs: int) -> str:
 def best_row(history: Sequence[Row]) -> Row:
     """The first row with the highest validation Dice."""
     return max(history, key=lambda row: row["val_dice"])
+
+
+def is_final(path: Path, history: Sequence[Row]) -> bool:
+    """Whether `best.keras` is the network of the best epoch, with its temperature."""
+    saved = read_saved(path)
+    return saved.epoch == best_row(history)["epoch"] and saved.temperature is not None
 
 
 def is_complete(history: Sequence[Row], config: TrainConfig) -> bool:

@@ -16,7 +16,7 @@ from polypseg.experiment.run_folder import finished_runs
 from polypseg.files import digest, file_digest
 
 from .formats import exported_as
-from .formats.keras import KerasEngine
+from .formats.keras import KerasEngine, tempered
 
 RULE = "mean of logits"
 
@@ -160,6 +160,7 @@ class EnsembleEngine(KerasEngine):
         self.model = mean_network([engine.model for engine in engines])
         self.input_size = first.input_size
         self.maps = ("answer",)
+        self.temperature = 1.0  # the model has divided the logits of each member by its own
         self.name = f"Keras, mean of {len(members)} networks"
         if input_size is not None:
             self.resize(input_size)
@@ -168,7 +169,8 @@ class EnsembleEngine(KerasEngine):
 def mean_network(networks: Sequence[Any]) -> Any:
     """A Keras model that gives the mean of the logits of several networks.
 
-    The networks keep their weights; of each only the layers run that its answer needs.
+    The logits of each network are divided by its temperature first. The networks keep their
+    weights; of each only the layers run that its answer needs.
 
     Args:
         networks: Keras models as `train` saves them.
@@ -181,7 +183,9 @@ def mean_network(networks: Sequence[Any]) -> Any:
 
     image = keras.Input((None, None, 3), name="image")
     answers = [
-        keras.Model(network.input, answer(network), name=f"member_{number}")(image)
+        keras.Model(network.input, tempered(network, answer(network)), name=f"member_{number}")(
+            image
+        )
         for number, network in enumerate(networks, 1)
     ]
     mean = keras.layers.Average(dtype="float32", name="mean")(answers)

@@ -137,7 +137,8 @@ class RunFolder(keras.callbacks.Callback):
         """Save the model, with the averages of its weights if there are any, as `best.keras`."""
         with averaged_weights(self.model):
             self.plain.set_weights(self.model.get_weights())
-        save_model(self.plain, self.folder / "best.keras", Saved(len(self.history), self.run))
+        saved = Saved(len(self.history), self.run, temperature=None)
+        save_model(self.plain, self.folder / "best.keras", saved)
 
 
 class ReportProgress(keras.callbacks.Callback):

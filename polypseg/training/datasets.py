@@ -17,7 +17,7 @@ from polypseg.data.problems import Report
 from polypseg.data.splits import Split, read_folds, read_split
 from polypseg.data.verify import ONE_COLOUR, Hashes
 from polypseg.errors import InputError, expect, of_argument, reading
-from polypseg.experiment.checkpoint import is_complete, read_history, saved_epoch
+from polypseg.experiment.checkpoint import is_complete, is_final, read_history, saved_epoch
 from polypseg.experiment.config import TrainConfig, as_window
 from polypseg.experiment.fingerprints import check_unchanged, fingerprints, read_fingerprints
 from polypseg.experiment.run import FOLDS
@@ -316,9 +316,9 @@ def _check_learnable(
 
 
 def _is_complete(folder: Path, config: TrainConfig) -> bool:
-    """Whether no epoch of the run in `folder` is left to train."""
-    rows = read_history(folder / "history.csv")
-    return is_complete(rows[: saved_epoch(folder / "last.keras")], config)
+    """Whether no epoch of the run in `folder` is left to train, and no temperature to fit."""
+    rows = read_history(folder / "history.csv")[: saved_epoch(folder / "last.keras")]
+    return is_complete(rows, config) and is_final(folder / "best.keras", rows)
 
 
 def _check_groups(split: Split, groups: Mapping[str, str]) -> None:

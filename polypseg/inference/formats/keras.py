@@ -12,10 +12,15 @@ from polypseg.runtime import check_backend, expect_process, has_gpu, load_tensor
 
 
 class KerasEngine:
-    """Runs a Keras model that returns logits. Their last channel is the final prediction."""
+    """Runs a Keras model that returns logits. Their last channel is the final prediction.
+
+    Attributes:
+        temperature: of the network, by which its logits are divided.
+    """
 
     threshold = 0.5
     name = "Keras"
+    kind = "keras"
 
     def __init__(self, path: Path):
         if not path.is_file():
@@ -31,6 +36,7 @@ class KerasEngine:
                 "model",
             )
         self.maps: tuple[str, ...] = self.model.maps
+        self.temperature = temperature_of(self.model)
 
     def resize(self, input_size: int) -> None:
         """Run at another size, a multiple of the network's stride. Raises `InputError`."""
@@ -41,7 +47,26 @@ class KerasEngine:
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
         expect_process("Keras or TensorFlow")
-        return np.asarray(self.model.predict_on_batch(batch), np.float32)
+        logits = np.asarray(self.model.predict_on_batch(batch), np.float32)
+        return logits if self.temperature == 1 else logits / np.float32(self.temperature)
+
+
+def temperature_of(model: Any) -> float:
+    """The temperature of a Keras model; 1.0 for a network that has none. Raises `InputError`."""
+    value = getattr(model, "temperature", 1.0)
+    good = isinstance(value, float) and 0 < value < float("inf")
+    expect(good, "model", "a network with a temperature above 0", value)
+    return value
+
+
+def tempered(model: Any, logits: Any) -> Any:
+    """The logits, outputs of a Keras model, divided by its temperature."""
+    import keras
+
+    temperature = temperature_of(model)
+    if temperature == 1:
+        return logits
+    return keras.layers.Rescaling(1 / temperature, dtype="float32", name="tempered")(logits)
 
 
 def load_model(path: Path) -> Any:
