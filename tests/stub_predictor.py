@@ -44,12 +44,12 @@ class Stub:
 
 def run_with_stub(script, *arguments, **options):
     """The script in this process, with `Stub` in place of a network."""
-    load = staticmethod(lambda path, input_size=None: Stub())
+    load = staticmethod(lambda path, input_size=None, engine="auto": Stub())
     with mock.patch.object(Predictor, "load", load):
         return run_script(ROOT / script, "--model", "stub", *arguments, **options)
 
 
 if __name__ == "__main__":
-    Predictor.load = staticmethod(lambda path, input_size=None: Stub())
+    Predictor.load = staticmethod(lambda path, input_size=None, engine="auto": Stub())
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -20,7 +20,7 @@ rng = np.random.default_rng(5)
 class Engine:
     """Its logits are the red and the blue channel, scaled; `batches` has the sizes of its calls."""
 
-    input_size, threshold, maps, name = 24, 0.5, ("coarse", "answer"), "test"
+    input_size, threshold, maps, name, kind = 24, 0.5, ("coarse", "answer"), "test", "test"
 
     def __init__(self):
         self.batches = []

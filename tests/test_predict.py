@@ -428,7 +428,7 @@ class Interrupted(Stub):
             time.sleep(0.5)
         return super().__call__(images)
 
-Predictor.load = staticmethod(lambda path, input_size=None: Interrupted())
+Predictor.load = staticmethod(lambda path, input_size=None, engine="auto": Interrupted())
 runpy.run_path("test.py", run_name="__main__")
 """
 

@@ -22,7 +22,7 @@ class Tiny(keras.Model):
 
     maps = ("answer",)
 
-    def __init__(self, input_size=32, filters=6, stateless=False, **kwargs):
+    def __init__(self, input_size=32, filters=6, stateless=False, temperature=1.0, **kwargs):
         image = keras.Input((None, None, 3))
         x = keras.layers.Rescaling(1 / 255)(image)
         x = keras.layers.Conv2D(filters, 5, padding="same", activation="relu")(x)
@@ -35,18 +35,22 @@ class Tiny(keras.Model):
         )
         self.input_size, self.filters, self.stateless = input_size, filters, stateless
 
+        self.temperature = temperature
+
     def get_config(self):
-        return {
-            name: getattr(self, name) for name in ("name", "input_size", "filters", "stateless")
-        }
+        names = ("name", "input_size", "filters", "stateless", "temperature")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**config)
 
 
-def install(setitem=dict.__setitem__, **options):
-    """Let every `--model` stand for `Tiny(input_size, **options)`."""
+def install(setitem=dict.__setitem__, export=False, **options):
+    """Let every `--model` stand for `Tiny(input_size, **options)`.
+
+    Unless `export`, training writes no `best.onnx`, which takes longer than the training.
+    """
 
     def arguments(config):
         return {"input_size": config.input_size} | options
@@ -55,6 +59,10 @@ def install(setitem=dict.__setitem__, **options):
         setitem(
             NETWORKS, name, dataclasses.replace(network, load=lambda: Tiny, arguments=arguments)
         )
+    if not export:
+        from polypseg.training import train as training
+
+        setitem(vars(training), "write_fast_file", lambda folder, progress: None)
 
 
 if __name__ == "__main__":

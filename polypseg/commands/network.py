@@ -1,5 +1,6 @@
 """What `infer_image.py` and `infer_video.py` have in common, and options of several commands."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -8,11 +9,13 @@ from polypseg.console.run import say
 from polypseg.errors import InputError, expect
 from polypseg.experiment.config import as_window, check_window
 from polypseg.inference.advice import export_advice
+from polypseg.inference.formats import AUTO, ENGINES
 from polypseg.options import option
 
 if TYPE_CHECKING:
     from polypseg.inference import Predictor
     from polypseg.inference.ensemble import Where
+    from polypseg.scoring.row_scores import RowScores
 
 
 ENSEMBLE = "run folders or .keras files as one network, which gives the mean of their logits"
@@ -41,6 +44,23 @@ def network_of(options: ChoosesNetwork) -> "Where":
     return options.ensemble or options.model or ""
 
 
+def engine_option(group: str) -> Any:
+    """The option `engine` of the commands that run a network."""
+    names = " | ".join((AUTO, *ENGINES))
+    return option(
+        AUTO,
+        group,
+        f"what runs a run folder's network, {names}; auto: the first one that is installed and has "
+        "a file in the folder",
+        "NAME",
+    )
+
+
+def check_engine(engine: str) -> None:
+    """Raise `InputError` for an unknown name."""
+    expect(engine in (AUTO, *ENGINES), "engine", " | ".join((AUTO, *ENGINES)), engine)
+
+
 @dataclass(frozen=True, kw_only=True)
 class InferenceOptions:
     """The options that choose a network and how it runs, for any input."""
@@ -53,6 +73,7 @@ class InferenceOptions:
         "--model-path",
     )
     ensemble: list[str] | None = option(None, "input", ENSEMBLE, "RUN")
+    engine: str = engine_option("input")
     input_size: int | None = option(
         None,
         "network",
@@ -72,6 +93,7 @@ class InferenceOptions:
     def __post_init__(self) -> None:
         """Raise `InputError` for the first value out of range."""
         check_network(self)
+        check_engine(self.engine)
         check_threshold(self.threshold)
         expect(self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
 
@@ -123,16 +145,24 @@ def load_predictor(options: NetworkOptions) -> "Predictor":
 
 
 def load_network(options: InferenceOptions) -> "Predictor":
-    """Load the network. Print a line first, because this takes seconds; afterwards, print how it
-    could run faster.
+    """Load the network. Print a line first, because this may take seconds; afterwards, print what
+    runs it, and how it could run faster.
     """
     where = network_of(options)
     say(f"loading the network {network_name(options)} ...")
-    predictor = inference.Predictor.load(where, options.input_size)
+    predictor = inference.Predictor.load(where, options.input_size, options.engine)
+    say(f"engine: {predictor.engine}, {predictor.input_size} px")
     advice = export_advice(where, predictor)
-    if advice:
+    if advice and options.engine == AUTO and not options.input_size:
         say(advice)
     return predictor
+
+
+def print_engines(rows: "Sequence[RowScores]") -> None:
+    """Print what ran the networks, once for each."""
+    engines = {row.source.path_text: row.network.engine for row in rows if row.network}
+    for path, engine in engines.items():
+        say(f"{path}: {engine}")
 
 
 def network_name(options: ChoosesNetwork) -> str:

@@ -10,6 +10,8 @@ from tqdm import tqdm
 from polypseg.console.run import say
 from polypseg.errors import InputError
 
+from .network import print_engines
+
 if TYPE_CHECKING:
     from polypseg.scoring.sources import Source
     from polypseg.scoring.volumes.rows import VolumeRow
@@ -60,6 +62,7 @@ def score_patients(
         with tqdm(total=count, unit=" files", leave=False, disable=None) as bar:
             rows = run.score_volumes(sources, **how, folder=folder, on_item=bar.update)
         say(tables.terminal_volume_tables(rows))
+        print_engines(rows)
         _print_empty(rows)
         if folder:
             outputs.write_volume_tables(folder, rows)

@@ -14,11 +14,20 @@ from polypseg.console.run import say, warn
 from polypseg.data.mask_rule import MaskRule, mask_rule
 from polypseg.errors import InputError, expect
 from polypseg.experiment.config import check_window
+from polypseg.inference.formats import AUTO
 from polypseg.options import option
 from polypseg.runtime import keep_freed_memory
 
 from . import per_volume
-from .network import ENSEMBLE, check_threshold, limit_megapixels, megapixels_option
+from .network import (
+    ENSEMBLE,
+    check_engine,
+    check_threshold,
+    engine_option,
+    limit_megapixels,
+    megapixels_option,
+    print_engines,
+)
 
 if TYPE_CHECKING:
     from polypseg.inference.ensemble import Where
@@ -42,6 +51,7 @@ class TestOptions:
         "--model-path",
     )
     ensemble: list[str] | None = option(None, "a network", ENSEMBLE, "RUN")
+    engine: str = engine_option("a network")
     data_path: list[str] | None = option(
         None, "a network", "folder with images/ and masks/ (default: the run's)", "DIR"
     )
@@ -201,6 +211,8 @@ class TestOptions:
         for name in names:
             if getattr(self, name):
                 raise InputError(f"requires `{other}`", name)
+        if not self.networks and self.engine != AUTO:
+            raise InputError("requires `model`", "engine")
         expect(self.networks or self.masks, "masks", "a folder of masks for `predictions`")
         expect(self.out or not self.save_predictions, "save_predictions", "a folder in `out`")
         expect(self.out or not self.csv_long, "csv_long", "a folder in `out`")
@@ -214,6 +226,7 @@ class TestOptions:
         expect(scored in SUBSETS, "subset", ", ".join(SUBSETS), scored)
         expect(self.empty in ("skip", "one", "zero"), "empty", "skip, one or zero", self.empty)
         expect(not (self.stems and self.subset), "stems", "either `stems` or `subset`", "both")
+        check_engine(self.engine)
         check_threshold(self.threshold)
         mask_rule(self.label, self.ignore, self.mask_color)
         check_window(self.window)
@@ -264,6 +277,7 @@ def main() -> None:
         "masks": options.mask_rule,
         "window": options.window,
         "input_size": options.input_size,
+        "engine": options.engine,
         "tta": options.tta,
         "boundary": options.boundary,
     }
@@ -290,6 +304,7 @@ def main() -> None:
                 on_image=bar.update,
             )
         say(run.terminal_tables(rows))
+        print_engines(rows)
         print_empty_masks(rows)
         if any(map(run.has_volumes, sources)):
             say("These are slices of volumes: --per-volume scores patients, as papers on CT do")

@@ -2,9 +2,12 @@
 
 import os
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polypseg.runtime import command, has_gpu
+
+from .engines import export_command
 
 if TYPE_CHECKING:
     from .ensemble import Where
@@ -22,10 +25,15 @@ def export_advice(where: "Where", predictor: "Predictor") -> str | None:
         predictor: the loaded network.
 
     Returns:
-        The line. None if the network is an exported file already, or if there is a GPU.
+        The line. None if Keras does not run the network, or if there is a GPU.
     """
     if not predictor.engine.startswith("Keras") or has_gpu():
         return None
+    if isinstance(where, str | os.PathLike) and os.path.isdir(where) and not predictor.origin:
+        if os.path.lexists(Path(where, "best.onnx")):  # a note has said why it is not used
+            return None
+        again = export_command(Path(where), "onnx")
+        return f"note: Keras runs this network; with best.onnx it starts and runs faster: {again}"
     if isinstance(where, str | os.PathLike):
         network, out = f"--model {shlex.quote(os.fspath(where))}", ""
     else:

@@ -15,14 +15,14 @@ import cv2
 import numpy as np
 
 from polypseg.errors import InputError
-from polypseg.files import part_path, writing
+from polypseg.files import file_digest, part_path, writing
 from polypseg.outputs import claim
 from polypseg.runtime import quiet
 
 from .ensemble import Where, answer, find_members, origin
 from .formats import format_of
 from .formats.base import Format
-from .formats.keras import KerasEngine
+from .formats.keras import KerasEngine, tempered
 from .networks import Network, find_network, keras_network
 from .predictor import sigmoid
 
@@ -131,12 +131,18 @@ def _export(
             "maps": maps,
             "window": network.window,
             "precision": precision,
+            "all_maps": maps == original.maps,
             "versions": {
                 name: importlib.metadata.version(name)
                 for name in ("keras", "tensorflow", *form.packages.values())
             },
             **({"volume": network.preparation.as_dict()} if network.preparation else {}),
-            **({"ensemble": origin(network.members)} if network.members else {}),
+            # Of the network itself, so that its file is not taken for that of another one.
+            **(
+                {"ensemble": origin(network.members)}
+                if network.members
+                else {"source": file_digest(network.files[0])}
+            ),
         }
     )
     folder = part_path(out)
@@ -171,13 +177,13 @@ def _export(
 
 
 def serving_model(network: Any, size: int, all_maps: bool, batch_size: int | None) -> Any:
-    """A Keras model with a fixed image size that returns probabilities.
+    """A Keras model with a fixed image size that returns probabilities, with the temperature.
 
     Without `all_maps`, the model lacks the layers that only compute the side outputs.
     """
     import keras
 
-    logits = network.output if all_maps else answer(network)
+    logits = tempered(network, network.output if all_maps else answer(network))
     image = keras.Input((size, size, 3), batch_size=batch_size, name="image")
     logits = keras.Model(network.input, logits)(image, training=False)
     return keras.Model(

@@ -15,6 +15,7 @@ from polypseg.files import digest, file_digest
 from polypseg.runtime import ProcessLock
 
 from .ensemble import Where, origin
+from .formats import AUTO
 from .formats.base import Engine
 from .inputs import OneImage, as_image, is_one_image
 from .networks import find_network, open_engine
@@ -70,12 +71,13 @@ class Predictor:
         self.threshold = engine.threshold
         self.maps: tuple[str, ...] = tuple(engine.maps)
         self.engine = engine.name
+        self._kind = engine.kind
         self.origin = origin or {}
         self.window = window
         self.preparation = preparation
 
     @classmethod
-    def load(cls, path: Where, input_size: int | None = None) -> "Predictor":
+    def load(cls, path: Where, input_size: int | None = None, engine: str = AUTO) -> "Predictor":
         """Load a network, or several as one that gives the mean of their logits.
 
         Args:
@@ -84,25 +86,29 @@ class Predictor:
                 `.keras` files, or the folder of a cross-validation or of several seeds.
             input_size: height and width in pixels at which the network runs, a multiple of its
                 stride; default: the size of its training. An exported file has a fixed size.
+            engine: what runs the network of a run folder, `"onnx"`, `"openvino"`, `"tflite"` or
+                `"keras"`; all but Keras run the file that `export` wrote beside `best.keras`.
+                `"auto"` takes the first of these that is installed and has a file of this network;
+                the attribute `engine` says which one it is.
 
         Raises:
             InputError: the path is none of these, a package is missing, the network cannot run at
-                this size, or the networks of an ensemble do not fit together.
+                this size or in this engine, or the networks of an ensemble do not fit together.
 
         Example:
             >>> Predictor.load("pranet.onnx").engine
             'ONNX Runtime'
         """
-        network = find_network(path)
+        network = find_network(path, engine)
         stamps = _stamps(network.files)  # taken before the files are read
-        engine = network.open(input_size)
-        window = getattr(engine, "window", network.window)
-        preparation = getattr(engine, "preparation", network.preparation)
+        opened = network.open(input_size)
+        window = getattr(opened, "window", network.window)
+        preparation = getattr(opened, "preparation", network.preparation)
         if network.members:
             paths = [member.path.absolute() for member in network.members]
-            return cls(engine, paths, stamps, window, origin(network.members), preparation)
+            return cls(opened, paths, stamps, window, origin(network.members), preparation)
         one = Path(path).absolute()  # type: ignore[arg-type]  # a list has members
-        return cls(engine, one, stamps, window, getattr(engine, "origin", None), preparation)
+        return cls(opened, one, stamps, window, getattr(opened, "origin", None), preparation)
 
     def __getstate__(self) -> dict[str, Any]:
         if self._path is None:
@@ -192,7 +198,7 @@ class Predictor:
         batch = self._batch(images)
         with self._lock:
             if self._engine is None:  # unpickled, so it has a path
-                self._engine = open_engine(cast(Where, self._path), self.input_size)
+                self._engine = open_engine(cast(Where, self._path), self.input_size, self._kind)
             logits = self._engine.logits(batch)
         logits = np.moveaxis(logits[..., channels], -1, 1)
         return [

@@ -2,12 +2,13 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from polypseg.errors import InputError, reading
+from polypseg.errors import InputError, Note, reading
 from polypseg.files import (
     cannot_write,
     csv_rows,
@@ -36,7 +37,9 @@ class Record:
     Args:
         folder: the output folder.
         settings: settings of the network. `digest`, `input_size`, `threshold` and `window` must
-            equal those in the folder; the others are only stored.
+            equal those in the folder; the others are only stored. Of `engine` all names are stored
+            that made results in the folder: they give equal masks but for rounding, so a `Note`
+            says when another one goes on.
         overwrite: whether to process all images, even if the folder has their results. Results of
             other images are kept if the settings are the same, and removed otherwise.
 
@@ -52,6 +55,7 @@ class Record:
         self.folder, self._settings, self._overwrite = folder, settings, overwrite
         self.rows: dict[str, dict[str, str]] = {}  # key: name of the mask, in lower case
         self._outdated: list[dict[str, str]] = []  # rows whose files `begin` removes
+        self._engines: list[str] = []  # that made results in the folder before
         self._continues = False  # whether the table and the journal in the folder are kept
         for name in (TABLE, SETTINGS, _JOURNAL):
             if os.path.isdir(folder / name):
@@ -70,6 +74,7 @@ class Record:
             self._outdated = rows
         else:
             self._continues = True
+            self._engines = self._begun_engines()
             self.rows = {row["mask"].casefold(): row for row in rows}
 
     def _difference(self) -> str:
@@ -87,6 +92,11 @@ class Record:
             f"expected the settings that {self.folder} was made with, {was}, got {now}; choose "
             "another folder, or `overwrite` to process all images again"
         )
+
+    def _begun_engines(self) -> list[str]:
+        """The engines in the settings of the folder."""
+        begun = json.loads((self.folder / SETTINGS).read_text(encoding="utf-8"))
+        return [name for name in str(begun.get("engine", "")).split("; ") if name]
 
     def _read(self) -> list[dict[str, str]]:
         """The rows of the table, then those of the journal, which are newer."""
@@ -178,11 +188,26 @@ class Record:
                 (self.folder / TABLE).unlink(missing_ok=True)
             for path in (path for mask in stale for path in self._files(mask).values()):
                 remove(path)
-            write_text(self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
+            settings = {**self._settings, **self._all_engines()}
+            write_text(self.folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
             if journal:
                 write_text(self.folder / _JOURNAL, "".join(f"{line}\n" for line in journal))
             else:
                 (self.folder / _JOURNAL).unlink(missing_ok=True)
+
+    def _all_engines(self) -> dict[str, str]:
+        """The entry `engine` of the settings, if they have one."""
+        if "engine" not in self._settings:
+            return {}
+        now, before = str(self._settings["engine"]), "; ".join(self._engines)
+        if before and before != now:
+            warnings.warn(
+                f"the results in {self.folder} are by {before}, and those that follow are by "
+                f"{now}; both are in {SETTINGS}",
+                Note,
+                stacklevel=1,
+            )
+        return {"engine": "; ".join(dict.fromkeys([*self._engines, now]))}
 
     def add(self, rows: Iterable[dict[str, Any]]) -> None:
         """Add the rows that `segment` yields for images whose files are complete."""

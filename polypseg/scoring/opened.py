@@ -11,6 +11,7 @@ import numpy as np
 from polypseg.data.maps import read_map
 from polypseg.errors import Note
 from polypseg.experiment.config import as_window
+from polypseg.inference.formats import AUTO
 from polypseg.inference.predict import predict
 from polypseg.inference.predictor import Predictor
 
@@ -41,12 +42,18 @@ class Opener:
         window: of images with 16 bits, see `read_image`; default: that of the run, if any.
         input_size: height and width at which networks run; default: their own.
         tta: average a network's maps over the image and its three flips.
+        engine: what runs the network of a run folder, see `Predictor.load`.
     """
 
     def __init__(
-        self, window: Sequence[int] | None = None, input_size: int | None = None, tta: bool = False
+        self,
+        window: Sequence[int] | None = None,
+        input_size: int | None = None,
+        tta: bool = False,
+        engine: str = AUTO,
     ) -> None:
         self._window, self._input_size, self._tta = window, input_size, tta
+        self._engine = engine
         self._loaded: dict[Path | tuple[Path, ...], Predictor] = {}
 
     def __call__(self, source: Source) -> Opened:
@@ -55,7 +62,9 @@ class Opener:
             return Opened(None, _saved_maps, "predictions", 0.5)
         # The sources of a network follow each other, so only one is kept.
         if source.path not in self._loaded:
-            self._loaded = {source.path: Predictor.load(source.path, self._input_size)}
+            self._loaded = {
+                source.path: Predictor.load(source.path, self._input_size, self._engine)
+            }
             if self._window:
                 self._loaded[source.path].window = as_window(self._window)
             self._note_flips(source, self._loaded[source.path])
@@ -63,7 +72,12 @@ class Opener:
         if source.config is None:
             check_slices(source, predictor.preparation)
         network = NetworkFacts(
-            predictor.digest, predictor.input_size, self._tta, predictor.window, predictor.origin
+            predictor.digest,
+            predictor.input_size,
+            self._tta,
+            predictor.window,
+            predictor.origin,
+            predictor.engine,
         )
         maps_of = partial(predict, predictor, tta=self._tta)
         return Opened(network, maps_of, "data_path", predictor.threshold)

@@ -27,6 +27,7 @@ class NetworkFacts(NamedTuple):
         tta: whether its maps are averages over flips.
         window: of images with 16 bits, see `data.images.read_image`.
         origin: of an ensemble, see `Predictor.origin`.
+        engine: what ran it, see `Predictor.engine`.
     """
 
     digest: str
@@ -34,6 +35,7 @@ class NetworkFacts(NamedTuple):
     tta: bool
     window: Window | None = None
     origin: dict[str, Any] | None = None
+    engine: str | None = None
 
 
 class Fact(NamedTuple):
@@ -144,6 +146,7 @@ class RowScores:
             of_run = [
                 Fact("subset", "subset", source.subset),
                 Fact("input_size", "input size", network.input_size),
+                Fact("engine", "engine", network.engine),
                 Fact("window", "window", list(network.window) if network.window else None),
                 Fact("tta", "averaged over flips", network.tta),
             ]

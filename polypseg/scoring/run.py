@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from polypseg.data.mask_rule import MASK_OPTIONS, MaskRule, mask_rule
 from polypseg.errors import expect, of_argument
+from polypseg.inference.formats import AUTO
 from polypseg.metrics.boundary import surface_distance_version
 
 from .comparison import note_not_compared
@@ -37,6 +38,7 @@ def score_sources(
     masks: MaskRule | None = None,
     window: Sequence[int] | None = None,
     input_size: int | None = None,
+    engine: str = AUTO,
     tta: bool = False,
     lesion_iou: float = 0.1,
     lesion_pixels: int = 10,
@@ -54,6 +56,7 @@ def score_sources(
         masks: what the levels of the masks mean; default: as for the run, if there is one.
         window: of images with 16 bits, see `read_image`; default: that of the run, if any.
         input_size: height and width at which networks run; default: their own.
+        engine: what runs the network of a run folder, see `Predictor.load`.
         tta: average a network's maps over the image and its three flips.
         lesion_iou: a lesion is found if its IoU with a predicted component is above this.
         lesion_pixels: the smallest size of a lesion.
@@ -67,7 +70,7 @@ def score_sources(
     if boundary is not None:
         surface_distance_version()  # an error now if the package is missing, not after the network
     note_not_compared(sources, "image")
-    opener = Opener(window, input_size, tta)
+    opener = Opener(window, input_size, tta, engine)
     rows = []
     for source in sources:
         network, maps_of, argument, own_threshold = opener(source)

@@ -17,6 +17,11 @@ NAMES = (
     "tflite",
 )
 
+AUTO = "auto"
+# What runs the network of a run folder; "auto" takes the first one that can. ONNX Runtime comes
+# before OpenVINO, because it starts faster (docs/performance.md).
+ENGINES = ("onnx", "openvino", "tflite", "keras")
+
 
 @cache
 def format_of(name: str) -> "Format":

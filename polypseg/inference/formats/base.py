@@ -32,12 +32,14 @@ class Engine(Protocol):
         threshold: threshold of the probabilities, as stored in the file.
         maps: names of the output channels. The last one is `"answer"`, the final prediction.
         name: name of the engine for the user, such as `"OpenVINO float32"`.
+        kind: its name in `formats.ENGINES`, or that of its format.
     """
 
     input_size: int
     threshold: float
     maps: tuple[str, ...]
     name: str
+    kind: str
 
     def logits(self, batch: np.ndarray) -> np.ndarray:
         """Compute `(B, S, S, maps)` float32 from `(B, S, S, 3)` float32 RGB in 0..255."""
@@ -58,6 +60,7 @@ class Format:
         open_exact: like `open`, but always computes in float32. Needed only if `open` may choose a
             lower precision; default: `open`.
         packages: optional packages for writing and checking: module -> name on PyPI.
+        runs_with: the modules that running needs.
         marker: name of a file that identifies a folder of this format.
         beside: suffixes of the further files that lie beside the main file.
         float16: whether weights can be stored in float16.
@@ -69,6 +72,7 @@ class Format:
     open: Callable[[Path], Engine] | None
     open_exact: Callable[[Path], Engine] | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
+    runs_with: tuple[str, ...] = ()
     marker: str = ""
     beside: tuple[str, ...] = ()
     float16: bool = True
@@ -86,7 +90,21 @@ class Format:
 
 
 class ExportedEngine:
-    """Base class of the engines of exported files. Their input size is fixed."""
+    """Base class of the engines of exported files. Their input size is fixed.
+
+    Attributes:
+        source: digest of the `.keras` file that the file was made of; None for an ensemble, and in
+            files of earlier versions.
+        all_maps: whether it has all maps of the network; False in files of earlier versions.
+        precision: of the stored weights, `"float32"` or `"float16"`.
+    """
+
+    kind: str
+    name: str
+
+    def logits(self, batch: np.ndarray) -> np.ndarray:
+        """As in `Engine`."""
+        raise NotImplementedError
 
     def describe(self, text: str | bytes | None, path: Path) -> None:
         """Read the description (JSON) that export.py stored in the file. Raises `InputError`."""
@@ -134,6 +152,9 @@ class ExportedEngine:
                 ),
             )
             self.window = (window[0], window[1]) if window else None
+            self.source = description.get("source")
+            self.all_maps = description.get("all_maps") is True
+            self.precision = str(description.get("precision"))
             # Only in the file of a network that was trained on slices of volumes.
             volume = description.get("volume")
             self.preparation = None if volume is None else Preparation.from_dict(volume)

@@ -44,6 +44,7 @@ def _store_in_float16(graph: Any) -> None:
 
 class OnnxEngine(ExportedEngine):
     name = "ONNX Runtime"
+    kind = "onnx"
 
     def __init__(self, path: Path):
         runtime = load_package("onnxruntime", "onnxruntime", path)
@@ -69,4 +70,5 @@ FORMAT = Format(
     write=write_network,
     open=OnnxEngine,
     packages={"onnx": "onnx", "tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
+    runs_with=("onnxruntime",),
 )

@@ -37,6 +37,8 @@ class OpenVINOEngine(ExportedEngine):
         precision: `"bfloat16"` or `"float32"`; default: bfloat16 if the processor supports it.
     """
 
+    kind = "openvino"
+
     def __init__(self, path: Path, precision: str | None = None):
         expect_process("OpenVINO")
         openvino = load_package("openvino", "openvino", path)
@@ -111,5 +113,6 @@ FORMAT = Format(
     open=OpenVINOEngine,
     open_exact=partial(OpenVINOEngine, precision="float32"),
     packages={"openvino": "openvino"},
+    runs_with=("openvino",),
     beside=(".bin",),
 )

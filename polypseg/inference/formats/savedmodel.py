@@ -20,6 +20,7 @@ def write_network(serving: Any, path: Path, precision: str, description: str) ->
 
 class SavedModelEngine(ExportedEngine):
     name = "TensorFlow SavedModel"
+    kind = "savedmodel"
 
     def __init__(self, path: Path):
         expect_process("Keras or TensorFlow")

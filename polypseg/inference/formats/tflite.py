@@ -29,6 +29,7 @@ def write_network(serving: Any, path: Path, precision: str, description: str) ->
 
 class LiteRTEngine(ExportedEngine):
     name = "LiteRT"
+    kind = "tflite"
 
     def __init__(self, path: Path):
         litert = load_package("ai_edge_litert.interpreter", "ai-edge-litert", path)
@@ -58,5 +59,6 @@ FORMAT = Format(
     write=write_network,
     open=LiteRTEngine,
     packages={"ai_edge_litert": "ai-edge-litert"},
+    runs_with=("ai_edge_litert",),
     one_image=True,
 )

@@ -10,6 +10,7 @@ from polypseg.data.mask_rule import MASK_OPTIONS, MaskRule, mask_rule
 from polypseg.data.masks import read_mask
 from polypseg.data.nifti import is_nifti
 from polypseg.errors import InputError, Note, expect, of_argument
+from polypseg.inference.formats import AUTO
 from polypseg.layers.types import IGNORED
 from polypseg.metrics.boundary import surface_distance_version
 from polypseg.metrics.volume import volume_scores
@@ -33,6 +34,7 @@ def score_volumes(
     masks: MaskRule | None = None,
     window: Sequence[int] | None = None,
     input_size: int | None = None,
+    engine: str = AUTO,
     tta: bool = False,
     boundary: float | None = None,
     folder: ResultsFolder | None = None,
@@ -45,7 +47,7 @@ def score_volumes(
     Args:
         sources: slices, from `network_sources` or `saved_sources`, of a folder that
             `prepare_data.py` wrote; or volumes, from `volume_sources`.
-        threshold, masks, window, input_size, tta: as for `run.score_sources`.
+        threshold, masks, window, input_size, engine, tta: as for `run.score_sources`.
         empty: what a patient without foreground scores, see `metrics.volume.volume_scores`.
         boundary: tolerance in mm of the surface Dice; None leaves HD95 and surface Dice out.
         folder: for the maps.
@@ -57,7 +59,7 @@ def score_volumes(
     if boundary is not None:
         surface_distance_version()  # an error now if the package is missing, not after the network
     note_not_compared(sources, "patient")
-    opener = Opener(window, input_size, tta)
+    opener = Opener(window, input_size, tta, engine)
     patients_by_source = [
         None if is_nifti(source.items[0].mask) else patients_of(source) for source in sources
     ]
