@@ -122,6 +122,7 @@ def test_training_while_it_saves(tmp_path):
     write_dataset(tmp_path / "data", 12, size=(40, 44), seed=1)
     arguments = ["--backbone", "mobilenetv2", "--backbone-weights", "none", "--input-size", 32]
     arguments += ["--batch-size", 4, "--epochs", KILLS + 2, "--patience", 99, "--deterministic"]
+    arguments += ["--no-export"]
     new = [sys.executable, ROOT / "train.py", "--data-path", tmp_path / "data", *arguments]
     run([*new, "--trained-model-path", tmp_path / "undisturbed"])
     folder, rng = tmp_path / "runs" / "pranet_mobilenetv2", random.Random(3)
@@ -141,7 +142,7 @@ def test_training_while_it_saves(tmp_path):
         process.wait()
         kills += 1
         if (folder / "config.json").exists():
-            command = [sys.executable, ROOT / "train.py", "--resume", folder]
+            command = [sys.executable, ROOT / "train.py", "--resume", folder, "--no-export"]
     assert kills == KILLS, "the run ended before it was killed"
     run(command)
     load_networks()

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Mapping, Sized
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -64,6 +65,12 @@ class TrainingProgress:
             f"{self.title}  loss {scores['loss']:.3f}  Dice {scores['dice']:.3f}  |  "
             f"validation: {validation}  |  {seconds:.0f} s{' *' if better else ''}{estimate}"
         )
+
+    def temperature_fitted(self, temperature: float) -> None:
+        say(f"temperature: {temperature:.3g} (fitted on validation)")
+
+    def export_begins(self, path: Path) -> None:
+        say(f"writing {path}, which starts faster than Keras ...")
 
 
 def _duration(seconds: float) -> str:

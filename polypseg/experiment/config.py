@@ -27,7 +27,7 @@ from .registry import (
 )
 
 # These options describe how this process is started. They are not stored in `config.json`.
-OF_THIS_START = ("resume", "coordinator", "num_processes", "process_id")
+OF_THIS_START = ("resume", "no_export", "coordinator", "num_processes", "process_id")
 _DEFAULT_LOSSES = ", ".join(f"{network.loss} for {name}" for name, network in NETWORKS.items())
 
 
@@ -266,8 +266,13 @@ class TrainConfig:
         None,
         "run",
         "continue an interrupted run; the only other options are `data_path` (if the data have "
-        "moved), `cache_gb`, `max_megapixels` and `devices`",
+        "moved), `cache_gb`, `max_megapixels`, `no_export` and `devices`",
         "RUN",
+    )
+    no_export: bool = option(
+        False,
+        "run",
+        "do not write best.onnx at the end, with which the other commands start faster",
     )
     devices: str = option(
         "one",

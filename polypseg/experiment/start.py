@@ -45,7 +45,7 @@ def _resumed(given: Mapping[str, Any]) -> TrainConfig:
                 hint = f"; to train its network further: {command('train')} {options}"
             raise InputError(
                 "cannot be given with `resume`, because the run keeps its options; only "
-                f"`data_path`, `cache_gb`, `max_megapixels` and `devices` can{hint}",
+                f"`data_path`, `cache_gb`, `max_megapixels`, `no_export` and `devices` can{hint}",
                 name,
             )
     run = open_run(given["resume"], "resume")

@@ -1,6 +1,7 @@
 """What a run reports while it trains."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from polypseg.data.pairs import Pair
@@ -61,6 +62,14 @@ class Progress(Protocol):
             better: whether its validation Dice is the highest so far.
             epochs_left: how many epochs can follow in this run; 0 if training stops here.
         """
+        return
+
+    def temperature_fitted(self, temperature: float) -> None:
+        """The last epoch has ended, and the network's temperature is fitted and saved."""
+        return
+
+    def export_begins(self, path: Path) -> None:
+        """The network is going to be exported to `path`, which takes up to minutes."""
         return
 
 

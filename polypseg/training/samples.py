@@ -30,7 +30,7 @@ def write_samples(
     Raises:
         SaveError: an image cannot be read, or the file cannot be written.
     """
-    predictor = Predictor.load(folder)
+    predictor = Predictor.load(folder, engine="keras")
     pairs = pairs[:: -(-len(pairs) // most)]
     try:
         scores = [

@@ -117,7 +117,7 @@ def score_test(folder: Path, pairs: Sequence[Pair], rule: MaskRule) -> list[dict
     if not path.exists():
         rows = [
             {"stem": scored.pair.stem, **scored.scores}
-            for scored in (evaluate(Predictor.load(folder), pairs, rule=rule) if pairs else ())
+            for scored in (evaluate(_in_keras(folder), pairs, rule=rule) if pairs else ())
         ]
         with saving(folder):
             write_text(path, scores_csv(("stem", *SCORES), rows))
@@ -131,6 +131,11 @@ def score_test(folder: Path, pairs: Sequence[Pair], rule: MaskRule) -> list[dict
         if not all(0 <= row[name] <= 1 for row in rows for name in SCORES):
             raise ValueError("a score outside [0, 1]")
     return rows
+
+
+def _in_keras(folder: Path) -> Predictor:
+    """The network of a run, always in the same engine, whether it is resumed or not."""
+    return Predictor.load(folder, engine="keras")
 
 
 def scores_csv(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from polypseg.experiment.checkpoint import (
     best_row,
     finished_epochs,
     is_complete,
+    is_final,
     remove_parts,
     saved_epoch,
     saving,
@@ -35,9 +36,11 @@ from .callbacks import ReportProgress, RunFolder, SeedEpoch, StopOnNonFinite
 from .datasets import Data, load_data
 from .devices import distribute, expect_peers, process_share
 from .ema import ValidateAverages
+from .fast_file import write_fast_file
 from .interrupt import Interrupted, Signals, StopWhenAsked
 from .progress import Progress, Silent
 from .samples import SAMPLES, write_samples
+from .temperature import set_temperature
 
 
 def train(
@@ -48,6 +51,9 @@ def train(
     signals: Signals | None = None,
 ) -> tuple[Path, Row]:
     """Train a network and write its run folder.
+
+    After the last epoch the temperature of the best network is fitted and saved in `best.keras`.
+    Then `best.onnx` is written, unless `config.no_export`; if that fails, there is a `Note`.
 
     If `config.resume` is given, an interrupted run is continued after its last finished epoch. It
     gives the same results as without the interruption: an epoch depends only on what is saved and
@@ -97,8 +103,13 @@ def train(
         trained = is_complete(history, config)
         if folder is None or not (trained and _has_best(folder, history)):
             folder, history = _train_network(config, data, folder, history, lock, progress, signals)
+        if not (trained and is_final(folder / "best.keras", history)):
+            fitted = set_temperature(folder, data.arrays["val"], config.batch_size)
+            progress.temperature_fitted(fitted)
         if not (trained and (folder / SAMPLES).exists()):
             write_samples(folder, data.subsets["val"], config.mask_rule)
+        if not config.no_export and process_share().part == 0:
+            write_fast_file(folder, progress)
     return folder, best_row(history)
 
 
