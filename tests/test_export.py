@@ -205,7 +205,7 @@ def test_each_long_step_is_announced_before_it_begins(small, tmp_path, monkeypat
     import dataclasses
 
     from polypseg.inference import export as module
-    from polypseg.inference import networks
+    from polypseg.inference.formats import keras as of_keras
 
     happened = []
 
@@ -215,7 +215,7 @@ def test_each_long_step_is_announced_before_it_begins(small, tmp_path, monkeypat
     form = format_of("savedmodel")
     form = dataclasses.replace(form, write=noted("write", form.write), open=noted("run", form.open))
     monkeypatch.setattr(module, "format_of", lambda name: form)
-    monkeypatch.setattr(networks, "KerasEngine", noted("load", networks.KerasEngine))
+    monkeypatch.setattr(of_keras, "load_model", noted("load", of_keras.load_model))
     export(small, "savedmodel", tmp_path / "a", progress=lambda step: happened.append(step))
     assert happened[1::2] == ["load", "write", "run"]
     words = [step.split()[0] for step in happened[::2]]

@@ -1,4 +1,4 @@
-"""A hint for users whose network can run faster on this computer."""
+"""Hints for users whose network can run faster on this computer."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from polypseg.runtime import command, has_gpu
 
-from .engines import export_command
+from .formats import export_command
 
 if TYPE_CHECKING:
     from .ensemble import Where

@@ -6,16 +6,14 @@ digest of the `best.keras` that it was made of, so a file of another network nev
 """
 
 import importlib.util
-import shlex
 import warnings
 from pathlib import Path
 
 from polypseg.errors import InputError, Note, expect
 from polypseg.experiment.run import Run
 from polypseg.files import file_digest
-from polypseg.runtime import command
 
-from .formats import AUTO, ENGINES, format_of
+from .formats import AUTO, ENGINES, export_command, format_of
 from .formats.base import Engine, ExportedEngine
 from .formats.keras import KerasEngine
 
@@ -62,11 +60,6 @@ def open_run_engine(run: Run, engine: str, input_size: int | None) -> Engine:
 def export_path(best: Path, kind: str) -> Path:
     """Where `export` writes the network of `best.keras` by default."""
     return best.with_suffix(format_of(kind).suffix)
-
-
-def export_command(folder: Path, kind: str) -> str:
-    """The command that writes the file with which a run opens."""
-    return f"{command('export')} --model {shlex.quote(str(folder))} --format {kind} --all-maps"
 
 
 def has_export(run: Run, kind: str) -> bool:

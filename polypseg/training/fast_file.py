@@ -8,8 +8,9 @@ import keras
 
 from polypseg.errors import InputError, Note, one_line, reason
 from polypseg.experiment.run import open_run
-from polypseg.inference.engines import export_command, export_path, has_export
+from polypseg.inference.engines import export_path, has_export
 from polypseg.inference.export import export
+from polypseg.inference.formats import export_command
 
 from .progress import Progress
 
