@@ -412,11 +412,21 @@ def test_other_processes_do_not_help_a_slow_network(wait, alone, monkeypatch):
 
 
 INTERRUPTED = """
-import os, runpy, signal, sys, time
+import os, runpy, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, "tests")
 from stub_predictor import Stub
 from polypseg.inference.predictor import Predictor
+from polypseg.scoring import evaluation
+
+scored, score_item = threading.Event(), evaluation.score_item
+
+def noted(*arguments):
+    result = score_item(*arguments)
+    scored.set()
+    return result
+
+evaluation.score_item = noted
 
 class Interrupted(Stub):
     calls = 0
@@ -424,6 +434,7 @@ class Interrupted(Stub):
     def __call__(self, images):
         self.calls += 1
         if self.calls == 2:
+            scored.wait(30)  # the main thread scores, and no longer imports
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.5)
         return super().__call__(images)
@@ -449,5 +460,5 @@ def test_ctrl_c_ends_test_py_in_one_line(tmp_path):
         # Ignored, and so by children, where the tests run in the background.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert (result.returncode, result.stdout) == (130, "")
+    assert (result.returncode, result.stdout) == (130, ""), result.stderr
     assert result.stderr.endswith(": stopped\n") and result.stderr.count("\n") == 1
