@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import statistics
 import sys
@@ -179,8 +180,9 @@ def test_a_run_that_is_stopped_goes_on_as_if_nothing_had_happened(
     ],
 )
 def test_a_signal_says_which_seeds_are_done(
-    seed, epoch, words, data, tmp_path, monkeypatch, capsys
+    seed, epoch, words, runs, tmp_path, monkeypatch, capsys
 ):
+    """In a run of which the seeds before this one are done."""
     monkeypatch.setattr(training, "write_samples", lambda *arguments: None)
     monkeypatch.setattr(several, "score_test", lambda *arguments: [])
 
@@ -196,12 +198,15 @@ def test_a_signal_says_which_seeds_are_done(
                 self.seed = None  # once: a second signal ends the process
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    config = options("--data-path", data, *SMALL, "--seeds", 3, "--trained-model-path", tmp_path)
+    folder = shutil.copytree(runs[0], tmp_path / "attention_unet_seeds")
+    (folder / "seeds.json").unlink()
+    for later in range(seed, 10):
+        shutil.rmtree(folder / f"seed-{later}")
+    config = options("--resume", folder)
     with pytest.raises(SystemExit) as end:
         run(lambda: train_seeds(config, load_seeds(config), Terminate(), Signals()))
     assert end.value.code == 128 + signal.SIGTERM
     last = capsys.readouterr().err.splitlines()[-1]
-    folder = tmp_path / "attention_unet_seeds"
     assert last.endswith(f"stopped; {words}; resume with: python train.py --resume {folder}")
 
 
