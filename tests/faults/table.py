@@ -126,15 +126,23 @@ def call(command, program, arguments, room):
 
 def snapshot(folder):
     """`{path below the folder: bytes, target of a link or kind}`."""
-    found = {}
-    for path in folder.rglob("*"):
-        if path.is_symlink():
-            content = f"-> {os.readlink(path)}"
-        elif path.is_file():
-            content = path.read_bytes() if os.access(path, os.R_OK) else "unreadable"
-        else:
-            content = "a folder" if path.is_dir() else "another thing"
-        found[str(path.relative_to(folder))] = content
+    found, folders = {}, [str(folder)]
+    while folders:  # twice a row: with os, because pathlib takes twice as long
+        with contextlib.suppress(PermissionError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    content = f"-> {os.readlink(entry.path)}"
+                elif entry.is_file():
+                    content = "unreadable"
+                    if os.access(entry.path, os.R_OK):
+                        with open(entry.path, "rb") as file:
+                            content = file.read()
+                elif entry.is_dir():
+                    content = "a folder"
+                    folders.append(entry.path)
+                else:
+                    content = "another thing"
+                found[os.path.relpath(entry.path, folder)] = content
     return found
 
 

@@ -6,6 +6,7 @@ from polypseg.__main__ import COMMANDS
 
 from .table import check, fault, right
 
+SPARED = ("data", "maps", "run")
 NEEDED = {
     "train": "--data-path: expected a folder with images/ and masks/, got nothing",
     "test": "give either --model, or --predictions with --masks",

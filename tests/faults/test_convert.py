@@ -16,6 +16,7 @@ from .table import (
     unreadable,
 )
 
+SPARED = ("data", "maps", "run")
 BASE = ["--out o.keras"]
 LONG = "x" * 300
 NO_FILE = "FILE: expected a file, got "

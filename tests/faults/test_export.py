@@ -13,6 +13,7 @@ from .table import (
     unreadable,
 )
 
+SPARED = ("data", "maps")
 BASE = ["--model net.keras", "--format onnx"]
 LONG = "x" * 300
 FILE = "--model: expected a run folder or a .keras file, got "

@@ -39,6 +39,7 @@ from .table import (
     unreadable,
 )
 
+SPARED = ("data", "maps", "run")
 BASE = ["--model net.onnx", "--image in", "--out out"]
 LONG = "x" * 300
 WIDE = np.uint16

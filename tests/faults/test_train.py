@@ -32,6 +32,7 @@ from .table import (
     unreadable,
 )
 
+SPARED = ("maps",)
 WHOLE = ("epochs", "batch-size", "accumulate", "patience", "input-size", "folds", "seed", "seeds")
 BASE = ["--data-path data", "--model attention_unet", "--input-size 32", "--epochs 2"]
 LONG = "x" * 300

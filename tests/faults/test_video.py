@@ -25,6 +25,7 @@ from .table import (
     unreadable,
 )
 
+SPARED = ("data", "maps", "run")
 BASE = ["--model net.onnx", "--video video.mp4", "--out out.mp4"]
 LONG = "x" * 300
 NO_FILE = "--video: expected a video file or the number of a camera, got "
