@@ -7,6 +7,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -282,13 +283,44 @@ def test_a_signal_ends_the_epoch_and_says_how_to_go_on(
     )
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_and_a_message(data, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
+@pytest.fixture(scope="module")
+def interrupted_once(tmp_path_factory):
+    """A folder with `data/`, and with `runs/`, where a run was stopped in its second epoch; and a
+    copy of this folder.
+    """
+    folder = tmp_path_factory.mktemp("interrupted")
+    write_dataset(folder / "data", 20, size=(40, 44), seed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        tiny.install(patch.setitem)
         stop_at_epoch(patch, 2)
-        with pytest.raises(Interrupted):
-            train("--data-path", data, *SMALL, "--epochs", 3, "--trained-model-path", tmp_path)
-    folder = tmp_path / "attention_unet"
-    kept = {name: (folder / name).read_bytes() for name in ("last.keras", "best.keras")}
+        try:
+            with pytest.raises(Interrupted):
+                train(
+                    "--data-path",
+                    folder / "data",
+                    *SMALL,
+                    "--epochs",
+                    2,
+                    "--trained-model-path",
+                    folder / "runs",
+                )
+        finally:
+            signal.signal(signal.SIGINT, before)
+    return folder, shutil.copytree(folder, tmp_path_factory.mktemp("kept") / "copy")
+
+
+@pytest.fixture
+def interrupted(interrupted_once):
+    """The run that was stopped, beside its data: as it was, whatever the test before did to it."""
+    folder, kept = interrupted_once
+    shutil.rmtree(folder)
+    shutil.copytree(kept, folder)
+    return folder / "runs" / "attention_unet"
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_a_message(interrupted):
+    kept = {name: (interrupted / name).read_bytes() for name in ("last.keras", "best.keras")}
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept["last.keras"]) // 2, limits[1]))
     try:
@@ -296,33 +328,14 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_a_message(data, tmp_path, mo
             SaveError,
             match=r"expected to save .*, got: .*large.*; epoch 1 is saved; resume with: .*",
         ) as error:
-            train("--resume", folder)
+            train("--resume", interrupted)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(error.value)
-    assert {name: (folder / name).read_bytes() for name in kept} == kept
-    assert not [path for path in folder.iterdir() if "part" in path.name]
-    train("--resume", folder)
-    assert [row["epoch"] for row in history(folder)] == ["1", "2", "3"]
-
-
-@pytest.fixture
-def interrupted(tmp_path, monkeypatch):
-    """A run whose second epoch was cut, on data of its own."""
-    write_dataset(tmp_path / "data", 20, size=(40, 44), seed=1)
-    with monkeypatch.context() as patch:
-        stop_at_epoch(patch, 2)
-        with pytest.raises(Interrupted):
-            train(
-                "--data-path",
-                tmp_path / "data",
-                *SMALL,
-                "--epochs",
-                2,
-                "--trained-model-path",
-                tmp_path / "runs",
-            )
-    return tmp_path / "runs" / "attention_unet"
+    assert {name: (interrupted / name).read_bytes() for name in kept} == kept
+    assert not [path for path in interrupted.iterdir() if "part" in path.name]
+    train("--resume", interrupted)
+    assert [row["epoch"] for row in history(interrupted)] == ["1", "2"]
 
 
 @pytest.mark.parametrize("how", ["removed", "dangling link"])
@@ -339,10 +352,11 @@ def test_a_run_without_its_last_checkpoint_is_left_as_it_is(interrupted, how):
     assert {p.name: p.read_bytes() for p in interrupted.iterdir() if p.is_file()} == kept
 
 
-def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch):
+def test_data_that_changed_moved_or_vanished(interrupted, monkeypatch):
+    beside = interrupted.parents[1]
     stem = (interrupted / "split" / "train.txt").read_text().split()[3]
     other, image = (
-        (tmp_path / "data" / "images" / f"{name}.png") for name in ("synthetic_0000", stem)
+        (beside / "data" / "images" / f"{name}.png") for name in ("synthetic_0000", stem)
     )
     before, kept = image.read_bytes(), (interrupted / "last.keras").read_bytes()
     image.write_bytes(before + b"x")
@@ -368,14 +382,14 @@ def test_data_that_changed_moved_or_vanished(interrupted, tmp_path, monkeypatch)
     image.write_bytes(before)
     assert (interrupted / "last.keras").read_bytes() == kept
 
-    (tmp_path / "data" / "images" / "new.png").write_bytes(before)  # does not matter
-    (tmp_path / "data" / "masks" / "new.png").write_bytes(
-        (tmp_path / "data" / "masks" / f"{stem}.png").read_bytes()
+    (beside / "data" / "images" / "new.png").write_bytes(before)  # does not matter
+    (beside / "data" / "masks" / "new.png").write_bytes(
+        (beside / "data" / "masks" / f"{stem}.png").read_bytes()
     )
-    (tmp_path / "data").rename(tmp_path / "moved")
+    (beside / "data").rename(beside / "moved")
     with pytest.raises(InputError, match="data_path: expected a folder, got nothing"):
         train("--resume", interrupted)
-    train("--resume", interrupted, "--data-path", tmp_path / "moved")
+    train("--resume", interrupted, "--data-path", beside / "moved")
     assert len(history(interrupted)) == 2
 
 
