@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tiny
 
 from polypseg.commands.train import parse as parse_train
 from polypseg.data.images import read_image, resize_image, resize_mask
@@ -20,7 +21,9 @@ from polypseg.data.pairs import find_pairs
 from polypseg.data.pipeline import evaluation_batches, training_batches
 from polypseg.data.synthetic import write_dataset
 from polypseg.errors import InputError
+from polypseg.training.datasets import load_data
 from polypseg.training.devices import PeerLost, Share, connect_processes, distribute, expect_peers
+from polypseg.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = (
@@ -107,8 +110,6 @@ def assert_same(one, other):
 
 
 def weights(runs):
-    import tiny  # noqa: F401  registers its network
-
     (path,) = Path(runs).glob("*/best.keras")
     return keras.saving.load_model(path, compile=False).get_weights()
 
@@ -127,16 +128,18 @@ def test_two_processes_under_jax_train_as_one_does(data, tmp_path):
 
 
 @pytest.mark.parametrize("optimizer, decay", [("adamw", 0.5), ("sgd", 0.01)])
-def test_two_devices_under_a_mirrored_strategy_train_as_one_does(data, tmp_path, optimizer, decay):
+def test_two_devices_under_a_mirrored_strategy_train_as_one_does(
+    data, tmp_path, monkeypatch, optimizer, decay
+):
     """Gradients beyond the clip value, in part: it holds for their sum over the devices."""
-    options = {"program": "two_devices.py", "backend": "tensorflow", "STATELESS": "1"}
-    recipe = ("--clip-value", 0.003, "--optimizer", optimizer, "--weight-decay", decay)
-    finish(
-        *(
-            start(data, tmp_path / devices, "--devices", devices, *recipe, **options)
-            for devices in ("one", "all")
-        )
-    )
+    options = ("--clip-value", 0.003, "--optimizer", optimizer, "--weight-decay", decay)
+    several = {"program": "two_devices.py", "backend": "tensorflow", "STATELESS": "1"}
+    both = start(data, tmp_path / "all", "--devices", "all", *options, **several)
+    tiny.install(monkeypatch.setitem, stateless=True)
+    paths = ("--data-path", data, "--trained-model-path", tmp_path / "one")
+    config = parse_train([str(argument) for argument in (*paths, *SMALL, *options)])
+    train(config, load_data(config))  # in this process, on its one device
+    finish(both)
     assert_same(history(tmp_path / "one"), history(tmp_path / "all"))
     for a, b in zip(weights(tmp_path / "one"), weights(tmp_path / "all"), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
