@@ -90,12 +90,13 @@ def main(name, folder, all_steps):
     saved = folder / f"{name}.keras"
     if keras.backend.backend() == "tensorflow":
         model = NETWORKS[name]()
-        twin = type(model).from_config(model.get_config())
-        check(twin.get_config() == model.get_config(), "config round trip")
-        check(
-            [w.shape for w in twin.weights] == [w.shape for w in model.weights],
-            "config rebuilds the weights",
-        )
+        if name not in LARGE:  # test_networks.py loads all of them, which does the same
+            twin = type(model).from_config(model.get_config())
+            check(twin.get_config() == model.get_config(), "config round trip")
+            check(
+                [w.shape for w in twin.weights] == [w.shape for w in model.weights],
+                "config rebuilds the weights",
+            )
         model.save(saved)
     else:
         load_networks()

@@ -113,11 +113,14 @@ def test_a_training_step_under_jax_of_networks_that_it_compiles_long(outputs):
 def test_saved_models_load_in_a_new_process_without_our_arguments(outputs):
     folder, expected = outputs
     program = (
-        "import sys, keras, numpy as np\n"
+        "import json, sys, zipfile, keras, numpy as np\n"
         "import attention_unet, pranet  # registers the classes\n"
         "x = np.random.default_rng(64 * 64).uniform(0, 255, (2, 64, 64, 3)).astype('float32')\n"
         "for path in sys.argv[1:]:\n"
-        "    np.save(path + '.npy', keras.saving.load_model(path)(x, training=False))\n"
+        "    model = keras.saving.load_model(path)\n"
+        "    saved = json.loads(zipfile.ZipFile(path).read('config.json'))['config']\n"
+        "    assert json.loads(json.dumps(model.get_config())) == saved, path\n"
+        "    np.save(path + '.npy', model(x, training=False))\n"
     )
     paths = [folder / f"{network}.keras" for network in SMALL]
     result = subprocess.run(
