@@ -11,7 +11,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the commands do
 # JAX on a processor compiles for longer than these tests compute.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-LONG = ("test_networks", "test_resume", "test_train", "test_export", "test_convert", "test_folds")
+LONG = ("test_networks", "test_resume", "test_train", "test_devices", "test_seeds", "test_readme")
+LONG += ("test_convert", "test_export", "test_folds", "test_recipe")
 
 
 def pytest_collection_modifyitems(items):
