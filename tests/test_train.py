@@ -174,7 +174,7 @@ def test_scores_of_a_run(trained, data, tmp_path):
     from polypseg.inference.predictor import Predictor
 
     run, _ = trained
-    result = script("test.py", "--model", run.parent, "--out", tmp_path / "scores")
+    result = run_script(ROOT / "test.py", "--model", run.parent, "--out", tmp_path / "scores")
     assert result.returncode == 0, result.stderr
     scores = json.loads((tmp_path / "scores" / "metrics.json").read_text())
     assert scores["n"] == 2
