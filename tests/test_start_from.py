@@ -188,7 +188,12 @@ def test_a_run_whose_options_are_few_is_taken(tmp_path):
     shutil.copy(BEFORE / "pranet.keras", tmp_path / "best.keras")
     (tmp_path / "config.json").write_text('{"data_path": "d", "backbone": "mobilenetv2"}')
     found = find_trained(tmp_path).options
-    assert found == {"model": "pranet", "backbone": "mobilenetv2", "input_size": 352}
+    assert found == {
+        "model": "pranet",
+        "backbone": "mobilenetv2",
+        "decoder": "published",
+        "input_size": 352,
+    }
 
 
 def test_a_cross_validation_is_not_one_network(tmp_path):
