@@ -61,7 +61,7 @@ def state_dict(model: PraNet) -> dict[str, np.ndarray]:
         if isinstance(variable, Unused):
             state[key] = model.official_unused.get(key, np.zeros(variable.shape, variable.dtype))
         else:
-            array = ops.convert_to_numpy(variable.value)
+            array = ops.convert_to_numpy(variable)
             state[key] = (array.transpose(3, 2, 0, 1) if array.ndim == 4 else array).copy(order="C")
     return state
 
