@@ -143,8 +143,9 @@ def test_import_train_score_infer_export(installed, hostile):
     )
     run("polypseg test --model runs/attention_unet --out scores")
     assert (hostile / "scores" / "report.html").is_file()
-    run("polypseg export --model runs/attention_unet --format onnx")
-    for model in ("runs/attention_unet", "runs/attention_unet/best.onnx"):
+    run("polypseg export --model runs/attention_unet --format onnx --out other.onnx")
+    assert (hostile / "runs" / "attention_unet" / "best.onnx").is_file()
+    for model in ("runs/attention_unet", "other.onnx"):
         out = f"masks-of-{Path(model).name}"
         run(f"polypseg image --model {model} --image d/images --out {out}")
         assert len(list((hostile / out / "masks").glob("*.png"))) == 12
