@@ -49,7 +49,7 @@ class Levels(Stub):
 def infer(*arguments, network=None, cwd=None):
     """The command with a stub for a network, or with one for each path."""
 
-    def load(path, input_size=None):
+    def load(path, input_size=None, engine="auto"):
         return network[path] if isinstance(network, dict) else network or Levels()
 
     model = () if "--ensemble" in arguments else ("--model", "stub")

@@ -40,7 +40,7 @@ test_py.__test__ = False
 
 def with_network(*arguments, model=RUN):
     """`Stub` in place of the run's network: the probability is the red channel / 255."""
-    with mock.patch.object(Predictor, "load", staticmethod(lambda path, size=None: Stub())):
+    with mock.patch.object(Predictor, "load", staticmethod(lambda path, *options: Stub())):
         return test_py("--model", model, *arguments)
 
 
@@ -259,7 +259,7 @@ def test_models_on_different_patients_are_not_compared(per_volume, data, tmp_pat
         (runs[-1] / "split" / "test.txt").write_text("".join(lines))
     option = ["--per-volume"] * per_volume
     call = ["--data-path", data, *option, "--out", tmp_path / "out", "--model"]
-    with mock.patch.object(Predictor, "load", staticmethod(lambda path, size=None: Stub())):
+    with mock.patch.object(Predictor, "load", staticmethod(lambda path, *options: Stub())):
         different = test_py(*call, *runs)
         same = test_py(*call, runs[0], runs[2])
     assert different.returncode == same.returncode == 0, different.stderr + same.stderr
