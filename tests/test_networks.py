@@ -191,7 +191,11 @@ def test_taps_of_every_backbone(name):
     ]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name",
+    # A deeper ResNet50 is built by the same code.
+    [pytest.param(n, marks=pytest.mark.slow if n == "resnet101" else ()) for n in BACKBONES],
+)
 def test_pranet_of_every_backbone_is_saved_and_loaded(name, tmp_path):
     keras.utils.set_random_seed(1)
     model = PraNet(name, channels=8, reverse_channels=(8, 9, 7), input_size=64)
