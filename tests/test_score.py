@@ -503,6 +503,7 @@ def test_json_table_and_report_say_what_was_scored(network, tmp_path):
     assert settings == {
         "model": str(model),
         "digest": blake(blake(model.read_bytes()).encode()),
+        "engine": "Keras",
         "data": str(network / "bowel" / "masks"),
         "masks_digest": of_masks,
         "subset": "all",
@@ -529,6 +530,7 @@ def test_json_table_and_report_say_what_was_scored(network, tmp_path):
         "digest of the masks": of_masks,
         "subset": "all",
         "input size": "32",
+        "engine": "Keras",
         "window": "none",
         "averaged over flips": "yes",
         "threshold": "0.25",
