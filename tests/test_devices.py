@@ -114,6 +114,7 @@ def weights(runs):
     return keras.saving.load_model(path, compile=False).get_weights()
 
 
+@pytest.mark.slow
 def test_two_processes_under_jax_train_as_one_does(data, tmp_path):
     pytest.importorskip("jax")
     alone = start(data, tmp_path / "alone")

@@ -520,6 +520,7 @@ def wait(process, happens, every=0.02):
         time.sleep(every)
 
 
+@pytest.mark.slow  # the tests above end processes at chosen places
 def test_real_signals(data, tmp_path):
     folder = tmp_path / "runs" / "attention_unet"
     epochs = 6
