@@ -148,6 +148,25 @@ def test_another_input_size_runs_in_keras(run):
         Predictor.load(run, 64, "onnx")
 
 
+def test_a_gpu_that_is_not_used_is_named(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("polypseg.inference.engines.GPU", tmp_path / "nvidia0")
+    expected = f"ONNX Runtime runs {run} on the CPU; with `engine` keras the GPU runs it"
+
+    def notes(**options):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            Predictor.load(run, **options)
+        return [str(note.message) for note in caught if "GPU" in str(note.message)]
+
+    assert not notes()
+    (tmp_path / "nvidia0").touch()
+    assert notes() == [expected]
+    assert not notes(engine="onnx") and not notes(engine="keras")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not notes()
+
+
 def test_what_cannot_run_in_an_engine_is_refused(run):
     other = shutil.copytree(run, run.parent / "other")
     for suffix in (".xml", ".bin"):

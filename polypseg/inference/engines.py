@@ -6,6 +6,7 @@ digest of the `best.keras` that it was made of, so a file of another network nev
 """
 
 import importlib.util
+import os
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from polypseg.files import file_digest
 from .formats import AUTO, ENGINES, export_command, format_of
 from .formats.base import Engine, ExportedEngine
 from .formats.keras import KerasEngine
+
+GPU = Path("/dev/nvidia0")
 
 
 def open_run_engine(run: Run, engine: str, input_size: int | None) -> Engine:
@@ -31,12 +34,14 @@ def open_run_engine(run: Run, engine: str, input_size: int | None) -> Engine:
         InputError: the network cannot be read or run at this size; or the engine that is asked for
             is not installed, or has no file of this network.
 
-    A file that `"auto"` cannot use gives a `Note`, unless it is of another input size.
+    A file that `"auto"` cannot use gives a `Note`, unless it is of another input size. So does a
+    GPU that is not used: Keras would use it, but its import takes seconds.
     """
     if engine == AUTO:
         for name in ENGINES:
             found = _open_if_good(run, name, input_size)
             if found:
+                _note_unused_gpu(run, found)
                 return found
     elif engine != KerasEngine.kind:
         path, again = export_path(run.best, engine), export_command(run.folder, engine)
@@ -91,6 +96,15 @@ def _open_if_good(run: Run, kind: str, input_size: int | None) -> ExportedEngine
         )
         return None
     return exported if input_size in (None, exported.input_size) else None
+
+
+def _note_unused_gpu(run: Run, engine: Engine) -> None:
+    if GPU.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1"):
+        warnings.warn(
+            f"{engine.name} runs {run.folder} on the CPU; with `engine` keras the GPU runs it",
+            Note,
+            stacklevel=1,
+        )
 
 
 def _open(path: Path, kind: str) -> ExportedEngine:
