@@ -17,6 +17,8 @@ if keras.backend.backend() != "tensorflow":
     tf.config.set_visible_devices([], "GPU")  # tf.data needs no GPU; the backend needs all memory
 
 Batch = tuple[tf.Tensor, tf.Tensor]
+# No function here branches on a tensor, and AutoGraph takes seconds to convert them.
+as_written = tf.autograph.experimental.do_not_convert
 Augmentation = Callable[..., Batch]  # of images, masks, draws, size, and with "full" views
 
 
@@ -96,19 +98,21 @@ def training_batches(
     augmented = (SLICE_AUGMENTATIONS if slices else AUGMENTATIONS)[augmentation]
     exchange = ColorExchange(arrays, color_exchange) if color_exchange else None
 
+    @as_written
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(
             tf.range(count, dtype=tf.int64), seed=[seed, epoch]
         )
         indices = tf.data.Dataset.from_tensor_slices(order)
-        drawn = indices.map(lambda index: (index, random_draws(seed, epoch, index)))
+        drawn = indices.map(as_written(lambda index: (index, random_draws(seed, epoch, index))))
         return drawn.batch(batch_size, drop_remainder=True).map(
-            lambda *batch: tf.nest.map_structure(part_of, batch)
+            as_written(lambda *batch: tf.nest.map_structure(part_of, batch))
         )
 
     def part_of(values: tf.Tensor) -> tf.Tensor:
         return _part(values, batch_size, part)
 
+    @as_written
     def finish(indices: tf.Tensor, draws: tf.Tensor) -> Batch:
         images, masks = _gather(arrays, indices)
         if exchange:
@@ -125,11 +129,13 @@ def training_batches(
             images, masks, draws, input_size, tf.ensure_shape(views, [images.shape[0], 3])
         )
 
+    @as_written
     def at_each_size(images: tf.Tensor, masks: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(sizes).map(
-            lambda size: _resize(images, masks, size)
+            as_written(lambda size: _resize(images, masks, size))
         )
 
+    @as_written
     def drawn_sizes(epoch: tf.Tensor) -> tf.data.Dataset:
         # The seed of the random draws of an index that no image has.
         seeds = [seed, epoch * 2**32 + 2**32 - 1]
@@ -143,7 +149,7 @@ def training_batches(
     batches = batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
     if sizes and one_size:
         batches = tf.data.Dataset.zip(batches, all_epochs.flat_map(drawn_sizes)).map(
-            lambda batch, size: _resize(batch[0], batch[1], size),
+            as_written(lambda batch, size: _resize(batch[0], batch[1], size)),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
     elif sizes:
@@ -181,6 +187,7 @@ def evaluation_batches(
     """
     count = arrays.length
 
+    @as_written
     def finish(indices: tf.Tensor) -> Batch:
         images, masks = _gather(arrays, indices)
         return tf.cast(images, tf.float32), tf.cast(masks, tf.float32)
@@ -190,6 +197,7 @@ def evaluation_batches(
         return indices.map(finish, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
     filled_count = -(-count // batch_size) * batch_size
 
+    @as_written
     def weigh(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         indices = _part(indices, batch_size, part)
         weights = tf.where(indices < count, tf.constant(filled_count / count, tf.float32), 0.0)
