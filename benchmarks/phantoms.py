@@ -29,7 +29,7 @@ def main():
     parser.add_argument("--size", type=int, default=64, help="side of a slice (%(default)s)")
     parser.add_argument("--neighbours", type=int, nargs="+", default=[1, 0])
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=6, help="of a run (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=8, help="of a run (%(default)s)")
     parser.add_argument("--subset", choices=("val", "test"), default="test")
     given, more = parser.parse_known_args()  # what is not known goes to train.py
 
@@ -51,8 +51,8 @@ def main():
         begun = next(runs.glob("*"), None)
         if begun is None or not (begun / "seeds.json").exists():
             data = ["--data-path", slices, "--split-dir", split, "--trained-model-path", runs]
-            network = ["--model", "attention_unet", "--input-size", given.size, "--batch-size", 8]
-            loss = ["--lr", 1e-2, "--loss", "bce", "--augment", "none"]
+            network = ["--model", "attention_unet", "--input-size", given.size, "--batch-size", 4]
+            loss = ["--lr", 5e-3, "--loss", "wbce_dice", "--augment", "none"]
             how = ["--epochs", given.epochs, "--seeds", given.seeds]
             options = ["--resume", begun] if begun else [*data, *network, *loss, *how, *more]
             start = time.perf_counter()
