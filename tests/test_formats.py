@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tiny
 
 from polypseg.attention_unet import AttentionUNet
 from polypseg.errors import InputError
@@ -24,12 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZE = 32
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A run folder of a network with weights that answer differently at each pixel."""
-    folder = tmp_path_factory.mktemp("run")
-    keras.utils.set_random_seed(1)
-    model = AttentionUNet(filters=2, gate_channels=4, input_size=SIZE)
+def run_folder(model, folder):
+    """Of a network with weights that answer differently at each pixel."""
     rng = np.random.default_rng(1)
     model.set_weights(
         [
@@ -40,6 +37,12 @@ def folder(tmp_path_factory):
     model.save(folder / "best.keras")
     (folder / "config.json").write_text('{"data_path": "data"}')
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    keras.utils.set_random_seed(1)
+    return run_folder(tiny.Tiny(SIZE), tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,9 @@ def test_an_unknown_file_is_told_all_that_are_known(tmp_path):
     assert "SavedModel" in str(error.value) and ".keras" in str(error.value)
 
 
-def test_a_keras_network_runs_at_the_size_that_is_asked_for(folder):
+def test_a_keras_network_runs_at_the_size_that_is_asked_for(tmp_path):
+    network = AttentionUNet(filters=2, gate_channels=4, input_size=SIZE)
+    folder = run_folder(network, tmp_path)
     image = np.random.default_rng(3).integers(0, 256, (48, 48, 3)).astype(np.uint8)
     predictor = Predictor.load(folder, 48)  # no resizing at all
     from polypseg.inference.formats.keras import load_model

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from scipy import optimize, special
 
 from polypseg.experiment.checkpoint import read_saved
@@ -67,13 +68,8 @@ def test_limits():
         fit_temperature([(z, ones[..., None])])
 
 
-def network(temperature, size=48):
-    import keras
-
-    from polypseg.attention_unet import AttentionUNet
-
-    keras.utils.set_random_seed(6)
-    model = AttentionUNet(filters=4, gate_channels=8, input_size=size)
+def stirred(model, temperature):
+    """The model, away from the symmetry of a new one."""
     random = np.random.default_rng(6)
     model.set_weights(
         [
@@ -86,8 +82,11 @@ def network(temperature, size=48):
 
 
 def run_folder(folder, temperature):
+    import keras
+
     folder.mkdir()
-    network(temperature).save(folder / "best.keras")
+    keras.utils.set_random_seed(6)
+    stirred(tiny.Tiny(48), temperature).save(folder / "best.keras")
     (folder / "config.json").write_text('{"data_path": "data"}')
     return folder
 
@@ -133,13 +132,17 @@ def test_members_of_an_ensemble_have_their_own(tempered, images, raw, tmp_path):
         np.testing.assert_allclose(found, special.expit((z / T + z / 0.5) / 2), atol=1e-5)
 
 
-def test_it_is_saved_with_the_model_which_returns_raw_logits(tempered):
+def test_it_is_saved_with_the_model_which_returns_raw_logits(tmp_path):
+    from polypseg.attention_unet import AttentionUNet
     from polypseg.inference.formats.keras import load_model
 
-    with zipfile.ZipFile(tempered / "best.keras") as archive:
+    same = stirred(AttentionUNet(filters=4, gate_channels=8, input_size=48), T)
+    same.save(tmp_path / "best.keras")
+    with zipfile.ZipFile(tmp_path / "best.keras") as archive:
         assert json.loads(archive.read("config.json"))["config"]["temperature"] == T
-    model, same = load_model(tempered / "best.keras"), network(1.0)
+    model = load_model(tmp_path / "best.keras")
     assert model.temperature == T
+    same.temperature = 1.0
     batch = rng.uniform(0, 255, (1, 48, 48, 3)).astype(np.float32)
     np.testing.assert_allclose(np.asarray(model(batch)), np.asarray(same(batch)), atol=1e-5)
 
