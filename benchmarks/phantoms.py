@@ -8,14 +8,12 @@ the folder already is not made again, so that an interrupted benchmark goes on.
 
 import argparse
 import statistics
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import nibabel
 import numpy as np
 
+from benchmarks.runs import call, trained
 from polypseg.data.phantoms import PANCREAS
 
 PATIENTS = {"train": range(40), "val": range(40, 48), "test": range(48, 60)}
@@ -48,17 +46,11 @@ def main():
         if not split.exists():
             split_by_patient(slices / "images", split)
         runs = given.folder / f"runs-{neighbours}"
-        begun = next(runs.glob("*"), None)
-        if begun is None or not (begun / "seeds.json").exists():
-            data = ["--data-path", slices, "--split-dir", split, "--trained-model-path", runs]
-            network = ["--model", "attention_unet", "--input-size", given.size, "--batch-size", 4]
-            loss = ["--lr", 5e-3, "--loss", "wbce_dice", "--augment", "none"]
-            how = ["--epochs", given.epochs, "--seeds", given.seeds]
-            options = ["--resume", begun] if begun else [*data, *network, *loss, *how, *more]
-            start = time.perf_counter()
-            call("train.py", *options)
-            print(f"trained in {time.perf_counter() - start:.0f} s", flush=True)
-        for run in sorted(runs.glob("*/seed-*")):
+        data = ["--data-path", slices, "--split-dir", split]
+        network = ["--model", "attention_unet", "--input-size", given.size, "--batch-size", 4]
+        loss = ["--lr", 5e-3, "--loss", "wbce_dice", "--augment", "none"]
+        how = ["--epochs", given.epochs, "--seeds", given.seeds]
+        for run in trained(runs, [*data, *network, *loss, *how, *more]):
             found = given.folder / f"found-{neighbours}-{run.name}-{given.subset}"
             names = [f"phantom_{number:04d}.nii.gz" for number in PATIENTS[given.subset]]
             if not found.exists():
@@ -76,10 +68,6 @@ def main():
     if {neighbours for neighbours, _ in means} == {0, 1}:
         gain = [means[1, seed] - means[0, seed] for seed in seeds]
         print("neighbours 1 against 0:", ", ".join(f"{value:+.3f}" for value in gain))
-
-
-def call(*words):
-    subprocess.run([sys.executable, *map(str, words)], check=True)
 
 
 def split_by_patient(images, split):
