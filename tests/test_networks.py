@@ -208,36 +208,41 @@ def test_pranet_of_every_backbone_is_saved_and_loaded(name, tmp_path):
     np.testing.assert_array_equal(again(x, training=False), expected)
 
 
-def test_backbone_equals_keras_applications(tmp_path):
+# All that Keras has weights of; the larger ones take long to build.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "mobilenetv2" else pytest.mark.slow)
+        for name, spec in BACKBONES.items()
+        if spec.downloads
+    ],
+)
+def test_backbone_equals_keras_applications(name, tmp_path):
     """With all weights random, including biases and moving statistics, and with normalisation."""
     rng = np.random.default_rng(0)
     image = rng.uniform(0, 255, (1, 64, 64, 3)).astype("float32")
-    for name, spec in BACKBONES.items():
-        if not spec.downloads:
-            continue
-        theirs = getattr(keras.applications, spec.constructor.split(":")[1])(
-            input_shape=(None, None, 3), include_top=False, weights=None
+    spec = BACKBONES[name]
+    theirs = getattr(keras.applications, spec.constructor.split(":")[1])(
+        input_shape=(None, None, 3), include_top=False, weights=None
+    )
+    for variable in theirs.weights:
+        if len(variable.shape) == 1:
+            low, high = (0.5, 1.5) if variable.path.endswith(("gamma", "variance")) else (-0.5, 0.5)
+            variable.assign(rng.uniform(low, high, variable.shape))
+    theirs.save_weights(tmp_path / f"{name}.weights.h5")
+    ours = build_backbone(name, tmp_path / f"{name}.weights.h5", STRIDES)
+    assert not any(variable.path.endswith("bias") for variable in ours.trainable_weights)
+    taps = keras.Model(theirs.input, [theirs.get_layer(tap).output for tap in spec.taps])
+    module = {
+        "resnet50": keras.applications.resnet50,
+        "resnet101": keras.applications.resnet,
+        "mobilenetv2": keras.applications.mobilenet_v2,
+    }[name]
+    theirs = taps(module.preprocess_input(image.copy()))
+    for mine, expected in zip(ours(image), theirs, strict=True):
+        np.testing.assert_allclose(
+            mine, expected, rtol=1e-3, atol=1e-4 * float(np.abs(expected).max())
         )
-        for variable in theirs.weights:
-            if len(variable.shape) == 1:
-                low, high = (
-                    (0.5, 1.5) if variable.path.endswith(("gamma", "variance")) else (-0.5, 0.5)
-                )
-                variable.assign(rng.uniform(low, high, variable.shape))
-        theirs.save_weights(tmp_path / f"{name}.weights.h5")
-        ours = build_backbone(name, tmp_path / f"{name}.weights.h5", STRIDES)
-        assert not any(variable.path.endswith("bias") for variable in ours.trainable_weights)
-        taps = keras.Model(theirs.input, [theirs.get_layer(tap).output for tap in spec.taps])
-        module = {
-            "resnet50": keras.applications.resnet50,
-            "resnet101": keras.applications.resnet,
-            "mobilenetv2": keras.applications.mobilenet_v2,
-        }[name]
-        theirs = taps(module.preprocess_input(image.copy()))
-        for mine, expected in zip(ours(image), theirs, strict=True):
-            np.testing.assert_allclose(
-                mine, expected, rtol=1e-3, atol=1e-4 * float(np.abs(expected).max())
-            )
 
 
 def test_backbone_weights_from_a_file(tmp_path):
