@@ -460,6 +460,8 @@ def _check_training(config: TrainConfig) -> None:
     for name in ("crop_share", "crop_foreground"):
         share = getattr(config, name)
         expect(0 <= share <= 1, name, "a probability from 0 to 1", share)
+        without = config.crop is None and share != getattr(TrainConfig, name)
+        expect(not without, name, "`crop` beside it", share)
     share = config.color_exchange
     expect(0 <= share <= 1, "color_exchange", "0 (off), or a probability up to 1", share)
     network = NETWORKS[config.model]
