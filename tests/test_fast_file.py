@@ -7,7 +7,6 @@ import pytest
 import tiny
 
 from polypseg.commands.train import parse
-from polypseg.data.synthetic import write_dataset
 from polypseg.errors import Note
 from polypseg.experiment.checkpoint import read_saved, save_model
 from polypseg.files import file_digest
@@ -42,13 +41,6 @@ def run(*arguments):
         folder, _ = train(config, load_data(config), progress=events)
     notes = [str(note.message) for note in caught if issubclass(note.category, Note)]
     return folder, events, [note for note in notes if "best.onnx" in note]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder, 20, size=(40, 44), seed=1)
-    return folder
 
 
 @pytest.fixture(autouse=True)

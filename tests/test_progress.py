@@ -7,17 +7,9 @@ from keras.optimizers.schedules import CosineDecay
 
 from polypseg.commands.train import parse as parse_train
 from polypseg.console.progress import TrainingProgress
-from polypseg.data.synthetic import write_dataset
 from polypseg.training import train as training
 from polypseg.training.progress import Progress
 from polypseg.training.train import train
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder, 20, size=(40, 44), seed=1)
-    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ import tiny
 
 from benchmarks.publish import publish
 from polypseg.commands.train import parse
-from polypseg.data.synthetic import write_dataset
 from polypseg.errors import Note
 from polypseg.experiment.checkpoint import read_saved, save_model
 from polypseg.experiment.run import open_run
@@ -26,9 +25,8 @@ def tiny_network(monkeypatch):
 
 
 @pytest.fixture
-def trained(tmp_path):
-    write_dataset(tmp_path / "data", 20, size=(40, 44), seed=1)
-    given = ["--data-path", tmp_path / "data", "--trained-model-path", tmp_path / "runs"]
+def trained(data, tmp_path):
+    given = ["--data-path", data, "--trained-model-path", tmp_path / "runs"]
     config = parse([*map(str, given), *SMALL])
     return train(config, load_data(config))[0]
 

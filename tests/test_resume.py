@@ -57,13 +57,6 @@ SMALL = (
 )
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_dataset(folder, 20, size=(40, 44), seed=1)
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def tiny_network(monkeypatch):
     from tensorflow.python.framework import config as tf_config
