@@ -137,7 +137,7 @@ def _package() -> ModuleType:
     except ImportError as error:
         raise InputError(
             "expected the package surface-distance for boundary scores "
-            f"(pip install surface-distance), got: {error}",
+            f"(pip install surface-distance 'scipy<2'), got: {error}",
             "boundary",
         ) from error
     return surface_distance

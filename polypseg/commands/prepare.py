@@ -64,7 +64,7 @@ class PrepareOptions:
     stems: str | None = option(
         None,
         "input and output",
-        "with `negatives`: only the images in this list, one stem per line",
+        "with `negatives`: only the images in this list, a stem or a path on each line",
         "FILE",
     )
     out: str = option(REQUIRED, "input and output", "folder to write", "DIR")

@@ -46,7 +46,8 @@ class TestOptions:
     model: list[str] | None = option(
         None,
         "a network",
-        "run folders or model files, all in one table; a folder of folds or seeds is an ensemble",
+        "run folders, folders that contain one, or model files, all in one table; a folder of "
+        "folds or seeds is an ensemble",
         "RUN",
         "--model-path",
     )
@@ -81,8 +82,8 @@ class TestOptions:
     predictions: list[str] | None = option(
         None,
         "or saved maps",
-        "folders of maps (grey images, float TIFF or .npy), or of volumes (.nii.gz), matched with "
-        "masks by stem",
+        "folders of maps (grey images, float TIFF or .npy), or of volumes (.nii, .nii.gz), matched "
+        "with masks by stem",
         "DIR",
     )
     masks: list[str] | None = option(
@@ -92,7 +93,7 @@ class TestOptions:
         False,
         "scores",
         "score each patient's CT volume as a whole: slices of prepare_data.py (always so for "
-        ".nii.gz)",
+        "volumes)",
     )
     threshold: float | None = option(
         None,
@@ -142,7 +143,8 @@ class TestOptions:
     stems: list[str] | None = option(
         None,
         "scores",
-        "score only the images in this list, one stem per line; one file, or one for each data set",
+        "score only the images in this list, a stem or a path on each line; one file, or one for "
+        "each data set",
         "FILE",
     )
     group_by: str | None = option(
@@ -168,7 +170,7 @@ class TestOptions:
         None,
         "scores",
         "also HD95 and surface Dice, with this tolerance in pixels, or mm in a volume (needs: pip "
-        "install surface-distance)",
+        "install surface-distance 'scipy<2')",
         "T",
     )
     max_megapixels: int = megapixels_option("scores")

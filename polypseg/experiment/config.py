@@ -266,7 +266,8 @@ class TrainConfig:
         None,
         "run",
         "continue an interrupted run; the only other options are `data_path` (if the data have "
-        "moved), `cache_gb`, `max_megapixels`, `no_export` and `devices`",
+        "moved), `cache_gb`, `max_megapixels`, `no_export`, `devices`, `coordinator`, "
+        "`num_processes` and `process_id`",
         "RUN",
     )
     no_export: bool = option(
