@@ -12,7 +12,7 @@ demo: .venv/run ## set up, draw images, train on them, score the held-out ones
 	$(BIN)/python -m polypseg.data.synthetic --out datasets/demo --count 750 --size 128
 	$(BIN)/python train.py --data-path datasets/demo --backbone mobilenetv2 --backbone-weights none \
 		--input-size 96 --batch-size 4 --epochs 5 --lr 6e-3 --augment flips --trained-model-path runs/demo
-	$(BIN)/python test.py --model runs/demo --out runs/demo/scores
+	$(BIN)/python test.py --model runs/demo/pranet_mobilenetv2 --out runs/demo/scores
 	@echo "Open runs/demo/scores/report.html in a browser, and look at the run: runs/demo/pranet_mobilenetv2"
 
 demo-ct: .venv/ct ## set up, draw CT volumes, train on some, segment and score others
