@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tiny
 
+from polypseg.data.preparation import Preparation
 from polypseg.errors import InputError
 from polypseg.inference.export import export
 from polypseg.inference.formats import AUTO, ENGINES, format_of
@@ -140,6 +141,31 @@ def test_the_threshold_of_a_file_is_not_that_of_the_run(run):
     assert (predictor.engine, predictor.threshold) == ("ONNX Runtime", 0.5)
 
 
+def test_how_images_are_read_is_taken_from_the_run(run):
+    """Files that are exported from best.keras by its path do not know it."""
+    (run / "config.json").write_text('{"data_path": "data", "window": [100, 4000]}')
+    preparation = Preparation((-100, 240), neighbours=1)
+    (run / "volume.json").write_text(preparation.to_json())
+    for kind in ENGINES:
+        predictor, notes = loaded(run, engine=kind)
+        assert (predictor.window, predictor.preparation) == ((100, 4000), preparation) and not notes
+    plain = Predictor.load(run / "best.onnx")
+    assert plain.window is None and plain.preparation is None
+
+
+def test_weights_of_another_file_never_run_in_openvino(run, tmp_path):
+    save_network(tmp_path, 2)
+    export(tmp_path / "best.keras", "openvino", all_maps=True)
+    assert (tmp_path / "best.bin").stat().st_size == (run / "best.bin").stat().st_size
+    shutil.copy(tmp_path / "best.bin", run)
+    for path, engine in ((run / "best.xml", AUTO), (run, "openvino")):
+        with pytest.raises(InputError, match="expected the weights of .*best.xml, got .*best.bin"):
+            Predictor.load(path, engine=engine)
+    (run / "best.onnx").unlink()
+    predictor, (note,) = loaded(run)
+    assert predictor.engine.startswith("LiteRT") and "best.bin" in note
+
+
 def test_another_input_size_runs_in_keras(run):
     predictor, notes = loaded(run, 64)
     assert (predictor.engine, predictor.input_size) == ("Keras", 64) and not notes
@@ -173,6 +199,7 @@ def test_what_cannot_run_in_an_engine_is_refused(run):
         (run / f"best{suffix}").unlink()
     for where, engine, reason in (
         (run, "tensorrt", "auto | onnx"),
+        (run, "savedmodel", "auto | onnx"),
         (run, "openvino", f"best.xml .*export.py --model {run} --format openvino"),
         (run / "best.keras", "onnx", "expected keras, which runs .*best.keras"),
         (run / "best.onnx", "openvino", "expected onnx, which runs .*best.onnx"),

@@ -1,6 +1,7 @@
 """`export.py`: what it writes, what it refuses."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,42 @@ def test_a_file_that_differs_is_refused_and_removed(small, tmp_path, monkeypatch
         export(small, "savedmodel", old, overwrite=True)
     assert files(tmp_path) == before
     Predictor.load(old)
+
+
+def test_a_network_that_is_replaced_meanwhile_is_not_exported(small, tmp_path, monkeypatch):
+    from polypseg.inference import export as module
+
+    run = Path(shutil.copytree(small, tmp_path / "run"))
+    compare = module.compare
+
+    def replace_and_compare(*arguments):
+        (run / "best.keras").write_bytes(b"another network")
+        return compare(*arguments)
+
+    monkeypatch.setattr(module, "compare", replace_and_compare)
+    with pytest.raises(InputError, match="best.keras to stay the same.*nothing was written"):
+        export(run, "savedmodel")
+    assert files(run) == {"best.keras", "config.json"}
+
+
+def test_a_package_under_another_name_has_no_version(small, tmp_path, monkeypatch):
+    """As onnxruntime-gpu in place of onnxruntime."""
+    import importlib.metadata
+
+    require("onnx")
+    version = importlib.metadata.version
+
+    def renamed(name):
+        if name == "onnxruntime":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", renamed)
+    path = export(small, "onnx", tmp_path / "a.onnx").path
+    import onnx
+
+    (stored,) = onnx.load(path).metadata_props
+    assert set(json.loads(stored.value)["versions"]) == {"keras", "tensorflow", "onnx", "tf2onnx"}
 
 
 def test_the_command(trained, tmp_path):

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 from polypseg.errors import InputError, Note, expect
+from polypseg.experiment.config import as_window
 from polypseg.experiment.run import Run
 from polypseg.files import file_digest
 
@@ -44,9 +45,10 @@ def open_run_engine(run: Run, engine: str, input_size: int | None) -> Engine:
                 _note_unused_gpu(run, found)
                 return found
     elif engine != KerasEngine.kind:
+        expect(engine in ENGINES, "engine", " | ".join((AUTO, *ENGINES)), engine)
         path, again = export_path(run.best, engine), export_command(run.folder, engine)
         expect(path.is_file(), "engine", f"{path} for this engine; write it with: {again}", "none")
-        exported = _open(path, engine)
+        exported = _open(run, engine)
         if exported.source != file_digest(run.best):
             raise InputError(
                 f"expected {path} to be made of {run.best}, got the file of another network; write "
@@ -68,12 +70,12 @@ def export_path(best: Path, kind: str) -> Path:
 
 
 def has_export(run: Run, kind: str) -> bool:
-    """Whether there is a file of this network that `"auto"` would use, were it its turn."""
-    path = export_path(run.best, kind)
+    """Whether there is a file of this network, in whatever precision and with whatever maps."""
     try:
-        return path.is_file() and not _problem(_open(path, kind), run.best)
+        found = export_path(run.best, kind).is_file() and _open(run, kind).source
     except InputError:
         return False
+    return found == file_digest(run.best)
 
 
 def _open_if_good(run: Run, kind: str, input_size: int | None) -> ExportedEngine | None:
@@ -85,7 +87,7 @@ def _open_if_good(run: Run, kind: str, input_size: int | None) -> ExportedEngine
     if not all(map(importlib.util.find_spec, format_of(kind).runs_with)):
         return None
     try:
-        exported = _open(path, kind)
+        exported = _open(run, kind)
         problem = _problem(exported, run.best)
     except InputError as error:
         problem = str(error)
@@ -107,13 +109,19 @@ def _note_unused_gpu(run: Run, engine: Engine) -> None:
         )
 
 
-def _open(path: Path, kind: str) -> ExportedEngine:
+def _open(run: Run, kind: str) -> ExportedEngine:
+    """The engine of an exported file, with what the run says in place of what the file says.
+
+    The threshold in the file may have been chosen for another program. A file that was exported
+    from `best.keras` by its path has no window and no preparation.
+    """
     open_engine = format_of(kind).open
     assert open_engine is not None  # of every name in ENGINES
-    engine = open_engine(path)
+    engine = open_engine(export_path(run.best, kind))
     assert isinstance(engine, ExportedEngine)
-    # That of a file may have been chosen for another program.
     engine.threshold = KerasEngine.threshold
+    engine.window = as_window(run.config.get("window"))
+    engine.preparation = run.preparation
     return engine
 
 

@@ -1,5 +1,6 @@
 """Write a trained network to a file that other programs run, and check the file."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import json
@@ -121,6 +122,7 @@ def _export(
     progress: Callable[[str], object],
 ) -> Exported:
     form = format_of(kind)
+    sources = [file_digest(file) for file in network.files]  # before they are read
     progress(f"loading the network {', '.join(map(str, network.files))}")
     original = cast(KerasEngine, network.open(None))
     maps = original.maps if all_maps else original.maps[-1:]
@@ -132,16 +134,11 @@ def _export(
             "window": network.window,
             "precision": precision,
             "all_maps": maps == original.maps,
-            "versions": {
-                name: importlib.metadata.version(name)
-                for name in ("keras", "tensorflow", *form.packages.values())
-            },
+            "versions": _versions("keras", "tensorflow", *form.packages.values()),
             **({"volume": network.preparation.as_dict()} if network.preparation else {}),
             # Of the network itself, so that its file is not taken for that of another one.
             **(
-                {"ensemble": origin(network.members)}
-                if network.members
-                else {"source": file_digest(network.files[0])}
+                {"ensemble": origin(network.members)} if network.members else {"source": sources[0]}
             ),
         }
     )
@@ -168,12 +165,27 @@ def _export(
                 "written",
                 "format",
             )
+        if sources != [file_digest(file) for file in network.files]:
+            raise InputError(
+                f"expected {', '.join(map(str, network.files))} to stay the same, got another "
+                "network there meanwhile; nothing was written",
+                "model",
+            )
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         with writing(out, "out"):
             move_into_place(form, part, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Exported(out, size, logit, probability)
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """Of the packages that are installed under these names; others may stand in for the rest."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def serving_model(network: Any, size: int, all_maps: bool, batch_size: int | None) -> Any:

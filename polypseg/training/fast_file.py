@@ -18,7 +18,9 @@ KIND = "onnx"
 
 
 def write_fast_file(folder: Path, progress: Progress) -> None:
-    """Export the best network of a run as ONNX with all its maps, unless that is done.
+    """Export the best network of a run as ONNX with all its maps, unless it was exported already.
+
+    So a file that a user made of this network, in half precision perhaps, is kept.
 
     A failed export gives a `Note`: the run is complete without it, and opens in Keras.
     """

@@ -1,5 +1,6 @@
 """OpenVINO's intermediate representation: `.xml`, with the weights in a `.bin` beside it."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from polypseg.errors import InputError
+from polypseg.files import file_digest
 from polypseg.runtime import expect_process
 
 from .base import KEY, ExportedEngine, Format, load_package, readable, signature
@@ -23,7 +25,11 @@ def write_network(serving: Any, path: Path, precision: str, description: str) ->
     model.outputs[0].tensor.set_names({"probability"})
     model.set_rt_info(description, KEY)
     model.validate_nodes_and_infer_types()
-    openvino.save_model(model, path, compress_to_fp16=precision == "float16")
+    half = precision == "float16"
+    openvino.save_model(model, path, compress_to_fp16=half)
+    weights = file_digest(path.with_suffix(".bin"))
+    model.set_rt_info(json.dumps(json.loads(description) | {"weights": weights}), KEY)
+    openvino.save_model(model, path, compress_to_fp16=half)
     del model
     for file in FORMAT.parts(raw):
         file.unlink()
@@ -47,6 +53,7 @@ class OpenVINOEngine(ExportedEngine):
             model = core.read_model(path)
             description = model.get_rt_info(KEY).astype(str) if model.has_rt_info(KEY) else None
         self.describe(description, path)
+        self._check_weights(description, path)
         with readable(path):
             self.check_shapes(*map(_lengths, (model.input(0), model.output(0))))
         if precision is None:
@@ -64,6 +71,14 @@ class OpenVINOEngine(ExportedEngine):
             hints = self._hints | {"PERFORMANCE_HINT": "LATENCY"}
             compiled = core.compile_model(model, "CPU", hints)
         self._request = compiled.create_infer_request()
+
+    @staticmethod
+    def _check_weights(description: Any, path: Path) -> None:
+        """Raise `InputError` if the `.bin` is of another export; earlier versions cannot tell."""
+        weights = path.with_suffix(".bin")
+        stored = json.loads(description).get("weights")
+        if stored is not None and stored != file_digest(weights):
+            raise InputError(f"expected the weights of {path}, got {weights} of another", "model")
 
     @staticmethod
     def _remove_sigmoid(model: Any, path: Path) -> None:
