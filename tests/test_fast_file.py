@@ -10,10 +10,12 @@ from polypseg.commands.train import parse
 from polypseg.errors import Note
 from polypseg.experiment.checkpoint import read_saved, save_model
 from polypseg.files import file_digest
+from polypseg.inference.export import export
 from polypseg.inference.formats.keras import load_model
 from polypseg.inference.predictor import Predictor
 from polypseg.training import fast_file
 from polypseg.training.datasets import load_data
+from polypseg.training.interrupt import Interrupted
 from polypseg.training.progress import Progress
 from polypseg.training.train import train
 
@@ -80,6 +82,12 @@ def test_a_run_ends_with_a_file_and_a_resumed_one_repairs_it(data, tmp_path, mon
     assert events.exports == ["best.onnx"] and not events.temperatures
     assert Predictor.load(folder).engine == "ONNX Runtime"
 
+    # A file that the user made of this network is kept.
+    export(folder, "onnx", precision="float16", overwrite=True)
+    kept = file_digest(folder / "best.onnx")
+    _, events, _ = run("--resume", folder)
+    assert not events.exports and file_digest(folder / "best.onnx") == kept
+
     # A failed export leaves the run as it is.
     (folder / "best.onnx").write_bytes(b"")
 
@@ -90,6 +98,16 @@ def test_a_run_ends_with_a_file_and_a_resumed_one_repairs_it(data, tmp_path, mon
     _, _, (note,) = run("--resume", folder)
     assert "no such operation" in note and "\n" not in note
     assert f"export.py --model {folder} --format onnx --all-maps --overwrite" in note
+
+
+def test_ctrl_c_in_the_export_says_what_is_saved(data, tmp_path, monkeypatch):
+    def press(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fast_file, "export", press)
+    with pytest.raises(Interrupted, match="epoch 2 is saved; resume with: .*--resume") as raised:
+        run("--data-path", data, *SMALL, "--trained-model-path", tmp_path)
+    assert raised.value.exit_code == 130
 
 
 def test_without_the_packages_a_line_says_how_to_make_it(data, tmp_path, monkeypatch):

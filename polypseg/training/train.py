@@ -3,7 +3,7 @@
 import contextlib
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -103,13 +103,14 @@ def train(
         trained = is_complete(history, config)
         if folder is None or not (trained and _has_best(folder, history)):
             folder, history = _train_network(config, data, folder, history, lock, progress, signals)
-        if not (trained and is_final(folder / "best.keras", history)):
-            fitted = set_temperature(folder, data.arrays["val"], config.batch_size)
-            progress.temperature_fitted(fitted)
-        if not (trained and (folder / SAMPLES).exists()):
-            write_samples(folder, data.subsets["val"], config.mask_rule)
-        if not config.no_export and process_share().part == 0:
-            write_fast_file(folder, progress)
+        with _saying_how_to_resume(lambda: _how_to_resume(folder, len(history))):
+            if not (trained and is_final(folder / "best.keras", history)):
+                fitted = set_temperature(folder, data.arrays["val"], config.batch_size)
+                progress.temperature_fitted(fitted)
+            if not (trained and (folder / SAMPLES).exists()):
+                write_samples(folder, data.subsets["val"], config.mask_rule)
+            if not config.no_export and process_share().part == 0:
+                write_fast_file(folder, progress)
     return folder, best_row(history)
 
 
@@ -304,38 +305,48 @@ def _fit(
     """Train the epochs that are left. Raises what `train` raises after the network is built."""
     epochs = len(writer.history)
     best = best_row(writer.history)["val_dice"] if writer.history else -1.0
+
+    def how() -> str:
+        return _how_to_resume(writer.folder, len(writer.history))
+
+    with (
+        _saying_how_to_resume(how),
+        contextlib.nullcontext() if signals is None else signals,
+        expect_peers(how),
+    ):
+        model.fit(
+            batches[0],
+            validation_data=batches[1],
+            steps_per_epoch=steps,
+            initial_epoch=epochs,
+            epochs=config.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[
+                SeedEpoch(config.seed),
+                StopOnNonFinite(),
+                StopWhenAsked(signals),
+                ValidateAverages(),
+                writer,
+                ReportProgress(progress, config.epochs, steps, best),
+                *_tensorboard(config, writer.folder),
+            ],
+        )
+
+
+@contextlib.contextmanager
+def _saying_how_to_resume(how: Callable[[], str]) -> Iterator[None]:
+    """Context in which an interruption and a full disk say what is saved, and how to go on."""
     try:
-        with (
-            contextlib.nullcontext() if signals is None else signals,
-            expect_peers(lambda: _how_to_resume(writer)),
-        ):
-            model.fit(
-                batches[0],
-                validation_data=batches[1],
-                steps_per_epoch=steps,
-                initial_epoch=epochs,
-                epochs=config.epochs,
-                shuffle=False,
-                verbose=0,
-                callbacks=[
-                    SeedEpoch(config.seed),
-                    StopOnNonFinite(),
-                    StopWhenAsked(signals),
-                    ValidateAverages(),
-                    writer,
-                    ReportProgress(progress, config.epochs, steps, best),
-                    *_tensorboard(config, writer.folder),
-                ],
-            )
+        yield
     except KeyboardInterrupt as error:
-        raise Interrupted(_how_to_resume(writer), getattr(error, "exit_code", 130)) from None
+        raise Interrupted(how(), getattr(error, "exit_code", 130)) from None
     except SaveError as error:
-        raise SaveError(f"{error}; {_how_to_resume(writer)}") from error
+        raise SaveError(f"{error}; {how()}") from error
 
 
-def _how_to_resume(writer: RunFolder) -> str:
-    """Say what is saved, and the command that resumes the run."""
-    folder, epochs = writer.folder, len(writer.history)
+def _how_to_resume(folder: Path, epochs: int) -> str:
+    """Say what is saved of a run, and the command that resumes it."""
     done, of_member = "", ""
     if member := _member(folder):
         kind, first, number = member
