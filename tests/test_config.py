@@ -172,6 +172,7 @@ def test_bad_config_files(tmp_path, values, message):
         (["--crop", "160"], "crop: expected at least half of the 352 px .*, got 160"),
         (["--crop", "352"], "crop: expected at least half of the 352 px .* less than it, got 352"),
         (["--crop", "200", "--augment", "flips"], "crop: expected `augment` full with it.*flips"),
+        (["--model", "attention_unet", "--map-sums", "all"], "map_sums: expected none.*got all"),
         (["--crop-share", "0.3"], "crop_share: expected `crop` beside it, got 0.3"),
         (["--crop-foreground", "2"], "crop_foreground: expected a probability from 0 to 1, got 2"),
         (["--color-exchange", "1.5"], "color_exchange: expected .* a probability up to 1, got 1.5"),

@@ -477,6 +477,8 @@ def _check_training(config: TrainConfig) -> None:
             _join(weights),
         )
     _expect_one_of(MAP_SUMS, "map_sums", config.map_sums)
+    summed = network.maps > 1 or config.map_sums == "none"
+    expect(summed, "map_sums", f"none for {config.model}, which has one map", config.map_sums)
     _expect_one_of(PRECISIONS, "precision", config.precision)
     expect(0 <= config.seed < 2**32, "seed", "an integer from 0 to 2^32 - 1", config.seed)
     if config.seeds is not None:
