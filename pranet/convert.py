@@ -119,7 +119,10 @@ def _keras_to_pytorch(official: ModuleType, source: Path, out: Path) -> str:
     with _with_file_name(source):
         state = official.state_dict(model)
     _write_complete(out, out.suffix, lambda path: _write_state_dict(path, state))
-    return f"{out}: PraNet-Res2Net50, {len(state)} arrays"
+    words = f"{out}: PraNet-Res2Net50, {len(state)} arrays"
+    if model.temperature == 1:
+        return words
+    return f"{words}; its temperature is left out: divide the logits by {model.temperature:.4g}"
 
 
 def _read_state_dict(path: Path) -> dict[str, np.ndarray]:

@@ -90,7 +90,7 @@ def _pranet_keys(model: PraNet) -> Keys:
     if any(config.get(key) != value for key, value in expected.items()):
         raise ValueError(
             "expected a PraNet with the res2net50 backbone and the published decoder, got "
-            f" {type(model).__name__} {config}"
+            f"{type(model).__name__} {config}"
         )
     keys = _backbone_keys(model.get_layer("res2net50"), "resnet.")
     for level in (2, 3, 4):

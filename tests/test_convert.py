@@ -182,11 +182,16 @@ def test_command_with_pytorch(state, tmp_path, capsys):
     assert not [path for path in tmp_path.rglob("*") if "part" in path.name]
 
 
-def test_command_with_safetensors(state, file, network, reuse, tmp_path, capsys):
+def test_command_with_safetensors(state, network, reuse, tmp_path, capsys, monkeypatch):
     pytest.importorskip("safetensors")
     from safetensors.numpy import load_file, save_file
 
-    assert command(capsys, file, "--to-pytorch", "--out", tmp_path / "a.safetensors")[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "temperature", 2.5)
+        network.save(tmp_path / "a.keras")
+    options = ("--to-pytorch", "--out", tmp_path / "a.safetensors")
+    code, line, _ = command(capsys, tmp_path / "a.keras", *options)
+    assert code == 0 and "temperature is left out: divide the logits by 2.5" in line
     assert_same(
         load_file(tmp_path / "a.safetensors"), state, order=False
     )  # the format has an order of its own
