@@ -14,13 +14,14 @@ from pathlib import Path
 from benchmarks.polyps import validation
 from benchmarks.runs import trained
 from polypseg.data.presets.cvc_clinicdb import by_sequence
-from polypseg.experiment.run import open_run
+from polypseg.experiment.trained import find_trained
 
 RATES = (1e-3, 1e-4)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.finetuning", description=__doc__[:79])
+    description = __doc__.split(":")[0]
+    parser = argparse.ArgumentParser("python -m benchmarks.finetuning", description=description)
     parser.add_argument("--start-from", type=Path, required=True, help="run to start with")
     parser.add_argument("--backbone-weights", default="imagenet", help="(%(default)s)")
     parser.add_argument("--data-path", type=Path, default=Path("datasets/clinicdb"))
@@ -31,12 +32,11 @@ def main() -> None:
     given = parser.parse_args()
     split = given.folder / "split"
     write_split(given.data_path, split, given.images)
-    run = open_run(given.start_from)
-    same = [f"--{name}={run.config[name]}" for name in ("model", "backbone", "decoder")]
-    size = f"--input-size={run.config['input_size']}"
+    options = find_trained(given.start_from).options
+    same = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     starts = {
-        "run": [f"--start-from={run.folder}"],
-        "ImageNet": [*same, size, f"--backbone-weights={given.backbone_weights}"],
+        "run": [f"--start-from={given.start_from}"],
+        "ImageNet": [*same, f"--backbone-weights={given.backbone_weights}"],
     }
     data = ["--data-path", given.data_path, "--split-dir", split, "--no-export"]
     how = ["--batch-size", 8, "--epochs", given.epochs, "--seeds", given.seeds]

@@ -30,7 +30,10 @@ LAST = 3  # epochs that are averaged
 
 
 def main():
-    parser = argparse.ArgumentParser("python -m benchmarks.levers", description=__doc__[:77])
+    description = __doc__.split(":")[0]
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.levers", description=description, allow_abbrev=False
+    )
     parser.add_argument("levers", nargs="*", help=f"of {', '.join(LEVERS)} (default: all)")
     parser.add_argument("--folder", type=Path, default=Path("runs/levers"), help="(%(default)s)")
     parser.add_argument("--data-path", default="datasets/pranet/train", help="(%(default)s)")

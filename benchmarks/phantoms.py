@@ -20,7 +20,10 @@ PATIENTS = {"train": range(40), "val": range(40, 48), "test": range(48, 60)}
 
 
 def main():
-    parser = argparse.ArgumentParser("python -m benchmarks.phantoms", description=__doc__[:80])
+    description = __doc__.split(":")[0]
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.phantoms", description=description, allow_abbrev=False
+    )
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/phantoms"), help="of all files (%(default)s)"
     )

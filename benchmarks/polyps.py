@@ -47,7 +47,10 @@ THRESHOLD, PRANET = ("dice", "iou"), ("mean_dice", "mean_iou", "wfb", "s_measure
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.polyps", description=__doc__[:59])
+    description = __doc__.split(":")[0]
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.polyps", description=description, allow_abbrev=False
+    )
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--data", choices=DATA, default="pranet", help="(%(default)s)")
     parser.add_argument("--folder", type=Path, default=Path("runs/polyps"), help="(%(default)s)")

@@ -13,18 +13,23 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from scipy.special import expit
 
+from polypseg.experiment.checkpoint import is_complete, is_final
+from polypseg.experiment.config import TrainConfig
 from polypseg.experiment.run import open_run
+from polypseg.files import atomic_folder
 from polypseg.inference.export import export, sample_images
 from polypseg.inference.formats.keras import KerasEngine
-from polypseg.inference.predictor import sigmoid
 
 WEIGHTS = "model.weights.h5"  # in a .keras file
-LEFT_OUT = ("best.*", "last.keras", "start.keras", "samples", "logs")
+LEFT_OUT = ("best.*", "last.keras", "start.keras", "samples", "tensorboard", ".*")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("python -m benchmarks.publish", description=__doc__[:43])
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.publish", description=__doc__.split(":")[0]
+    )
     parser.add_argument("run", metavar="RUN", help="run folder of a finished training")
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--onnx", action="store_true", help="also write best.onnx, in float32")
@@ -43,21 +48,30 @@ def publish(source: str | Path, out: Path, onnx: bool = False) -> float:
     Raises:
         FileExistsError: `out` exists.
         InputError: `source` is no run.
-        ValueError: the run began with another network, or a weight is beyond half precision.
+        ValueError: the run is not finished, it began with another network, or a weight is beyond
+            half precision.
     """
     run = open_run(source)
+    if not (
+        is_complete(run.history, TrainConfig(**run.config)) and is_final(run.best, run.history)
+    ):
+        raise ValueError(f"run must be finished, got {run.folder}; resume it")
     if run.config.get("start_from"):
         raise ValueError(f"run must not start from a network, got {run.folder}, which did")
-    shutil.copytree(run.folder, out, ignore=shutil.ignore_patterns(*LEFT_OUT))
-    best = out / "best.keras"
-    halve(run.best, best)
-    one, two = KerasEngine(run.best), KerasEngine(best)
-    difference = max(
-        float(np.abs(sigmoid(one.logits(image)) - sigmoid(two.logits(image))).max())
-        for image in sample_images(one.input_size)
-    )
-    if onnx:
-        export(out, "onnx", all_maps=True)
+    if out.exists():
+        raise FileExistsError(f"expected a new folder, got {out}")
+    with atomic_folder(out) as folder:
+        left_out = shutil.ignore_patterns(*LEFT_OUT)
+        shutil.copytree(run.folder, folder, ignore=left_out, dirs_exist_ok=True)
+        best = folder / "best.keras"
+        halve(run.best, best)
+        one, two = KerasEngine(run.best), KerasEngine(best)
+        difference = max(
+            float(np.abs(expit(one.logits(image)) - expit(two.logits(image))).max())
+            for image in sample_images(one.input_size)
+        )
+        if onnx:
+            export(folder, "onnx", all_maps=True)
     return difference
 
 

@@ -1,9 +1,12 @@
 """Trainings of benchmarks, which are not repeated when a benchmark is started again."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from polypseg.experiment.run_folder import runs_in
 
 
 def call(*words: object) -> None:
@@ -18,10 +21,19 @@ def trained(folder: Path, options: Sequence[object]) -> list[Path]:
 
     Returns:
         The run folder of each seed.
+
+    Raises:
+        ValueError: the folder has runs with other options.
     """
+    words, stored = [*map(str, options)], folder / "options.json"
+    if stored.exists() and json.loads(stored.read_text()) != words:
+        raise ValueError(f"options must be those of {stored}, got {' '.join(words)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    stored.write_text(json.dumps(words))
     begun = next(folder.glob("*/config.json"), None)
     if begun is None:
-        call("train.py", *options, "--trained-model-path", folder)
+        call("train.py", *words, "--trained-model-path", folder)
     elif not (begun.parent / "seeds.json").exists():
-        call("train.py", "--resume", begun.parent)
-    return sorted(folder.glob("*/seed-*"))
+        call("train.py", "--resume", begun.parent, *({"--no-export"} & {*words}))
+    (runs,) = folder.glob("*/config.json")
+    return runs_in(runs.parent)

@@ -1,5 +1,5 @@
-"""Scores of a run's network on its test images at several temperatures: `python -m
-benchmarks.temperature RUN`. The table is in docs/metrics.md.
+"""Scores of a run's network on its test images at several temperatures, relative to the fitted one:
+`python -m benchmarks.temperature RUN`. The table is in docs/metrics.md.
 """
 
 import sys

@@ -52,6 +52,13 @@ def test_the_copy_is_a_run_of_half_the_size_with_the_same_network(trained, tmp_p
     assert 0 < np.abs(maps[0] - maps[1]).max() < 1e-2 and 0 < difference < 1e-2
 
 
+def test_a_run_that_is_not_finished_is_refused(trained, tmp_path):
+    saved = read_saved(trained / "best.keras")._replace(temperature=None)
+    save_model(load_model(trained / "best.keras"), trained / "best.keras", saved)
+    with pytest.raises(ValueError, match="finished"):
+        publish(trained, tmp_path / "published")
+
+
 def test_a_weight_beyond_half_precision_is_an_error(trained, tmp_path):
     model = load_model(trained / "best.keras")
     kernel = next(weight for weight in model.weights if len(weight.shape) > 1)
@@ -59,6 +66,7 @@ def test_a_weight_beyond_half_precision_is_an_error(trained, tmp_path):
     save_model(model, trained / "best.keras", read_saved(trained / "best.keras"))
     with pytest.raises(ValueError, match="within half precision"):
         publish(trained, tmp_path / "published")
+    assert not (tmp_path / "published").exists()
 
 
 def test_what_exists_is_not_replaced(trained, tmp_path):
