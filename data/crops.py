@@ -26,8 +26,8 @@ class Crops(NamedTuple):
         """The part of each image that is used.
 
         Around foreground means that a random pixel of it lies in the middle third of the crop's
-        width and height, or beyond if the image ends. So it is still there after augmentation has
-        zoomed and moved the crop, but for a few at the border of the image.
+        width and height, or beyond if the image ends. So it is nearly always still there after
+        augmentation has zoomed, turned and moved the crop.
 
         Args:
             masks: `(B, H, W, 1)`, 1 is foreground.
