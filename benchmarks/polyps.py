@@ -19,7 +19,7 @@ from polypseg.layers.backbones import BACKBONES
 
 FAMILY = "--input-size 224 --epochs 25"  # one recipe for each backbone
 # SANet's exchange of colours and one of three sizes for each batch; long enough for the rate.
-LONG = "--epochs 60 --patience 60 --color-exchange 0.5 --multi-scale 0.75 1 1.25"
+LONG = "--epochs 40 --patience 40 --color-exchange 0.5 --multi-scale 0.75 1 1.25"
 LONG += " --scales-per-batch one"
 SLIM = f"--backbone mobilenetv2 --decoder slim --input-size 224 {LONG}"
 RECIPES = {
