@@ -87,6 +87,23 @@ def test_a_label(data):
     assert sorted(os.listdir(data / "out" / "images")) == ["a_q1.png", "a_q2.png", "a_q3.png"]
 
 
+def test_masks_as_train_reads_them(data):
+    """With another name, with a colour as foreground, and with pixels that do not count."""
+    colors = np.zeros((9, 14, 3), np.uint8)
+    colors[0, 0], colors[8, 13], colors[0, 13] = (255, 0, 0), (0, 255, 0), (9, 9, 9)
+    write_png(data / "data" / "masks" / "a_mask.png", colors)
+    (data / "list.txt").write_text("a\n")
+    named = "--stems", "list.txt", "--mask-suffix", "_mask"
+    assert prepare(data, *named, "--mask-color", 255, 0, 0, "--overwrite").returncode == 0
+    assert sorted(os.listdir(data / "out" / "images")) == ["a_q2.png", "a_q3.png", "a_q4.png"]
+
+    levels = np.zeros((9, 14), np.uint8)
+    levels[0, 0], levels[8, 0] = 255, 128
+    write_png(data / "data" / "masks" / "a_mask.png", levels)
+    assert prepare(data, *named, "--label", 255, "--ignore", 128, "--overwrite").returncode == 0
+    assert sorted(os.listdir(data / "out" / "images")) == ["a_q2.png", "a_q4.png"]
+
+
 def test_the_group_is_the_image():
     """The regular expression of docs/commands/prepare.md for images and quarters together."""
     pattern = "^(.*?)(_q[1-4])?$"
@@ -102,6 +119,7 @@ def test_the_group_is_the_image():
         (("--preset", "ct82"), "--preset: expected nothing beside --negatives"),
         (("--window", "0", "9"), "--window: expected CT volumes, which --negatives does not read"),
         (("--negatives", "none"), "--negatives: expected"),
+        (("--mask-color", "255"), "--mask-color: expected three numbers"),
         (("--stems", "none.txt"), "--stems: expected a text file"),
         (("--stems", "b.txt"), "--negatives: expected quarters without foreground, got none in 1"),
         (("--stems", "d.txt"), "--stems: d.txt: expected stems of pairs in data, got d"),

@@ -29,6 +29,9 @@ from polypseg.runtime import command
 # What this command writes into its folder, beside the parts of a preset.
 WRITTEN = {"images", "masks", "splits", "volumes.csv", "volume.json", "sequences.csv"}
 
+# The options on the masks of `negatives`, beside `label`.
+_OF_MASKS = ("ignore", "mask_color", "mask_suffix")
+
 # The options on how slices of CT volumes are made.
 _OF_SLICES = ("window", "label", "plane", "spacing", "neighbours", "keep_empty")
 
@@ -66,6 +69,24 @@ class PrepareOptions:
         "input and output",
         "with `negatives`: only the images in this list, a stem or a path on each line",
         "FILE",
+    )
+    ignore: list[int] | None = option(
+        None,
+        "masks of `negatives`",
+        "levels that are neither foreground nor tissue: a quarter with them is left out",
+        "N",
+    )
+    mask_color: list[int] | None = option(
+        None,
+        "masks of `negatives`",
+        "the masks are in colour, and these colours are foreground, as in 255 0 0 for red",
+        "RGB",
+    )
+    mask_suffix: str | None = option(
+        None,
+        "masks of `negatives`",
+        "the stem of a mask is that of its image with this behind it, as _mask (default: the same)",
+        "TEXT",
     )
     out: str = option(REQUIRED, "input and output", "folder to write", "DIR")
     overwrite: bool = option(
@@ -113,7 +134,7 @@ class PrepareOptions:
         if self.negatives is not None:
             self._check_options_of_negatives()
             return
-        expect(self.stems is None, "stems", "`negatives` beside it", "none")
+        self._expect_defaults(("stems", *_OF_MASKS), "`negatives` beside it")
         if self.preset is None:
             expect(self.volumes, "volumes", "CT volumes, a `preset`, or `negatives`")
             needed = "label volumes for the masks (this command does not make images alone)"
@@ -140,7 +161,7 @@ class PrepareOptions:
         self._expect_defaults(others, "nothing beside `negatives`")
         of_slices = [name for name in _OF_SLICES if name != "label"]
         self._expect_defaults(of_slices, "CT volumes, which `negatives` does not read")
-        mask_rule(self.label)
+        mask_rule(self.label, self.ignore, self.mask_color)
         self._check_out()
 
     def _check_out(self) -> None:
@@ -279,12 +300,13 @@ def from_images(data: Path, options: PrepareOptions) -> None:
     from polypseg.scoring.selection import pairs_of_list, read_stem_lists
 
     with of_argument("negatives"):
-        pairs, _ = find_pairs(data)
+        pairs, _ = find_pairs(data, mask_suffix=options.mask_suffix or "")
     (listed,) = read_stem_lists([options.stems] if options.stems else None, 1, "negatives")
     pairs = pairs_of_list(pairs, listed, str(data)) if listed else pairs
     out = Path(options.out)
     with atomic_folder(out) as folder, bar(len(pairs), "images") as advance:
-        found = write_negatives(pairs, folder, mask_rule(options.label), advance)
+        rule = mask_rule(options.label, options.ignore, options.mask_color)
+        found = write_negatives(pairs, folder, rule, advance)
     say(
         f"written: {sum(found.values())} quarters without foreground, of {len(found)} of "
         f"{len(pairs)} images, in {out}/"
