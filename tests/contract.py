@@ -1,5 +1,5 @@
 """What holds for every network, run as a program under one backend:
-`contract.py FOLDER NETWORK ... [--all-steps]`.
+`contract.py FOLDER NETWORK ...`.
 
 Under TensorFlow it saves the models and their outputs into FOLDER; under the other backends
 it loads these models and leaves its own outputs beside them, for the test to compare.
@@ -20,7 +20,7 @@ from polypseg.experiment.registry import load_networks
 from polypseg.losses.losses import SegmentationLoss
 
 SMALLER = {"attention_unet": {"filters": 8}}
-# JAX compiles this one's training step for most of a minute: only with `--all-steps`.
+# JAX compiles these for minutes.
 LONG_UNDER_JAX = ("pranet_mobilenetv2",)
 
 
@@ -85,7 +85,7 @@ def outputs(model, sizes=SIZES):
     return results
 
 
-def main(name, folder, all_steps):
+def main(name, folder):
     keras.utils.set_random_seed(0)
     saved = folder / f"{name}.keras"
     if keras.backend.backend() == "tensorflow":
@@ -104,8 +104,7 @@ def main(name, folder, all_steps):
     results = outputs(model)
     if name not in LARGE:
         check_half_precision(name, model, results)
-    skipped = keras.backend.backend() == "jax" and name in LONG_UNDER_JAX and not all_steps
-    losses = () if skipped else train_step(name, model)
+    losses = train_step(name, model)
     np.savez(folder / f"{name}_{keras.backend.backend()}.npz", losses=losses, **results)
 
 
@@ -151,7 +150,6 @@ def train_step(name, model):
 
 if __name__ == "__main__":
     for network in sys.argv[2:]:
-        if network != "--all-steps":
-            print(network, file=sys.stderr, flush=True)
-            keras.utils.clear_session()
-            main(network, Path(sys.argv[1]), "--all-steps" in sys.argv)
+        print(network, file=sys.stderr, flush=True)
+        keras.utils.clear_session()
+        main(network, Path(sys.argv[1]))
