@@ -72,19 +72,19 @@ class PrepareOptions:
     )
     ignore: list[int] | None = option(
         None,
-        "masks of `negatives`",
+        "masks, with --negatives",
         "levels that are neither foreground nor tissue: a quarter with them is left out",
         "N",
     )
     mask_color: list[int] | None = option(
         None,
-        "masks of `negatives`",
+        "masks, with --negatives",
         "the masks are in colour, and these colours are foreground, as in 255 0 0 for red",
         "RGB",
     )
     mask_suffix: str | None = option(
         None,
-        "masks of `negatives`",
+        "masks, with --negatives",
         "the stem of a mask is that of its image with this behind it, as _mask (default: the same)",
         "TEXT",
     )
