@@ -11,8 +11,7 @@ import json
 import statistics
 from pathlib import Path
 
-from benchmarks.polyps import validation
-from benchmarks.runs import trained
+from benchmarks.runs import trained, validation
 from polypseg.data.presets.cvc_clinicdb import by_sequence
 from polypseg.experiment.trained import find_trained
 

@@ -7,12 +7,12 @@ already is not trained again, so that an interrupted benchmark goes on. No test 
 """
 
 import argparse
-import csv
 import json
 import statistics
 from pathlib import Path
 
-from benchmarks.runs import trained
+from benchmarks.runs import trained, validation
+from polypseg.experiment.checkpoint import read_history
 
 LEVERS = {
     "defaults": "",
@@ -47,31 +47,26 @@ def main():
         parser.error(f"unknown levers: {', '.join(sorted(unknown))}")
     data = ["--data-path", given.data_path, "--split-dir", given.split_dir]
     network = ["--backbone", "mobilenetv2", "--backbone-weights", given.backbone_weights]
-    network += ["--decoder", "slim"]  # the network that ships for laptops, and the fastest to train
+    network += ["--decoder", "slim"]  # the smaller and faster one
     size = ["--input-size", 128, "--no-export"]
     how = [*size, "--epochs", given.epochs, "--seeds", given.seeds, *more]
     for lever in given.levers or LEVERS:
         folder = given.folder / lever
         runs = trained(folder, [*data, *network, *how, *LEVERS[lever].split()])
-        report(lever, [run / "history.csv" for run in runs])
+        report(lever, runs)
 
 
-def report(lever, histories):
-    best, last, seconds = [], [], []
-    for history in histories:
-        with open(history, newline="") as file:
-            rows = list(csv.DictReader(file))
-        dice = [float(row["val_dice"]) for row in rows]
-        best.append(max(dice))
-        last.append(statistics.mean(dice[-LAST:]))
-        seconds.append(sum(float(row["seconds"]) for row in rows))
+def report(lever, runs):
+    best, seconds = validation(runs)
+    dices = [[row["val_dice"] for row in read_history(run / "history.csv")] for run in runs]
+    last = [statistics.mean(dice[-LAST:]) for dice in dices]
     row = {
         "lever": lever,
         "options": LEVERS[lever],
         "last": round(statistics.mean(last), 4),
         "best": round(statistics.mean(best), 4),
         "of each seed": [round(value, 4) for value in last],
-        "seconds of a run": round(statistics.mean(seconds)),
+        "seconds of a run": seconds,
     }
     print(json.dumps(row), flush=True)
 

@@ -2,23 +2,24 @@
 
 A recipe is trained once for each seed. Each network is scored on the test sets at the masks' own
 size, and on negatives, quarters of test images without a polyp (`prepare_data.py --negatives`).
-The row that is printed has means over the seeds. What is in the folder already is not made again,
+The row that is printed has means over the seeds. The data are those of `prepare_data.py --preset
+pranet` in datasets/pranet, its negatives of datasets/pranet/Kvasir in datasets/negatives, and for
+`--data kvasir` Kvasir-SEG in datasets/kvasir. What is in the folder already is not made again,
 so that an interrupted benchmark goes on.
 """
 
 import argparse
-import csv
 import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.runs import call, trained
+from benchmarks.runs import call, trained, validation
 from polypseg.layers.backbones import BACKBONES
 
 FAMILY = "--input-size 224 --epochs 25"  # one recipe for each backbone
-# SANet's exchange of colours and one of three sizes for each batch; long enough for the rate.
+# SANet's exchange of colours, and one of three sizes for each batch.
 LONG = "--epochs 40 --patience 40 --color-exchange 0.5 --multi-scale 0.75 1 1.25"
 LONG += " --scales-per-batch one"
 SLIM = f"--backbone mobilenetv2 --decoder slim --input-size 224 {LONG}"
@@ -73,17 +74,6 @@ def main() -> None:
     for name, path in data.tests.items():
         row[name] = mean([scores(run, name, path) for run in runs])
     print(json.dumps(row, indent=2))
-
-
-def validation(runs: Sequence[Path]) -> tuple[list[float], int]:
-    """The best validation Dice of each run, and the mean seconds of a training."""
-    best, seconds = [], []
-    for run in runs:
-        with open(run / "history.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
-        best.append(round(max(float(row["val_dice"]) for row in rows), 4))
-        seconds.append(sum(float(row["seconds"]) for row in rows))
-    return best, round(statistics.mean(seconds))
 
 
 def scores(run: Path, name: str, path: str | None) -> dict[str, float]:

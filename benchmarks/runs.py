@@ -1,11 +1,13 @@
 """Trainings of benchmarks, which are not repeated when a benchmark is started again."""
 
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from polypseg.experiment.checkpoint import best_row, read_history
 from polypseg.experiment.run_folder import runs_in
 
 
@@ -37,3 +39,11 @@ def trained(folder: Path, options: Sequence[object]) -> list[Path]:
         call("train.py", "--resume", begun.parent, *({"--no-export"} & {*words}))
     (runs,) = folder.glob("*/config.json")
     return runs_in(runs.parent)
+
+
+def validation(runs: Sequence[Path]) -> tuple[list[float], int]:
+    """The best validation Dice of each run, and the mean seconds of a training."""
+    histories = [read_history(run / "history.csv") for run in runs]
+    seconds = [sum(row["seconds"] for row in history) for history in histories]
+    best = [round(best_row(history)["val_dice"], 4) for history in histories]
+    return best, round(statistics.mean(seconds))

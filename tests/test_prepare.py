@@ -347,6 +347,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(harm, options, expected, d
         (("--volumes", "v", "--labels", "l"), "--window: expected LOW HIGH in Hounsfield units"),
         (("--volumes", "v", *WINDOW), "--labels: expected label volumes for the masks"),
         (("--labels", "l", *WINDOW), "--volumes: expected CT volumes, a --preset, or --negatives"),
+        (("--mask-suffix", "_m"), "--mask-suffix: expected --negatives beside it, got _m"),
         (("--preset", "ct28"), "--preset: expected ct82 | "),
         (("--preset", "ct82"), "--source: expected the folder of the unpacked archive (PANCREAS_"),
         (("--preset", "ct82", "--source", "none"), "imagingarchive.net/collection/pancreas-ct/"),

@@ -7,6 +7,8 @@ import pytest
 import tiny
 
 from benchmarks.publish import publish
+from benchmarks.runs import trained as trained_runs
+from benchmarks.runs import validation
 from polypseg.commands.train import parse
 from polypseg.errors import Note
 from polypseg.experiment.checkpoint import read_saved, save_model
@@ -37,6 +39,9 @@ def test_the_copy_is_a_run_of_half_the_size_with_the_same_network(trained, tmp_p
     names = {path.name for path in copy.iterdir()}
     assert names.isdisjoint({"last.keras", "samples"}) and "curves.png" in names
     run = open_run(copy)
+    best, seconds = validation([copy, copy])
+    assert best == [pytest.approx(max(row["val_dice"] for row in run.history), abs=1e-4)] * 2
+    assert seconds == round(sum(row["seconds"] for row in run.history))
     assert run.config == open_run(trained).config
     old, new = (load_model(folder / "best.keras") for folder in (trained, copy))
     for one, two in zip(old.weights, new.weights):
@@ -67,6 +72,12 @@ def test_a_weight_beyond_half_precision_is_an_error(trained, tmp_path):
     with pytest.raises(ValueError, match="within half precision"):
         publish(trained, tmp_path / "published")
     assert not (tmp_path / "published").exists()
+
+
+def test_runs_of_other_options_are_not_reused(tmp_path):
+    (tmp_path / "options.json").write_text('["--epochs", "12"]')
+    with pytest.raises(ValueError, match="options must be those of .*options.json, got --epochs 9"):
+        trained_runs(tmp_path, ["--epochs", 9])
 
 
 def test_what_exists_is_not_replaced(trained, tmp_path):

@@ -27,6 +27,7 @@ def write_network(serving: Any, path: Path, precision: str, description: str) ->
     model.validate_nodes_and_infer_types()
     half = precision == "float16"
     openvino.save_model(model, path, compress_to_fp16=half)
+    # Again with the digest of the weights, which are known only now, in the .xml.
     weights = file_digest(path.with_suffix(".bin"))
     model.set_rt_info(json.dumps(json.loads(description) | {"weights": weights}), KEY)
     openvino.save_model(model, path, compress_to_fp16=half)
